@@ -1,0 +1,26 @@
+/* What every C file may rely on.  Includes nothing but libc.
+ *
+ * Errors: a function that can fail returns 0 (or a count) on success and
+ * -errno otherwise.  Its contract says what is left behind; where it says
+ * nothing, nothing changed.
+ *
+ * Threads: unless a header says otherwise, an object may be used by one
+ * thread at a time, and different objects by different threads freely. */
+#ifndef HL_BASE_H
+#define HL_BASE_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define HL_MUST_CHECK __attribute__((warn_unused_result))
+#define HL_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Page numbers are kept in 32 bits by snapshots: 16 TiB of 4 KiB pages. */
+#define HL_MAX_PAGES ((size_t)UINT32_MAX)
+
+_Static_assert(sizeof(void *) == 8, "hyperlight needs a 64-bit machine");
+
+#endif

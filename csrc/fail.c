@@ -1,0 +1,27 @@
+#include "fail.h"
+
+#ifdef HL_FAULT_INJECTION
+#include <stdatomic.h>
+
+/* skip in the high half, count in the low: one word, so that a pass in a
+ * signal handler and a plan made elsewhere never see half of each other. */
+static _Atomic uint64_t plans[HL_FAIL_POINTS];
+
+void hl_fail_plan(enum hl_fail_point point, unsigned skip, unsigned count)
+{
+    atomic_store(&plans[point], (uint64_t)skip << 32 | count);
+}
+
+bool hl_fail_now(enum hl_fail_point point)
+{
+    uint64_t plan = atomic_load(&plans[point]);
+    uint64_t next;
+
+    do {
+        if (plan == 0)
+            return false;
+        next = plan >> 32 ? plan - (UINT64_C(1) << 32) : plan - 1;
+    } while (!atomic_compare_exchange_weak(&plans[point], &plan, next));
+    return plan >> 32 == 0;
+}
+#endif

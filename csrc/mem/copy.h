@@ -1,0 +1,19 @@
+/* Bytes: compare and copy memory that another thread may be writing.
+ *
+ * A copy taken while somebody writes may be torn.  Callers only take one when
+ * a tracker will report the page as dirty afterwards, so a torn page is never
+ * trusted.  These functions are where that race is allowed to happen: under
+ * ThreadSanitizer they are the only ones it is told to ignore.
+ *
+ * Sizes are multiples of 64 bytes, addresses aligned to 64. */
+#ifndef HL_MEM_COPY_H
+#define HL_MEM_COPY_H
+
+#include "base.h"
+
+void hl_copy(void *dst, const void *src, size_t size);
+void hl_zero(void *dst, size_t size);
+bool hl_is_zero(const void *src, size_t size);
+bool hl_equal(const void *a, const void *b, size_t size);
+
+#endif
