@@ -1,0 +1,88 @@
+#include "mem/bitmap.h"
+
+/* Bits [from, to) of one word, 0 <= from < to <= 64. */
+static uint64_t word_mask(size_t from, size_t to)
+{
+    return (UINT64_MAX << from) & (UINT64_MAX >> (64 - to));
+}
+
+/* Calls change(word index, mask) for every word that [first, first + count)
+ * touches.  The compiler sees through the constant function pointers. */
+static inline void each_word(uint64_t *bits, size_t first, size_t count,
+                             void (*change)(uint64_t *, uint64_t))
+{
+    size_t end = first + count;
+
+    while (first < end) {
+        size_t word = first / 64;
+        size_t stop = (word + 1) * 64 < end ? (word + 1) * 64 : end;
+        change(&bits[word], word_mask(first % 64, stop - word * 64));
+        first = stop;
+    }
+}
+
+static void set(uint64_t *word, uint64_t mask) { *word |= mask; }
+static void clear(uint64_t *word, uint64_t mask) { *word &= ~mask; }
+
+/* Sequentially consistent, all of them: the trap trackers argue about the
+ * order of these against protecting pages and against each other. */
+static void atomic_set(uint64_t *word, uint64_t mask)
+{
+    __atomic_fetch_or(word, mask, __ATOMIC_SEQ_CST);
+}
+
+static void atomic_clear(uint64_t *word, uint64_t mask)
+{
+    __atomic_fetch_and(word, ~mask, __ATOMIC_SEQ_CST);
+}
+
+void hl_bitmap_set_range(uint64_t *bits, size_t first, size_t count)
+{
+    each_word(bits, first, count, set);
+}
+
+void hl_bitmap_clear_range(uint64_t *bits, size_t first, size_t count)
+{
+    each_word(bits, first, count, clear);
+}
+
+void hl_bitmap_atomic_set_range(uint64_t *bits, size_t first, size_t count)
+{
+    each_word(bits, first, count, atomic_set);
+}
+
+void hl_bitmap_atomic_clear_range(uint64_t *bits, size_t first, size_t count)
+{
+    each_word(bits, first, count, atomic_clear);
+}
+
+void hl_bitmap_atomic_or(uint64_t *dst, const uint64_t *src,
+                         size_t page_count)
+{
+    for (size_t i = 0; i < hl_bitmap_words(page_count); i++)
+        dst[i] |= __atomic_load_n(&src[i], __ATOMIC_SEQ_CST);
+}
+
+void hl_bitmap_or(uint64_t *dst, const uint64_t *src, size_t page_count)
+{
+    for (size_t i = 0; i < hl_bitmap_words(page_count); i++)
+        dst[i] |= src[i];
+}
+
+void hl_bitmap_andnot(uint64_t *dst, const uint64_t *src, size_t page_count)
+{
+    for (size_t i = 0; i < hl_bitmap_words(page_count); i++)
+        dst[i] &= ~src[i];
+}
+
+size_t hl_bitmap_count(const uint64_t *bits, size_t page_count)
+{
+    size_t total = 0;
+
+    for (size_t i = 0; i < page_count / 64; i++)
+        total += (size_t)__builtin_popcountll(bits[i]);
+    if (page_count % 64)
+        total += (size_t)__builtin_popcountll(bits[page_count / 64] &
+                                              word_mask(0, page_count % 64));
+    return total;
+}

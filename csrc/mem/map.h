@@ -1,0 +1,31 @@
+/* Mappings: zero-filled private memory between two guard pages. */
+#ifndef HL_MEM_MAP_H
+#define HL_MEM_MAP_H
+
+#include "base.h"
+
+enum hl_huge { HL_HUGE_NEVER, HL_HUGE_AUTO, HL_HUGE_ALWAYS };
+
+/* From this size on HL_HUGE_AUTO asks for huge pages: scanning 4 KiB pages
+ * then costs more than the rare split of a huge one. */
+#define HL_HUGE_AUTO_SIZE ((size_t)64 << 20)
+
+struct hl_map {
+    void *addr;      /* the usable bytes */
+    size_t size;     /* a multiple of the page size */
+    void *base;      /* the whole reservation, guard pages included */
+    size_t reserved; /* bytes from base on */
+};
+
+size_t hl_page_size(void);
+
+/* Map `size` bytes, rounded up to pages, not populated: memory is used when it
+ * is touched.  -ENOMEM: too large for this process or this machine. */
+int hl_map_create(struct hl_map *map, size_t size,
+                  enum hl_huge huge) HL_MUST_CHECK;
+void hl_map_destroy(struct hl_map *map);
+
+/* Mappings alive in this process, for leak tests. */
+size_t hl_map_count(void);
+
+#endif

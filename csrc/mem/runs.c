@@ -1,0 +1,43 @@
+#include "mem/runs.h"
+
+/* First page at or after `page` whose bit, xored with flip, is set; or
+ * page_count.  One load covers 64 pages.  A hit past the end is clamped after
+ * the search rather than masked before it, because under flip the bits past
+ * the end look set. */
+static size_t find_bit(const uint64_t *bits, size_t page_count, size_t page,
+                       uint64_t flip)
+{
+    if (page >= page_count)
+        return page_count;
+
+    size_t word = page / 64;
+    uint64_t w = (bits[word] ^ flip) & (UINT64_MAX << (page % 64));
+    while (w == 0) {
+        if (++word * 64 >= page_count)
+            return page_count;
+        w = bits[word] ^ flip;
+    }
+    page = word * 64 + (size_t)__builtin_ctzll(w);
+    return page < page_count ? page : page_count;
+}
+
+bool hl_run_next(const uint64_t *bits, size_t page_count, size_t *cursor,
+                 struct hl_run *run)
+{
+    size_t first = find_bit(bits, page_count, *cursor, 0);
+    size_t end = find_bit(bits, page_count, first, UINT64_MAX);
+
+    *cursor = end;
+    *run = (struct hl_run){.first = first, .count = end - first};
+    return first != end;
+}
+
+size_t hl_runs_next(const uint64_t *bits, size_t page_count, size_t *cursor,
+                    struct hl_run *runs, size_t cap)
+{
+    size_t n = 0;
+
+    while (n < cap && hl_run_next(bits, page_count, cursor, &runs[n]))
+        n++;
+    return n;
+}

@@ -1,0 +1,60 @@
+/* Kernel interfaces that are newer than the headers many systems build with.
+ *
+ * Values are those of include/uapi/linux/{userfaultfd,fs,mman}.h; each is
+ * defined here only where the installed header does not. */
+#ifndef HL_MEM_UAPI_H
+#define HL_MEM_UAPI_H
+
+#include <linux/fs.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "base.h"
+
+#ifndef UFFD_USER_MODE_ONLY /* 5.11 */
+#define UFFD_USER_MODE_ONLY 1
+#endif
+#ifndef UFFD_FEATURE_WP_UNPOPULATED /* 6.4 */
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#endif
+#ifndef UFFD_FEATURE_WP_ASYNC /* 6.7 */
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+
+#ifndef PAGEMAP_SCAN /* 6.7 */
+#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
+#define PM_SCAN_WP_MATCHING (1 << 0)
+#define PM_SCAN_CHECK_WPASYNC (1 << 1)
+#define PAGE_IS_WPALLOWED (1 << 0)
+#define PAGE_IS_WRITTEN (1 << 1)
+#define PAGE_IS_FILE (1 << 2)
+#define PAGE_IS_PRESENT (1 << 3)
+#define PAGE_IS_SWAPPED (1 << 4)
+
+struct page_region {
+    uint64_t start;
+    uint64_t end;
+    uint64_t categories;
+};
+
+struct pm_scan_arg {
+    uint64_t size;
+    uint64_t flags;
+    uint64_t start;
+    uint64_t end;
+    uint64_t walk_end;
+    uint64_t vec;
+    uint64_t vec_len;
+    uint64_t max_pages;
+    uint64_t category_inverted;
+    uint64_t category_mask;
+    uint64_t category_anyof_mask;
+    uint64_t return_mask;
+};
+#endif
+
+_Static_assert(sizeof(struct page_region) == 24, "uapi/linux/fs.h");
+_Static_assert(sizeof(struct pm_scan_arg) == 96, "uapi/linux/fs.h");
+
+#endif

@@ -1,0 +1,37 @@
+/* What the kernel knows of a stretch of our address space, from
+ * /proc/self/maps and /proc/self/pagemap (proc(5), pagemap.rst). */
+#ifndef HL_MEM_VMA_H
+#define HL_MEM_VMA_H
+
+#include "base.h"
+
+struct hl_vma {
+    int prot;       /* PROT_*, the same over the whole stretch */
+    bool anonymous; /* private, no file behind it: untouched means zero */
+};
+
+/* Describe [addr, addr + size).  -ENOMEM: part of it is not mapped; -EINVAL:
+ * its parts differ in protection. */
+int hl_vma_query(const void *addr, size_t size,
+                 struct hl_vma *vma) HL_MUST_CHECK;
+
+/* Can this process write to addr now?  Asked by adding zero to the 32-bit word
+ * there in a futex operation, which changes nothing and reports a refusal
+ * instead of raising a signal.  Async-signal-safe. */
+bool hl_is_writable(uintptr_t addr);
+
+#define HL_PAGEMAP_SOFT_DIRTY (UINT64_C(1) << 55)
+#define HL_PAGEMAP_SWAPPED (UINT64_C(1) << 62)
+#define HL_PAGEMAP_PRESENT (UINT64_C(1) << 63)
+
+/* Set in bits[] the pages of [addr, +page_count) whose pagemap entry has any
+ * bit of `mask`.  fd is this process's /proc/self/pagemap.  Costs 8 bytes of
+ * copying a page: some 3 ms a GiB. */
+int hl_pagemap_find(int fd, const void *addr, size_t page_count,
+                    uint64_t mask, uint64_t *bits) HL_MUST_CHECK;
+
+/* The same, opening pagemap for this one question. */
+int hl_pagemap_find_once(const void *addr, size_t page_count, uint64_t mask,
+                         uint64_t *bits) HL_MUST_CHECK;
+
+#endif

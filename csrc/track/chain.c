@@ -1,0 +1,127 @@
+#include "track/chain.h"
+
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+/* What this thread is in the middle of passing on.  initial-exec: the slot is
+ * there before the first fault, so that reading it in a handler cannot
+ * allocate.
+ *
+ * nested: links that are on the stack above us and have had their turn.
+ * deferred: links that returned after raising the signal again while it was
+ * blocked; that one arrives next and is due below them. */
+struct turn {
+    int nested;
+    int deferred;
+};
+static __thread struct turn turns[2]
+    __attribute__((tls_model("initial-exec")));
+
+static struct turn *turn_of(int signal)
+{
+    return &turns[signal == SIGSEGV ? 0 : 1];
+}
+
+static bool same(const struct sigaction *a, const struct sigaction *b)
+{
+    if ((a->sa_flags & SA_SIGINFO) != (b->sa_flags & SA_SIGINFO))
+        return false;
+    if (a->sa_flags & SA_SIGINFO)
+        return a->sa_sigaction == b->sa_sigaction;
+    return a->sa_handler == b->sa_handler;
+}
+
+void hl_chain_push(struct hl_chain *chain, const struct sigaction *action)
+{
+    int depth = __atomic_load_n(&chain->depth, __ATOMIC_SEQ_CST);
+
+    for (int i = 0; i < depth; i++) {
+        if (same(&chain->links[i], action)) {
+            __atomic_store_n(&chain->depth, i + 1, __ATOMIC_SEQ_CST);
+            return;
+        }
+    }
+    /* Eight different handlers taking turns on one process is nobody's
+     * program; the newest still gets what is not ours. */
+    if (depth == HL_CHAIN_DEPTH)
+        depth--;
+    chain->links[depth] = *action;
+    __atomic_store_n(&chain->depth, depth + 1, __ATOMIC_SEQ_CST);
+}
+
+/* The kernel's own answer.  A fault happens again when the instruction is run
+ * again, with the registers that a core dump should show; a signal that
+ * somebody sent has to be sent once more.  It is blocked now and arrives on
+ * the way out. */
+static void default_action(int signal, const siginfo_t *info)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+
+    sigaction(signal, &action, NULL);
+    if (info->si_code <= 0)
+        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal);
+}
+
+static void call(const struct sigaction *action, int signal, siginfo_t *info,
+                 void *context)
+{
+    const ucontext_t *interrupted = context;
+    sigset_t mask = interrupted->uc_sigmask, ours;
+
+    for (int s = 1; s < NSIG; s++)
+        if (sigismember(&action->sa_mask, s) == 1)
+            sigaddset(&mask, s);
+    if (action->sa_flags & SA_NODEFER)
+        sigdelset(&mask, signal);
+    else
+        sigaddset(&mask, signal);
+
+    sigprocmask(SIG_SETMASK, &mask, &ours);
+    if (action->sa_flags & SA_SIGINFO)
+        action->sa_sigaction(signal, info, context);
+    else
+        action->sa_handler(signal);
+    sigprocmask(SIG_SETMASK, &ours, NULL);
+}
+
+static bool is_pending(int signal)
+{
+    sigset_t pending;
+    return sigpending(&pending) == 0 && sigismember(&pending, signal) == 1;
+}
+
+void hl_chain_pass(struct hl_chain *chain, siginfo_t *info, void *context)
+{
+    struct turn *turn = turn_of(chain->signal), entry = *turn;
+    int skip = entry.nested + entry.deferred;
+    int level = __atomic_load_n(&chain->depth, __ATOMIC_SEQ_CST) - 1 - skip;
+
+    *turn = (struct turn){.nested = entry.nested};
+    if (level < 0) {
+        default_action(chain->signal, info);
+        return;
+    }
+
+    struct sigaction action = chain->links[level];
+    bool plain = !(action.sa_flags & SA_SIGINFO);
+    if (plain && action.sa_handler == SIG_IGN) {
+        /* As the kernel has it: a real fault cannot be ignored. */
+        if (info->si_code > 0)
+            default_action(chain->signal, info);
+        return;
+    }
+    if (plain && action.sa_handler == SIG_DFL) {
+        default_action(chain->signal, info);
+        return;
+    }
+    if (action.sa_flags & (int)SA_RESETHAND) {
+        chain->links[level].sa_flags = 0;
+        chain->links[level].sa_handler = SIG_DFL;
+    }
+
+    turn->nested = skip + 1;
+    call(&action, chain->signal, info, context);
+    turn->nested = entry.nested;
+    turn->deferred = is_pending(chain->signal) ? entry.deferred + 1 : 0;
+}

@@ -1,0 +1,62 @@
+/* full: no tracking.  Every page is reported always, so that a restore copies
+ * everything: the yardstick for the others, and what is left where nothing
+ * else can be had. */
+#include <stdlib.h>
+
+#include "mem/bitmap.h"
+#include "mem/map.h"
+#include "track/track.h"
+
+static int probe(char *why)
+{
+    (void)why;
+    return 0;
+}
+
+static int full_open(void *addr, size_t page_count, struct hl_tracker **out,
+                     char *why)
+{
+    struct hl_tracker *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return hl_why(why, -ENOMEM, "out of memory");
+    *t = (struct hl_tracker){&hl_track_full, addr, page_count, hl_page_size()};
+    *out = t;
+    return 0;
+}
+
+static int collect(struct hl_tracker *t, uint64_t *dirty)
+{
+    hl_bitmap_set_range(dirty, 0, t->page_count);
+    return 0;
+}
+
+static void arm(struct hl_tracker *t, const uint64_t *pages)
+{
+    (void)t;
+    (void)pages;
+}
+
+static void disarm(struct hl_tracker *t, struct hl_run run)
+{
+    (void)t;
+    (void)run;
+}
+
+static void full_close(struct hl_tracker *t, bool forked)
+{
+    (void)forked;
+    free(t);
+}
+
+const struct hl_tracker_ops hl_track_full = {
+    .name = "full",
+    .kernel_writes = true,
+    .arms = false,
+    .probe = probe,
+    .open = full_open,
+    .collect = collect,
+    .arm = arm,
+    .arm_first = hl_arm_first_by_pagemap,
+    .disarm = disarm,
+    .close = full_close,
+};

@@ -1,0 +1,93 @@
+#include "track/range.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct range {
+    uintptr_t start, end;
+};
+
+/* Ascending and disjoint.  Process-wide because pages are: two managers must
+ * not track the same one, whoever made them. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct range *ranges;
+static size_t count, cap;
+
+/* Index of the first range that ends after `at`. */
+static size_t first_ending_after(uintptr_t at)
+{
+    size_t low = 0, high = count;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (ranges[mid].end > at)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    return low;
+}
+
+static int grow(void)
+{
+    if (count < cap)
+        return 0;
+    size_t more = cap ? cap * 2 : 16;
+    struct range *bigger = realloc(ranges, more * sizeof *ranges);
+    if (bigger == NULL)
+        return -ENOMEM;
+    ranges = bigger;
+    cap = more;
+    return 0;
+}
+
+int hl_range_claim(const void *addr, size_t size, const void **other_addr,
+                   size_t *other_size)
+{
+    uintptr_t start = (uintptr_t)addr, end = start + size;
+
+    pthread_mutex_lock(&lock);
+    size_t i = first_ending_after(start);
+    int err;
+    if (i < count && ranges[i].start < end) {
+        *other_addr = (const void *)ranges[i].start;
+        *other_size = ranges[i].end - ranges[i].start;
+        err = -EEXIST;
+    } else if ((err = grow()) == 0) {
+        memmove(&ranges[i + 1], &ranges[i], (count - i) * sizeof *ranges);
+        ranges[i] = (struct range){start, end};
+        count++;
+    }
+    pthread_mutex_unlock(&lock);
+    return err;
+}
+
+void hl_range_release(const void *addr)
+{
+    pthread_mutex_lock(&lock);
+    size_t i = first_ending_after((uintptr_t)addr);
+    if (i < count && ranges[i].start == (uintptr_t)addr) {
+        memmove(&ranges[i], &ranges[i + 1],
+                (count - i - 1) * sizeof *ranges);
+        count--;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+size_t hl_range_count(void)
+{
+    pthread_mutex_lock(&lock);
+    size_t n = count;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
+static void hold(void) { pthread_mutex_lock(&lock); }
+static void let_go(void) { pthread_mutex_unlock(&lock); }
+
+/* A child must not inherit the mutex locked by a thread it does not have. */
+__attribute__((constructor)) static void stay_usable_after_fork(void)
+{
+    (void)pthread_atfork(hold, let_go, let_go);
+}

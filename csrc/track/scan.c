@@ -1,0 +1,69 @@
+#include "track/scan.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+int hl_scan_open(struct hl_scan *scan)
+{
+    scan->fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    return scan->fd < 0 ? -errno : 0;
+}
+
+void hl_scan_close(struct hl_scan *scan)
+{
+    close(scan->fd);
+    scan->fd = -1;
+}
+
+/* WRITTEN is asked for alone: only then does the kernel also report a page
+ * that was dropped (MADV_DONTNEED) or swapped out, and it is its fast path. */
+static void fill_categories(struct pm_scan_arg *arg, enum hl_scan_for what)
+{
+    const uint64_t exists = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+
+    switch (what) {
+    case HL_SCAN_WRITTEN:
+    case HL_SCAN_ARM_WRITTEN:
+        arg->category_mask = PAGE_IS_WRITTEN;
+        break;
+    case HL_SCAN_ARM_TOUCHED:
+        arg->category_anyof_mask = exists;
+        break;
+    case HL_SCAN_ARM_REST:
+        arg->category_inverted = exists;
+        arg->category_mask = exists;
+        break;
+    }
+    if (what != HL_SCAN_WRITTEN)
+        arg->flags |= PM_SCAN_WP_MATCHING;
+}
+
+int hl_scan_walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
+                 uintptr_t end, hl_scan_found *found, void *context)
+{
+    struct pm_scan_arg arg = {
+        .size = sizeof arg,
+        .flags = PM_SCAN_CHECK_WPASYNC,
+        .start = start,
+        .end = end,
+        .vec = (uintptr_t)scan->regions,
+        .vec_len = HL_SCAN_REGIONS,
+        .return_mask = PAGE_IS_WRITTEN,
+    };
+    fill_categories(&arg, what);
+
+    /* The walk stops early when the vector is full, and says where. */
+    while (arg.start < end) {
+        int n = ioctl(scan->fd, PAGEMAP_SCAN, &arg);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        for (int i = 0; i < n; i++)
+            found(context, scan->regions[i].start, scan->regions[i].end);
+        if (arg.walk_end <= arg.start)
+            return -EIO; /* no progress: not what the interface promises */
+        arg.start = arg.walk_end;
+    }
+    return 0;
+}

@@ -1,0 +1,91 @@
+/* sigsegv: mprotect, and a SIGSEGV handler that opens one page.
+ *
+ * Needs nothing of the kernel that it has not had for decades.  A system call
+ * that writes into a protected page fails with EFAULT, or ends short. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "mem/map.h"
+#include "mem/vma.h"
+#include "track/trap.h"
+
+struct sigsegv {
+    struct hl_trap trap; /* first: they are cast to each other */
+    int prot;            /* of an open page */
+};
+
+static int protect(struct hl_trap *trap, struct hl_run run, bool closed)
+{
+    const struct sigsegv *s = (const struct sigsegv *)trap;
+    size_t size = trap->tracker.page_size;
+    int prot = closed ? s->prot & ~PROT_WRITE : s->prot;
+
+    if (mprotect(trap->tracker.addr + run.first * size, run.count * size,
+                 prot) < 0)
+        return -errno;
+    return 0;
+}
+
+static int probe(char *why)
+{
+    struct hl_map map;
+    int err = hl_map_create(&map, hl_page_size(), HL_HUGE_NEVER);
+    if (err < 0)
+        return hl_why(why, err, "mmap: %s", strerror(-err));
+    if (mprotect(map.addr, map.size, PROT_READ) < 0)
+        err = hl_why(why, -errno, "mprotect: %s", strerror(errno));
+    hl_map_destroy(&map);
+    return err;
+}
+
+static int sigsegv_open(void *addr, size_t page_count,
+                        struct hl_tracker **out, char *why)
+{
+    struct hl_vma vma;
+    int err = hl_vma_query(addr, page_count * hl_page_size(), &vma);
+    if (err < 0)
+        return hl_why(why, err, "/proc/self/maps: %s", strerror(-err));
+
+    struct sigsegv *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return hl_why(why, -ENOMEM, "out of memory");
+    s->prot = vma.prot;
+    s->trap.protect = protect;
+    /* One call closes any number of open mappings in its stretch and passes
+     * over what is closed already at the cost of a mapping, not of a page. */
+    s->trap.bridge = SIZE_MAX;
+    err = hl_trap_open(&s->trap, &hl_track_sigsegv, addr, page_count, SIGSEGV,
+                       why);
+    if (err < 0)
+        free(s);
+    else
+        *out = &s->trap.tracker;
+    return err;
+}
+
+/* A fork leaves protection, handler and table as they were, so that a child
+ * ends its copy like a parent. */
+static void sigsegv_close(struct hl_tracker *t, bool forked)
+{
+    struct hl_trap *trap = (struct hl_trap *)t;
+
+    (void)forked;
+    (void)protect(trap, (struct hl_run){0, t->page_count}, false);
+    hl_trap_close(trap);
+    free(trap);
+}
+
+const struct hl_tracker_ops hl_track_sigsegv = {
+    .name = "sigsegv",
+    .kernel_writes = false,
+    .arms = true,
+    .probe = probe,
+    .open = sigsegv_open,
+    .collect = hl_trap_collect,
+    .arm = hl_trap_arm,
+    .arm_first = hl_arm_first_by_pagemap,
+    .disarm = hl_trap_disarm,
+    .close = sigsegv_close,
+};

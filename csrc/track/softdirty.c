@@ -1,0 +1,193 @@
+/* softdirty: the kernel's soft-dirty bits (Documentation/admin-guide/mm/
+ * soft-dirty.rst), where it was built with them.
+ *
+ * Arming writes to /proc/self/clear_refs, which clears the bits of the whole
+ * process, and takes time by all of its memory.  Two things follow.
+ *
+ * Other regions tracked this way would lose their bits: before each clearing,
+ * everybody's are read and kept.
+ *
+ * Reading and clearing are two steps, and a write by another thread between
+ * them would be lost.  In a process with more than one thread nothing is armed
+ * therefore: every page stays reported, which is slow and right.  This is why
+ * the tracker is the last resort before `full`. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fail.h"
+#include "mem/bitmap.h"
+#include "mem/map.h"
+#include "mem/vma.h"
+#include "track/track.h"
+
+struct softdirty {
+    struct hl_tracker tracker; /* first: they are cast to each other */
+    uint64_t *kept;            /* reported whatever the kernel's bits say */
+    struct softdirty *next;
+};
+
+/* Everybody whose bits a clearing clears. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct softdirty *everybody;
+
+static int read_bits(const struct hl_tracker *t, uint64_t *bits)
+{
+    return hl_pagemap_find_once(t->addr, t->page_count, HL_PAGEMAP_SOFT_DIRTY,
+                                bits);
+}
+
+/* /proc/self/task has a link for itself, one for its parent, and one for each
+ * thread. */
+static bool single_threaded(void)
+{
+    struct stat st;
+    return stat("/proc/self/task", &st) == 0 && st.st_nlink == 3;
+}
+
+static int clear_refs(void)
+{
+    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int err = write(fd, "4", 1) == 1 ? 0 : -errno;
+    close(fd);
+    return err;
+}
+
+static int keep_everybodys_bits(void)
+{
+    for (struct softdirty *s = everybody; s != NULL; s = s->next) {
+        int err = read_bits(&s->tracker, s->kept);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static void arm(struct hl_tracker *t, const uint64_t *pages)
+{
+    struct softdirty *s = (struct softdirty *)t;
+    int err = HL_FAIL(HL_FAIL_ARM) ? -ENOMEM : 0;
+
+    pthread_mutex_lock(&lock);
+    if (err == 0 && single_threaded())
+        err = keep_everybodys_bits();
+    else
+        err = -EAGAIN;
+    if (err == 0)
+        err = clear_refs();
+    if (err == 0)
+        hl_bitmap_andnot(s->kept, pages, t->page_count);
+    else
+        hl_bitmap_or(s->kept, pages, t->page_count);
+    pthread_mutex_unlock(&lock);
+}
+
+static int collect(struct hl_tracker *t, uint64_t *dirty)
+{
+    struct softdirty *s = (struct softdirty *)t;
+
+    pthread_mutex_lock(&lock);
+    int err = HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : read_bits(t, s->kept);
+    hl_bitmap_or(dirty, s->kept, t->page_count);
+    pthread_mutex_unlock(&lock);
+    return err;
+}
+
+static void disarm(struct hl_tracker *t, struct hl_run run)
+{
+    (void)t;
+    (void)run; /* a write to an armed page costs one fault less than this */
+}
+
+/* Bits of fresh memory are set where the kernel has any; clearing is not
+ * tried, because it would clear somebody's. */
+static int probe(char *why)
+{
+    struct hl_map map;
+    uint64_t bits = 0;
+    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return hl_why(why, -errno, "/proc/self/clear_refs: %s",
+                      strerror(errno));
+    close(fd);
+    int err = hl_map_create(&map, hl_page_size(), HL_HUGE_NEVER);
+    if (err < 0)
+        return hl_why(why, err, "mmap: %s", strerror(-err));
+    *(volatile char *)map.addr = 1;
+    err = hl_pagemap_find_once(map.addr, 1, HL_PAGEMAP_SOFT_DIRTY, &bits);
+    hl_map_destroy(&map);
+    if (err < 0)
+        return hl_why(why, err, "/proc/self/pagemap: %s", strerror(-err));
+    if (!(bits & 1))
+        return hl_why(why, -EOPNOTSUPP,
+                      "not compiled into this kernel "
+                      "(CONFIG_MEM_SOFT_DIRTY)");
+    return 0;
+}
+
+static int softdirty_open(void *addr, size_t page_count,
+                          struct hl_tracker **out, char *why)
+{
+    size_t bytes = hl_bitmap_words(page_count) * sizeof(uint64_t);
+    int err = probe(why);
+    if (err < 0)
+        return err;
+
+    struct softdirty *s = calloc(1, sizeof *s);
+    uint64_t *kept = malloc(bytes);
+    if (s == NULL || kept == NULL) {
+        free(s);
+        free(kept);
+        return hl_why(why, -ENOMEM, "out of memory");
+    }
+    memset(kept, 0xff, bytes);
+    s->tracker = (struct hl_tracker){&hl_track_softdirty, addr, page_count,
+                                     hl_page_size()};
+    s->kept = kept;
+    pthread_mutex_lock(&lock);
+    s->next = everybody;
+    everybody = s;
+    pthread_mutex_unlock(&lock);
+    *out = &s->tracker;
+    return 0;
+}
+
+static void softdirty_close(struct hl_tracker *t, bool forked)
+{
+    struct softdirty *s = (struct softdirty *)t, **link = &everybody;
+
+    (void)forked;
+    pthread_mutex_lock(&lock);
+    while (*link != s)
+        link = &(*link)->next;
+    *link = s->next;
+    pthread_mutex_unlock(&lock);
+    free(s->kept);
+    free(s);
+}
+
+static void hold(void) { pthread_mutex_lock(&lock); }
+static void let_go(void) { pthread_mutex_unlock(&lock); }
+
+__attribute__((constructor)) static void stay_usable_after_fork(void)
+{
+    (void)pthread_atfork(hold, let_go, let_go);
+}
+
+const struct hl_tracker_ops hl_track_softdirty = {
+    .name = "softdirty",
+    .kernel_writes = true,
+    .arms = true,
+    .probe = probe,
+    .open = softdirty_open,
+    .collect = collect,
+    .arm = arm,
+    .arm_first = hl_arm_first_by_pagemap,
+    .disarm = disarm,
+    .close = softdirty_close,
+};

@@ -1,0 +1,97 @@
+/* Trackers: which pages of a region were written since they were armed.
+ *
+ * Each tracker is one file that fills in a struct hl_tracker_ops; track.c
+ * lists them in order of preference.
+ *
+ * What every tracker promises, for other threads that write throughout:
+ *
+ *  T1. After open no page is armed.  A page that is not armed is always
+ *      reported by collect.
+ *  T2. A page that arm() covered is either armed when it returns, and then
+ *      every later write makes collect report it, or is reported already.
+ *      Refusal by the kernel is never more than "reported already".
+ *  T3. A write to such a page that arm() forgot about ended before arm()
+ *      returned: whoever reads the page after that sees it.
+ *  T4. collect() forgets nothing; only arm() does, and only the pages it is
+ *      given.
+ *  T5. close() leaves the region as open() found it, and no handler that
+ *      still runs refers to it afterwards.
+ *
+ * Threads: the calls on one tracker are made one at a time; faults arrive on
+ * any thread at any moment. */
+#ifndef HL_TRACK_TRACK_H
+#define HL_TRACK_TRACK_H
+
+#include "base.h"
+#include "mem/runs.h"
+
+/* Room for a sentence that says why something cannot be used. */
+#define HL_WHY_SIZE 160
+
+struct hl_tracker {
+    const struct hl_tracker_ops *ops;
+    char *addr;
+    size_t page_count;
+    size_t page_size;
+};
+
+struct hl_tracker_ops {
+    const char *name;
+    bool kernel_writes; /* writes by system calls are seen, not refused */
+    bool arms;          /* false: every page is reported always */
+
+    /* Try it for real on memory of its own.  0, or -errno and a sentence. */
+    int (*probe)(char *why);
+
+    /* Start on [addr, +page_count).  On error nothing is left behind and `why`
+     * holds a sentence. */
+    int (*open)(void *addr, size_t page_count, struct hl_tracker **out,
+                char *why);
+
+    /* Or the reported pages into dirty[].  -errno: dirty[] is no superset;
+     * the caller must take every page for written. */
+    int (*collect)(struct hl_tracker *tracker, uint64_t *dirty);
+
+    /* Arm the pages set in pages[]. */
+    void (*arm)(struct hl_tracker *tracker, const uint64_t *pages);
+
+    /* Arm every page and set in touched[] those that may hold anything but
+     * zero, given that untouched memory of this region is zero.  A page
+     * written meanwhile is in touched[] or reported. */
+    int (*arm_first)(struct hl_tracker *tracker, uint64_t *touched);
+
+    /* Un-arm a run that is about to be written, at one price for all of it.
+     * Never needed for the result to be right. */
+    void (*disarm)(struct hl_tracker *tracker, struct hl_run run);
+
+    /* forked: this is a child of the process that opened it, whose kernel
+     * objects belong to the parent; only let go of them. */
+    void (*close)(struct hl_tracker *tracker, bool forked);
+};
+
+/* All trackers in order of preference. */
+extern const struct hl_tracker_ops *const hl_trackers[];
+extern const size_t hl_tracker_count;
+
+const struct hl_tracker_ops *hl_tracker_find(const char *name);
+
+/* For the trackers' own files. */
+extern const struct hl_tracker_ops hl_track_uffd, hl_track_uffd_sigbus,
+    hl_track_sigsegv, hl_track_softdirty, hl_track_full;
+
+/* Format `why`, return err. */
+int hl_why(char *why, int err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The next stretch of pages[] to arm in one call, at or after *cursor: runs of
+ * pages[], joined across gaps of at most `bridge` pages none of which is set
+ * in open[].  Another thread may set bits of open[] meanwhile; a gap page that
+ * opens just then may still be crossed. */
+bool hl_next_stretch(const uint64_t *pages, const uint64_t *open,
+                     size_t page_count, size_t bridge, size_t *cursor,
+                     struct hl_run *stretch);
+
+/* arm_first for trackers whose armed pages keep their pagemap entries. */
+int hl_arm_first_by_pagemap(struct hl_tracker *tracker, uint64_t *touched);
+
+#endif

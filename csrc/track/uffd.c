@@ -1,0 +1,266 @@
+/* uffd: userfaultfd in asynchronous write-protect mode, and PAGEMAP_SCAN.
+ *
+ * The kernel itself resolves the first write to an armed page, by user code or
+ * by a system call, and leaves a mark that a scan reads: no handler, no
+ * signal, no refused write.  A first write costs about 1 us, a scan 1 ns a
+ * page; Linux 6.7 is needed. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail.h"
+#include "mem/bitmap.h"
+#include "mem/map.h"
+#include "track/scan.h"
+#include "track/track.h"
+#include "track/uffd_fd.h"
+
+/* Runs to arm are joined across this many armed pages: walking those costs
+ * about what another system call would. */
+#define BRIDGE 512
+
+/* Without WP_UNPOPULATED, arming a page that was never touched succeeds and
+ * does nothing: its first write would go unseen. */
+#define FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED)
+
+struct uffd {
+    struct hl_tracker tracker; /* first: they are cast to each other */
+    int fd;
+    struct hl_scan scan;
+    uint64_t *open; /* not armed, or disarmed since: no need to ask */
+    /* Found written by a scan that armed them again on the way to its own
+     * pages: reported until they are armed on purpose. */
+    uint64_t *found;
+};
+
+static uintptr_t address(const struct hl_tracker *t, size_t page)
+{
+    return (uintptr_t)t->addr + page * t->page_size;
+}
+
+static struct hl_run pages_of(const struct hl_tracker *t, uintptr_t start,
+                              uintptr_t end)
+{
+    return (struct hl_run){(start - (uintptr_t)t->addr) / t->page_size,
+                           (end - start) / t->page_size};
+}
+
+static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
+                     char *why)
+{
+    size_t words = hl_bitmap_words(page_count);
+    size_t page_size = hl_page_size();
+    uint64_t features;
+    int err = hl_uffd_features(&features, why);
+    if (err < 0)
+        return err;
+    if ((features & FEATURES) != FEATURES)
+        return hl_why(why, -EINVAL,
+                      "this kernel is too old: asynchronous write protection "
+                      "and PAGEMAP_SCAN came with Linux 6.7");
+
+    struct uffd *u = calloc(1, sizeof *u);
+    if (u == NULL)
+        return hl_why(why, -ENOMEM, "out of memory");
+    u->tracker = (struct hl_tracker){&hl_track_uffd, addr, page_count,
+                                     page_size};
+    u->open = malloc(words * sizeof *u->open);
+    u->found = calloc(words, sizeof *u->found);
+    if (u->open == NULL || u->found == NULL) {
+        err = hl_why(why, -ENOMEM, "out of memory");
+        goto fail;
+    }
+    memset(u->open, 0xff, words * sizeof *u->open);
+    err = hl_scan_open(&u->scan);
+    if (err < 0) {
+        err = hl_why(why, err, "/proc/self/pagemap: %s", strerror(-err));
+        goto fail;
+    }
+    u->fd = hl_uffd_open(addr, page_count * page_size, FEATURES, why);
+    if (u->fd < 0) {
+        err = u->fd;
+        hl_scan_close(&u->scan);
+        goto fail;
+    }
+    *out = &u->tracker;
+    return 0;
+
+fail:
+    free(u->open);
+    free(u->found);
+    free(u);
+    return err;
+}
+
+static void uffd_close(struct hl_tracker *t, bool forked)
+{
+    struct uffd *u = (struct uffd *)t;
+
+    hl_uffd_close(u->fd, t->addr, t->page_count * t->page_size, forked);
+    hl_scan_close(&u->scan);
+    free(u->open);
+    free(u->found);
+    free(u);
+}
+
+struct into {
+    const struct hl_tracker *tracker;
+    uint64_t *bits;
+};
+
+static void set_found(void *context, uintptr_t start, uintptr_t end)
+{
+    const struct into *into = context;
+    struct hl_run run = pages_of(into->tracker, start, end);
+
+    hl_bitmap_set_range(into->bits, run.first, run.count);
+}
+
+/* The stretch from the first armed page to the last one, by whole words. */
+static struct hl_run armed_stretch(const struct uffd *u)
+{
+    size_t words = hl_bitmap_words(u->tracker.page_count), first = 0;
+
+    while (first < words && u->open[first] == UINT64_MAX)
+        first++;
+    while (words > first && u->open[words - 1] == UINT64_MAX)
+        words--;
+    size_t end = words * 64;
+    if (end > u->tracker.page_count)
+        end = u->tracker.page_count;
+    return (struct hl_run){first * 64, first < words ? end - first * 64 : 0};
+}
+
+static int collect(struct hl_tracker *t, uint64_t *dirty)
+{
+    struct uffd *u = (struct uffd *)t;
+    struct hl_run run = armed_stretch(u);
+    struct into into = {t, dirty};
+
+    if (HL_FAIL(HL_FAIL_COLLECT))
+        return -ENOMEM;
+    for (size_t i = 0; i < hl_bitmap_words(t->page_count); i++)
+        dirty[i] |= u->open[i] | u->found[i];
+    return hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
+                        address(t, run.first + run.count), set_found, &into);
+}
+
+struct arming {
+    struct uffd *u;
+    const uint64_t *pages;
+};
+
+/* A page armed although nobody asked was written after the caller collected:
+ * keep it reported. */
+static void note_unasked(void *context, uintptr_t start, uintptr_t end)
+{
+    const struct arming *arming = context;
+    struct hl_run run = pages_of(&arming->u->tracker, start, end);
+
+    for (size_t page = run.first; page < run.first + run.count; page++)
+        if (!hl_bitmap_test(arming->pages, page))
+            hl_bitmap_set(arming->u->found, page);
+}
+
+static int arm_stretch(struct uffd *u, const uint64_t *pages,
+                       struct hl_run stretch)
+{
+    struct arming arming = {u, pages};
+
+    if (HL_FAIL(HL_FAIL_ARM))
+        return -ENOMEM;
+    return hl_scan_walk(&u->scan, HL_SCAN_ARM_WRITTEN,
+                        address(&u->tracker, stretch.first),
+                        address(&u->tracker, stretch.first + stretch.count),
+                        note_unasked, &arming);
+}
+
+static void arm(struct hl_tracker *t, const uint64_t *pages)
+{
+    struct uffd *u = (struct uffd *)t;
+    struct hl_run stretch;
+
+    hl_bitmap_andnot(u->found, pages, t->page_count);
+    hl_bitmap_andnot(u->open, pages, t->page_count);
+    for (size_t at = 0; hl_next_stretch(pages, u->open, t->page_count, BRIDGE,
+                                        &at, &stretch);)
+        if (arm_stretch(u, pages, stretch) < 0)
+            hl_bitmap_set_range(u->open, stretch.first, stretch.count);
+}
+
+static void clear_found(void *context, uintptr_t start, uintptr_t end)
+{
+    const struct into *into = context;
+    struct hl_run run = pages_of(into->tracker, start, end);
+
+    hl_bitmap_clear_range(into->bits, run.first, run.count);
+}
+
+/* Two walks, each of which looks at a page and arms it in one step.  A page
+ * first touched between them is left alone by the second one: still open, it
+ * stays reported. */
+static int arm_first(struct hl_tracker *t, uint64_t *touched)
+{
+    struct uffd *u = (struct uffd *)t;
+    uintptr_t start = address(t, 0), end = address(t, t->page_count);
+    struct into existing = {t, touched}, rest = {t, u->open};
+
+    int err = hl_scan_walk(&u->scan, HL_SCAN_ARM_TOUCHED, start, end,
+                           set_found, &existing);
+    if (err == 0)
+        err = hl_scan_walk(&u->scan, HL_SCAN_ARM_REST, start, end,
+                           clear_found, &rest);
+    if (err == 0)
+        hl_bitmap_andnot(u->open, touched, t->page_count);
+    else
+        hl_bitmap_set_range(u->open, 0, t->page_count);
+    return err;
+}
+
+static void disarm(struct hl_tracker *t, struct hl_run run)
+{
+    struct uffd *u = (struct uffd *)t;
+
+    (void)hl_uffd_protect(u->fd, (void *)address(t, run.first),
+                          run.count * t->page_size, false);
+    hl_bitmap_set_range(u->open, run.first, run.count);
+}
+
+/* A page of our own: armed, written, found. */
+static int probe(char *why)
+{
+    struct hl_map map;
+    struct hl_tracker *t;
+    uint64_t bits = 0;
+    int err = hl_map_create(&map, hl_page_size(), HL_HUGE_NEVER);
+    if (err < 0)
+        return hl_why(why, err, "mmap: %s", strerror(-err));
+    err = uffd_open(map.addr, 1, &t, why);
+    if (err == 0) {
+        arm(t, &(uint64_t){1});
+        err = collect(t, &bits);
+        bool clean = err == 0 && !(bits & 1);
+        *(volatile char *)map.addr = 1;
+        if (err == 0)
+            err = collect(t, &bits);
+        if (err < 0)
+            err = hl_why(why, err, "PAGEMAP_SCAN: %s", strerror(-err));
+        else if (!clean || !(bits & 1))
+            err = hl_why(why, -EIO, "a write to an armed page went unseen");
+        uffd_close(t, false);
+    }
+    hl_map_destroy(&map);
+    return err;
+}
+
+const struct hl_tracker_ops hl_track_uffd = {
+    .name = "uffd",
+    .kernel_writes = true,
+    .arms = true,
+    .probe = probe,
+    .open = uffd_open,
+    .collect = collect,
+    .arm = arm,
+    .arm_first = arm_first,
+    .disarm = disarm,
+    .close = uffd_close,
+};
