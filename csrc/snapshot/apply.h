@@ -23,7 +23,7 @@ void hl_apply(const struct hl_snapshot *snapshot, void *memory,
               struct hl_run run, struct hl_applied *done);
 
 /* Set in differs[] the pages of the run whose memory is not what the snapshot
- * holds; return how many. */
+ * holds; return how many.  differs may be NULL. */
 size_t hl_compare(const struct hl_snapshot *snapshot, const void *memory,
                   struct hl_run run, uint64_t *differs);
 

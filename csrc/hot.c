@@ -1,0 +1,125 @@
+#include "hot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem/bitmap.h"
+#include "mem/runs.h"
+
+/* The smallest sample: few enough that looking costs little beside copying. */
+#define LONGEST_PERIOD 16
+
+/* Asking the kernel costs about what copying so many pages does.  When fewer
+ * are left armed, they are copied unasked. */
+#define NOT_WORTH_ASKING 14
+
+/* From so many pages on, a region most of which is dirty is at once taken for
+ * one that always will be: arming it all and comparing it all would cost more
+ * than the plain copy does. */
+#define MANY_PAGES 1024
+
+int hl_hot_init(struct hl_hot *hot, size_t page_count)
+{
+    *hot = (struct hl_hot){
+        .page_count = page_count,
+        .pages = calloc(hl_bitmap_words(page_count), sizeof *hot->pages),
+        .heat = calloc(page_count, 1),
+        .seen = calloc(page_count, 1),
+        .period = LONGEST_PERIOD,
+    };
+    if (hot->pages && hot->heat && hot->seen)
+        return 0;
+    hl_hot_free(hot);
+    return -ENOMEM;
+}
+
+void hl_hot_free(struct hl_hot *hot)
+{
+    free(hot->pages);
+    free(hot->heat);
+    free(hot->seen);
+    *hot = (struct hl_hot){0};
+}
+
+void hl_hot_reset(struct hl_hot *hot)
+{
+    hl_bitmap_zero(hot->pages, hot->page_count);
+    memset(hot->heat, 0, hot->page_count);
+    hot->count = 0;
+}
+
+static void make_hot(struct hl_hot *hot, size_t page)
+{
+    hot->heat[page] = HL_HOT_AT;
+    if (!hl_bitmap_test(hot->pages, page)) {
+        hl_bitmap_set(hot->pages, page);
+        hot->count++;
+    }
+}
+
+static void found_dirty(struct hl_hot *hot, size_t page)
+{
+    uint8_t epoch = (uint8_t)hot->epoch;
+    uint8_t gap = (uint8_t)(epoch - hot->seen[page]);
+
+    hot->seen[page] = epoch;
+    if (gap > 2)
+        hot->heat[page] = 1;
+    else if (gap < 2 && ++hot->heat[page] >= HL_HOT_AT)
+        make_hot(hot, page);
+}
+
+static void choose_period(struct hl_hot *hot)
+{
+    if (hot->sampled == 0)
+        return;
+    if (hot->cooled * 2 > hot->sampled)
+        hot->period = hot->period > 4 ? hot->period / 4 : 1;
+    else if (hot->period < LONGEST_PERIOD)
+        hot->period *= 2;
+    hot->sampled = hot->cooled = 0;
+}
+
+void hl_hot_epoch(struct hl_hot *hot, const uint64_t *dirty)
+{
+    size_t n = hot->page_count, found = 0;
+
+    hot->epoch++;
+    choose_period(hot);
+    for (size_t word = 0; word < hl_bitmap_words(n); word++) {
+        uint64_t bits = dirty[word] & ~hot->pages[word];
+        found += (size_t)__builtin_popcountll(bits);
+        for (; bits; bits &= bits - 1) {
+            size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
+            if (page < n)
+                found_dirty(hot, page);
+        }
+    }
+    bool flooded = found >= MANY_PAGES && found * 2 >= n;
+    bool nearly_all = hot->count > 0 && n - hot->count < NOT_WORTH_ASKING;
+    if (!flooded && !nearly_all)
+        return;
+    for (size_t page = 0; page < n; page++)
+        if (nearly_all || hl_bitmap_test(dirty, page))
+            make_hot(hot, page);
+}
+
+uint64_t hl_hot_sample(const struct hl_hot *hot, size_t word)
+{
+    return (word + hot->epoch) % hot->period == 0 ? hot->pages[word] : 0;
+}
+
+void hl_hot_looked(struct hl_hot *hot, size_t page, bool written)
+{
+    hot->sampled++;
+    if (written) {
+        hot->heat[page] = HL_HOT_AT;
+        return;
+    }
+    hot->cooled++;
+    if (--hot->heat[page] + 1 >= HL_HOT_AT)
+        return;
+    hot->heat[page] = 0;
+    hl_bitmap_clear(hot->pages, page);
+    hot->count--;
+}

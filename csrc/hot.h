@@ -1,0 +1,42 @@
+/* Hot pages: written in nearly every epoch, so that copying them back each
+ * time is cheaper than arming them, taking the fault and finding them again.
+ *
+ * A page heats up by being found dirty in consecutive epochs, and is hot from
+ * HL_HOT_AT on: its manager leaves it unarmed, and it counts as dirty always.
+ * Whether it is still written is looked at now and then: a sample of the hot
+ * pages is compared with the snapshot, and what was left alone twice cools
+ * down and is armed again.  The sample grows while most of it turns out cool,
+ * so a workload that moves on is followed within a few epochs.
+ *
+ * Only advice: whatever it says, nothing is lost. */
+#ifndef HL_HOT_H
+#define HL_HOT_H
+
+#include "base.h"
+
+#define HL_HOT_AT 3
+
+struct hl_hot {
+    size_t page_count;
+    size_t count;      /* hot pages */
+    uint64_t *pages;   /* bitmap of them */
+    uint8_t *heat;     /* per page, up to HL_HOT_AT */
+    uint8_t *seen;     /* per page: low bits of the epoch it was dirty in */
+    size_t epoch;
+    unsigned period;   /* one in so many words of `pages` is sampled */
+    size_t sampled, cooled; /* in this epoch */
+};
+
+int hl_hot_init(struct hl_hot *hot, size_t page_count) HL_MUST_CHECK;
+void hl_hot_free(struct hl_hot *hot);
+void hl_hot_reset(struct hl_hot *hot);
+
+/* A new epoch, in which the pages of dirty[] were found dirty. */
+void hl_hot_epoch(struct hl_hot *hot, const uint64_t *dirty);
+
+/* The hot pages of word `word` of the bitmap that are to be looked at in this
+ * epoch, as a mask; and what was found for one of them. */
+uint64_t hl_hot_sample(const struct hl_hot *hot, size_t word);
+void hl_hot_looked(struct hl_hot *hot, size_t page, bool written);
+
+#endif

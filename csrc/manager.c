@@ -1,0 +1,443 @@
+/* How take and restore keep their promises.
+ *
+ *   ARMED --collect--> COLLECTED --arm, copy--> COPIED --publish--> CURRENT
+ *     ^                (take arms before it copies, restore after)     |
+ *     +----------------------------------------------------------------+
+ *
+ * Invariants, whenever no call is under way:
+ *
+ *  M1. A page whose memory differs from `current` is in `pending` or reported
+ *      by the tracker.  Without a current snapshot every page counts as dirty.
+ *  M2. A hot page is not armed, and therefore always reported (T1).
+ *  M3. Arming is what makes a tracker forget.  From before a page is armed
+ *      until current agrees with it, the page is in `pending`, so a failure in
+ *      between leaves it dirty.
+ *
+ * take collects, arms what it found, and then copies it: what is written while
+ * it copies is reported afterwards (T2), what was written before is read (T3).
+ *
+ * restore collects, copies back, and then arms, because writing to an armed
+ * page would fault.  A write by another thread that falls between the copying
+ * and the arming of its page would be forgotten, so what was armed is compared
+ * once more; a page that differs was written just then and stays in `pending`.
+ * Hot pages stay unarmed and need no second look. */
+#include "manager.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hot.h"
+#include "mem/bitmap.h"
+#include "mem/forked.h"
+#include "mem/map.h"
+#include "mem/vma.h"
+#include "track/range.h"
+
+struct hl_manager {
+    char *memory;
+    size_t page_count;
+    const struct hl_tracker_ops *wanted;
+    struct hl_tracker *tracker; /* NULL: a fork took it, none could be had */
+    struct hl_store *store;     /* current's, or where the first take goes */
+    struct hl_snapshot *current;
+    bool zero_filled; /* memory that nobody touched is zero */
+    bool adaptive;
+    bool guess; /* the tracker could not tell: pending is every page */
+    unsigned generation;
+    uint64_t *pending; /* M1, M3 */
+    uint64_t *dirty;   /* of the call under way, like the next */
+    uint64_t *todo;
+    struct hl_hot hot;
+    struct hl_manager_stats stats;
+};
+
+static atomic_size_t live;
+
+size_t hl_manager_count(void) { return atomic_load(&live); }
+
+static uint64_t *new_bitmap(size_t page_count)
+{
+    return calloc(hl_bitmap_words(page_count), sizeof(uint64_t));
+}
+
+static int allocate(struct hl_manager *m)
+{
+    m->pending = new_bitmap(m->page_count);
+    m->dirty = new_bitmap(m->page_count);
+    m->todo = new_bitmap(m->page_count);
+    if (!m->pending || !m->dirty || !m->todo)
+        return -ENOMEM;
+    int err = hl_hot_init(&m->hot, m->page_count);
+    return err < 0 ? err : hl_store_new(&m->store, hl_page_size());
+}
+
+static void release(struct hl_manager *m)
+{
+    if (m->current)
+        hl_snapshot_unref(m->current);
+    if (m->store)
+        hl_store_unref(m->store);
+    hl_hot_free(&m->hot);
+    free(m->pending);
+    free(m->dirty);
+    free(m->todo);
+    free(m);
+}
+
+/* Claim the range, look at it, track it. */
+static int start_tracking(struct hl_manager *m,
+                          const struct hl_tracker_ops *ops, char *why)
+{
+    size_t size = m->page_count * hl_page_size(), other_size;
+    const void *other;
+    struct hl_vma vma;
+
+    int err = hl_range_claim(m->memory, size, &other, &other_size);
+    if (err == -EEXIST)
+        return hl_why(why, err,
+                      "%p+%zu overlaps %p+%zu, which is tracked already",
+                      (void *)m->memory, size, other, other_size);
+    if (err < 0)
+        return hl_why(why, err, "out of memory");
+    err = hl_vma_query(m->memory, size, &vma);
+    if (err < 0) {
+        (void)hl_why(why, err, "/proc/self/maps: %s", strerror(-err));
+    } else {
+        m->zero_filled = vma.anonymous;
+        err = ops->open(m->memory, m->page_count, &m->tracker, why);
+    }
+    if (err < 0)
+        hl_range_release(m->memory);
+    return err;
+}
+
+int hl_manager_new(void *memory, size_t page_count,
+                   const struct hl_tracker_ops *tracker, bool adaptive,
+                   struct hl_manager **out, char *why)
+{
+    if (page_count == 0 || page_count > HL_MAX_PAGES)
+        return hl_why(why, -EINVAL, "%zu pages are too many", page_count);
+    struct hl_manager *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return hl_why(why, -ENOMEM, "out of memory");
+    m->memory = memory;
+    m->page_count = page_count;
+    m->adaptive = adaptive;
+    m->wanted = tracker;
+    m->generation = hl_fork_generation();
+
+    int err = allocate(m);
+    if (err < 0)
+        (void)hl_why(why, err, "out of memory");
+    else
+        err = start_tracking(m, tracker, why);
+    if (err < 0) {
+        release(m);
+        return err;
+    }
+    atomic_fetch_add(&live, 1);
+    *out = m;
+    return 0;
+}
+
+static bool forked(const struct hl_manager *m)
+{
+    return m->generation != hl_fork_generation();
+}
+
+void hl_manager_free(struct hl_manager *m)
+{
+    if (m->tracker)
+        m->tracker->ops->close(m->tracker, forked(m));
+    hl_range_release(m->memory);
+    release(m);
+    atomic_fetch_sub(&live, 1);
+}
+
+struct hl_snapshot *hl_manager_current(const struct hl_manager *m)
+{
+    return m->current;
+}
+
+/* Every page may have changed, and nobody knows which. */
+static void take_all_for_written(struct hl_manager *m)
+{
+    hl_bitmap_set_range(m->pending, 0, m->page_count);
+    m->guess = true;
+    m->stats.guesses++;
+}
+
+/* In a child: what the kernel knew of our pages belongs to the parent. */
+static int reopen(struct hl_manager *m)
+{
+    const struct hl_tracker_ops *const choices[] = {
+        m->wanted, &hl_track_sigsegv, &hl_track_full};
+    char why[HL_WHY_SIZE];
+    struct hl_tracker *fresh = NULL;
+    int err = -ENOMEM;
+
+    if (m->tracker)
+        m->tracker->ops->close(m->tracker, true);
+    m->tracker = NULL;
+    for (size_t i = 0; i < HL_ARRAY_SIZE(choices) && err < 0; i++)
+        err = choices[i]->open(m->memory, m->page_count, &fresh, why);
+    if (err < 0)
+        return err;
+    m->tracker = fresh;
+    m->generation = hl_fork_generation();
+    m->stats.reopened++;
+    hl_hot_reset(&m->hot);
+    take_all_for_written(m);
+    return 0;
+}
+
+/* The pages that may differ from current, into m->dirty. */
+static int collect(struct hl_manager *m)
+{
+    if (m->tracker == NULL || forked(m)) {
+        int err = reopen(m);
+        if (err < 0)
+            return err;
+    }
+    hl_bitmap_zero(m->dirty, m->page_count);
+    /* With nothing armed there is nothing to ask. */
+    if (m->hot.count == m->page_count || m->current == NULL)
+        hl_bitmap_set_range(m->dirty, 0, m->page_count);
+    else if (m->tracker->ops->collect(m->tracker, m->dirty) < 0)
+        take_all_for_written(m);
+    hl_bitmap_or(m->dirty, m->pending, m->page_count);
+    return 0;
+}
+
+/* Arm the pages of bits[] that are not hot; clears the others from it. */
+static void arm_cold(struct hl_manager *m, uint64_t *bits)
+{
+    hl_bitmap_andnot(bits, m->hot.pages, m->page_count);
+    m->tracker->ops->arm(m->tracker, bits);
+}
+
+static void note_epoch(struct hl_manager *m)
+{
+    if (m->adaptive && m->current && !m->guess && m->tracker->ops->arms)
+        hl_hot_epoch(&m->hot, m->dirty);
+}
+
+/* Compare a sample of the hot pages with the snapshot.  Those that equal it
+ * are taken out of copy[] (NULL: there is none), and may cool down. */
+static void sample_hot(struct hl_manager *m, const struct hl_snapshot *against,
+                       uint64_t *copy)
+{
+    for (size_t word = 0; word < hl_bitmap_words(m->page_count); word++) {
+        uint64_t bits = hl_hot_sample(&m->hot, word);
+        for (; bits; bits &= bits - 1) {
+            size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
+            struct hl_run one = {page, 1};
+            bool written = hl_compare(against, m->memory, one, NULL) != 0;
+            hl_hot_looked(&m->hot, page, written);
+            if (!written && copy)
+                hl_bitmap_clear(copy, page);
+        }
+    }
+}
+
+/* First take: what was never touched is known to be zero and is not read. */
+static int arm_first(struct hl_manager *m)
+{
+    int err = -EINVAL;
+
+    hl_bitmap_zero(m->todo, m->page_count);
+    if (m->zero_filled)
+        err = m->tracker->ops->arm_first(m->tracker, m->todo);
+    if (err < 0) { /* then everything is read */
+        hl_bitmap_set_range(m->todo, 0, m->page_count);
+        m->tracker->ops->arm(m->tracker, m->todo);
+    }
+    return 0;
+}
+
+/* Which pages to look at for a new snapshot, into m->todo; armed, and dirty
+ * until it is current (M3). */
+static int prepare_take(struct hl_manager *m)
+{
+    int err = collect(m);
+    if (err < 0)
+        return err;
+    hl_bitmap_or(m->pending, m->dirty, m->page_count);
+    if (m->current == NULL)
+        return arm_first(m);
+
+    note_epoch(m);
+    sample_hot(m, m->current, NULL);
+    memcpy(m->todo, m->dirty, hl_bitmap_words(m->page_count) * 8);
+    arm_cold(m, m->dirty);
+    return 0;
+}
+
+/* From here on memory equals `snapshot` but for what the tracker reports and
+ * what is set in `pending`. */
+static void publish(struct hl_manager *m, struct hl_snapshot *snapshot)
+{
+    struct hl_snapshot *old = m->current;
+    struct hl_store *store = hl_snapshot_store(snapshot);
+
+    m->current = hl_snapshot_ref(snapshot);
+    m->guess = false;
+    if (store != m->store) {
+        hl_store_ref(store);
+        hl_store_unref(m->store);
+        m->store = store;
+    }
+    if (old)
+        hl_snapshot_unref(old);
+}
+
+int hl_manager_take(struct hl_manager *m, struct hl_snapshot **out)
+{
+    struct hl_capture capture = {0};
+    struct hl_run run;
+    int err = prepare_take(m);
+
+    for (size_t at = 0; err == 0 && hl_run_next(m->todo, m->page_count, &at,
+                                                &run);)
+        err = hl_capture_run(&capture, m->store, m->current, m->memory, run);
+    if (err == 0)
+        err = hl_snapshot_new(m->store, m->page_count, m->current,
+                              capture.edits, capture.count, out);
+    if (err < 0) {
+        hl_capture_discard(&capture, m->store);
+        return err;
+    }
+    hl_bitmap_zero(m->pending, m->page_count);
+    publish(m, *out);
+    m->stats.takes++;
+    m->stats.stored += capture.count;
+    hl_capture_free(&capture);
+    return 0;
+}
+
+/* The pages that may differ from the snapshot, into m->todo, given that
+ * m->dirty may differ from current. */
+static void find_todo(struct hl_manager *m, const struct hl_snapshot *snapshot)
+{
+    memcpy(m->todo, m->dirty, hl_bitmap_words(m->page_count) * 8);
+    if (m->current && snapshot != m->current)
+        hl_snapshot_diff(m->current, snapshot, m->todo);
+}
+
+/* Pages that are armed and about to be written: un-arm them by the run. */
+static void disarm_clean(struct hl_manager *m)
+{
+    struct hl_run run;
+
+    for (size_t i = 0; i < hl_bitmap_words(m->page_count); i++)
+        m->dirty[i] = m->todo[i] & ~m->dirty[i];
+    for (size_t at = 0; hl_run_next(m->dirty, m->page_count, &at, &run);)
+        m->tracker->ops->disarm(m->tracker, run);
+}
+
+static void compare(const struct hl_manager *m,
+                    const struct hl_snapshot *snapshot, const uint64_t *pages,
+                    uint64_t *differs)
+{
+    struct hl_run run;
+
+    for (size_t at = 0; hl_run_next(pages, m->page_count, &at, &run);)
+        hl_compare(snapshot, m->memory, run, differs);
+}
+
+/* Copy back the pages of copy[].  Where `todo` is no more than a guess, a page
+ * is only written if it differs: others may share it. */
+static void copy_back(struct hl_manager *m, struct hl_snapshot *snapshot,
+                      uint64_t *copy, struct hl_applied *done)
+{
+    struct hl_run run;
+
+    if (m->guess) {
+        hl_bitmap_zero(copy, m->page_count);
+        compare(m, snapshot, m->todo, copy);
+    } else {
+        memcpy(copy, m->todo, hl_bitmap_words(m->page_count) * 8);
+        sample_hot(m, snapshot, copy);
+    }
+    for (size_t at = 0; hl_run_next(copy, m->page_count, &at, &run);)
+        hl_apply(snapshot, m->memory, run, done);
+}
+
+int hl_manager_restore(struct hl_manager *m, struct hl_snapshot *snapshot,
+                       struct hl_applied *done)
+{
+    int err = collect(m);
+    if (err < 0)
+        return err;
+
+    note_epoch(m);
+    find_todo(m, snapshot);
+    hl_bitmap_or(m->pending, m->todo, m->page_count);
+    if (m->current && snapshot != m->current)
+        disarm_clean(m);
+    *done = (struct hl_applied){0};
+    copy_back(m, snapshot, m->dirty, done);
+
+    arm_cold(m, m->todo);
+    hl_bitmap_zero(m->pending, m->page_count);
+    if (m->tracker->ops->arms)
+        compare(m, snapshot, m->todo, m->pending);
+    publish(m, snapshot);
+
+    m->stats.restores++;
+    m->stats.copied += done->copied;
+    m->stats.zeroed += done->zeroed;
+    m->stats.raced += hl_bitmap_count(m->pending, m->page_count);
+    return 0;
+}
+
+int hl_manager_dirty(struct hl_manager *m, uint64_t *bits)
+{
+    int err = collect(m);
+    if (err == 0)
+        hl_bitmap_or(bits, m->dirty, m->page_count);
+    return err;
+}
+
+int hl_manager_changed(struct hl_manager *m,
+                       const struct hl_snapshot *snapshot, uint64_t *bits)
+{
+    int err = collect(m);
+    if (err < 0)
+        return err;
+    find_todo(m, snapshot);
+    compare(m, snapshot, m->todo, bits);
+    return 0;
+}
+
+ssize_t hl_manager_verify(struct hl_manager *m,
+                          const struct hl_snapshot *snapshot,
+                          uint64_t *missed)
+{
+    struct hl_run everything = {0, m->page_count};
+    int err = collect(m);
+    if (err < 0)
+        return err;
+    find_todo(m, snapshot);
+    hl_compare(snapshot, m->memory, everything, missed);
+    hl_bitmap_andnot(missed, m->todo, m->page_count);
+    if (hl_bitmap_count(missed, m->page_count) == 0)
+        return 0;
+
+    /* Another thread may have written since: then it is reported by now. */
+    err = collect(m);
+    if (err < 0)
+        return err;
+    hl_bitmap_andnot(missed, m->dirty, m->page_count);
+    return (ssize_t)hl_bitmap_count(missed, m->page_count);
+}
+
+void hl_manager_stats(struct hl_manager *m, struct hl_manager_stats *stats)
+{
+    *stats = m->stats;
+    stats->tracker = m->tracker ? m->tracker->ops->name : "";
+    stats->pages = m->page_count;
+    stats->hot = m->hot.count;
+    hl_store_usage(m->store, &stats->store);
+}
