@@ -1,0 +1,87 @@
+# csrc/snapshot: what a snapshot holds.
+
+cdef extern from "snapshot/snapshot.h" nogil:
+    struct hl_snapshot:
+        pass
+    void hl_snapshot_unref(hl_snapshot *snapshot)
+    size_t hl_snapshot_page_count(const hl_snapshot *snapshot)
+    void hl_snapshot_diff(const hl_snapshot *a, const hl_snapshot *b,
+                          uint64_t *bits)
+    void hl_snapshot_diff_exact(const hl_snapshot *a, const hl_snapshot *b,
+                                uint64_t *bits)
+    size_t hl_snapshot_nbytes(const hl_snapshot *snapshot)
+    void hl_snapshot_read(const hl_snapshot *snapshot, size_t offset,
+                          size_t length, void *dst)
+    void hl_snapshot_counts(size_t *snapshots, size_t *stores)
+
+
+cdef class SnapshotCore:
+    """A snapshot, empty until a manager's take fills it."""
+
+    cdef hl_snapshot *snapshot
+    cdef object __weakref__
+
+    def __dealloc__(self):
+        if self.snapshot != NULL:
+            hl_snapshot_unref(self.snapshot)
+
+    cdef hl_snapshot *_taken(self) except NULL:
+        if self.snapshot == NULL:
+            raise ValueError(
+                "this Snapshot is empty: SnapshotManager.take makes one")
+        return self.snapshot
+
+    @property
+    def page_count(self):
+        """Number of pages."""
+        return hl_snapshot_page_count(self._taken())
+
+    @property
+    def size(self):
+        """Bytes of memory that the snapshot stands for."""
+        return hl_snapshot_page_count(self._taken()) * hl_page_size()
+
+    @property
+    def nbytes(self):
+        """Bytes that only this snapshot holds: pages and index.
+
+        Falls as others come to share its pages, and rises as they go.
+        """
+        cdef hl_snapshot *s = self._taken()
+        cdef size_t n
+        with nogil:
+            n = hl_snapshot_nbytes(s)
+        return n
+
+    def read(self, offset, length):
+        """The `length` bytes from `offset` on, as they were.
+
+        Raises:
+            IndexError: The range is not inside the snapshot.
+            ValueError: `length` is negative.
+        """
+        cdef hl_snapshot *s = self._taken()
+        size = self.size
+        if length < 0:
+            raise ValueError(f"length={length} is negative")
+        if offset < 0 or offset > size or length > size - offset:
+            raise IndexError(
+                f"offset={offset}, length={length} is outside of "
+                f"{size} bytes")
+        cdef size_t at = offset, n = length
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, length)
+        cdef char *to = PyBytes_AS_STRING(out)
+        with nogil:
+            hl_snapshot_read(s, at, n, to)
+        return out
+
+    def _diff(self, SnapshotCore other not None):
+        cdef hl_snapshot *a = self._taken()
+        cdef hl_snapshot *b = other._taken()
+        cdef size_t n = hl_snapshot_page_count(a)
+        cdef bytes bits = new_bits(n)
+        cdef uint64_t *words = words_of(bits)
+        with nogil:
+            hl_snapshot_diff(a, b, words)
+            hl_snapshot_diff_exact(a, b, words)
+        return bits

@@ -1,0 +1,102 @@
+# csrc/track: which trackers there are, and the fault handler.
+
+cdef extern from "track/track.h" nogil:
+    enum: HL_WHY_SIZE
+    struct hl_tracker_ops:
+        const char *name
+        bint kernel_writes
+        int (*probe)(char *why)
+    const hl_tracker_ops *const hl_trackers[]
+    const size_t hl_tracker_count
+    const hl_tracker_ops *hl_tracker_find(const char *name)
+
+cdef extern from "track/range.h" nogil:
+    size_t hl_range_count()
+
+cdef extern from "track/fault.h" nogil:
+    enum: HL_FAULT_SIGNALS
+    struct hl_fault_status_t "hl_fault_status":
+        int signal
+        bint installed
+        bint first
+    void hl_fault_status(hl_fault_status_t *status)
+    void hl_fault_reclaim()
+
+cdef extern from *:
+    """
+    #include "fail.h"
+    #ifdef HL_FAULT_INJECTION
+    #define HL_CAN_FAIL 1
+    #else
+    #define HL_CAN_FAIL 0
+    static inline void hl_fail_plan(int point, unsigned skip, unsigned count)
+    {
+        (void)point;
+        (void)skip;
+        (void)count;
+    }
+    #endif
+    """
+    bint HL_CAN_FAIL
+    cdef enum hl_fail_point:
+        HL_FAIL_STORE_ALLOC
+        HL_FAIL_NODE_ALLOC
+        HL_FAIL_ARM
+        HL_FAIL_COLLECT
+        HL_FAIL_UNPROTECT
+    void hl_fail_plan(hl_fail_point point, unsigned skip, unsigned count)
+
+#: Names in order of preference, and whether writes by system calls are seen.
+TRACKERS = tuple(
+    (hl_trackers[i].name.decode(), bool(hl_trackers[i].kernel_writes))
+    for i in range(hl_tracker_count))
+
+
+cdef const hl_tracker_ops *find_tracker(str name) except NULL:
+    cdef const hl_tracker_ops *ops = hl_tracker_find(name.encode())
+    if ops == NULL:
+        raise ValueError(f"no tracker is called {name!r}")
+    return ops
+
+
+def probe_tracker(str name not None):
+    """Try a tracker on memory of its own: None, or why it cannot be used."""
+    cdef char why[HL_WHY_SIZE]
+    cdef const hl_tracker_ops *ops = find_tracker(name)
+    cdef int rc
+    why[0] = 0
+    with nogil:
+        rc = ops.probe(why)
+    return None if rc >= 0 else why.decode()
+
+
+def fault_status():
+    """``[(signal number, installed, first), ...]``"""
+    cdef hl_fault_status_t status[HL_FAULT_SIGNALS]
+    hl_fault_status(status)
+    return [(s.signal, bool(s.installed), bool(s.first))
+            for s in status[:HL_FAULT_SIGNALS]]
+
+
+def reclaim_faults():
+    """Go in front of handlers that were put in front of ours."""
+    hl_fault_reclaim()
+
+
+#: True in builds whose allocations and system calls can be made to fail.
+CAN_FAIL = bool(HL_CAN_FAIL)
+
+cdef dict fail_points = {
+    "store-alloc": HL_FAIL_STORE_ALLOC,
+    "node-alloc": HL_FAIL_NODE_ALLOC,
+    "arm": HL_FAIL_ARM,
+    "collect": HL_FAIL_COLLECT,
+    "unprotect": HL_FAIL_UNPROTECT,
+}
+
+
+def plan_failure(str point not None, unsigned skip=0, unsigned count=1):
+    """Make `count` passes of a point fail after `skip` more; tests only."""
+    if not HL_CAN_FAIL:
+        raise RuntimeError("built without fault injection")
+    hl_fail_plan(fail_points[point], skip, count)

@@ -1,0 +1,340 @@
+"""The snapshot lifecycle: take, restore, and what lies between."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+import weakref
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from hyperlight._binding import core
+from hyperlight.errors import TrackerMissedPage, TrackerUnavailable
+from hyperlight.memory import SharedMemory
+from hyperlight.pageset import PageSet
+from hyperlight.snapshot import Snapshot, require_same_size
+from hyperlight.trackers import stay_ahead_of_faulthandler, trackers
+
+__all__ = ["RestoreStats", "SnapshotManager"]
+
+Rearm = Literal["adaptive", "always"]
+
+_TRACKERS = tuple(name for name, _ in core.TRACKERS)
+_TRAPS = ("uffd-sigbus", "sigsegv")  # those that need a signal handler
+
+
+@dataclass(frozen=True)
+class RestoreStats:
+    """What one restore did."""
+
+    #: Pages whose bytes were copied back.
+    pages_copied: int
+    #: Pages that were set to zero.
+    pages_zeroed: int
+    #: Bytes written by both.
+    bytes: int
+    #: The tracker that said which.
+    tracker: str
+
+
+class SnapshotManager:
+    """Takes snapshots of one memory and puts it back to any of them.
+
+    Args:
+        memory: What to manage, kept open until the manager is closed. One
+            manager to a page.
+        tracker: How writes are noticed: a name from
+            :func:`hyperlight.trackers`, or ``"auto"`` for the first of them
+            that can track this memory.
+        rearm: ``"adaptive"`` leaves pages that are written in nearly every
+            epoch unarmed and copies them back each time; ``"always"`` arms
+            every page again, so that :meth:`dirty` says more exactly what was
+            written.
+
+    Raises:
+        TypeError: `memory` is not a :class:`SharedMemory`.
+        ValueError: It is closed, or another argument is not valid.
+        TrackerOverlap: A page of it is managed already.
+        TrackerUnavailable: The tracker asked for cannot track it here.
+
+    The first :meth:`take` starts the tracking. Any thread may call any method
+    at any time: calls on one manager wait for each other, and memory may be
+    written by all threads throughout. A child made by :func:`os.fork` may go
+    on using its copy.
+
+    With ``HYPERLIGHT_VERIFY=1`` in the environment when a manager is made,
+    every restore is followed by :meth:`verify`.
+    """
+
+    def __init__(
+        self,
+        memory: SharedMemory,
+        *,
+        tracker: str = "auto",
+        rearm: Rearm = "adaptive",
+    ) -> None:
+        self._core: core.ManagerCore | None = None
+        self._lock = threading.RLock()
+        self._stack: list[Snapshot] = []
+        self._passed_over: dict[str, str] = {}
+        self._verifies = os.environ.get("HYPERLIGHT_VERIFY") == "1"
+        if not isinstance(memory, SharedMemory):
+            raise TypeError(
+                f"memory={memory!r} is not a SharedMemory: wrap it with "
+                f"SharedMemory.from_buffer"
+            )
+        if tracker != "auto" and tracker not in _TRACKERS:
+            raise ValueError(
+                f"tracker={tracker!r}: valid are 'auto', "
+                f"{', '.join(map(repr, _TRACKERS))}"
+            )
+        if rearm not in get_args(Rearm):
+            raise ValueError(
+                f"rearm={rearm!r}: valid are "
+                f"{', '.join(map(repr, get_args(Rearm)))}"
+            )
+        self._memory = memory
+        self._rearm = rearm
+        self._core = self._start(tracker)
+        _managers.add(self)
+
+    def _start(self, tracker: str) -> core.ManagerCore:
+        names = _TRACKERS if tracker == "auto" else (tracker,)
+        for name in names:
+            try:
+                made = core.ManagerCore(
+                    self._memory, name, self._rearm == "adaptive"
+                )
+            except TrackerUnavailable as error:
+                self._passed_over[name] = error.reason
+            else:
+                if name in _TRAPS:
+                    stay_ahead_of_faulthandler()
+                return made
+        raise TrackerUnavailable(
+            tracker,
+            "; ".join(self._passed_over.values()),
+            [info.name for info in trackers() if info.available],
+        )
+
+    def _open_core(self) -> core.ManagerCore:
+        if self._core is None:
+            raise ValueError("operation on a closed SnapshotManager")
+        return self._core
+
+    def take(self, name: str | None = None) -> Snapshot:
+        """Freeze the memory as it is now and make that :attr:`current`.
+
+        Costs what changed: a page not written since :attr:`current` is shared
+        with it, and an all-zero page takes no memory. Other threads may keep
+        writing: a write that ended before this call is in the snapshot, any
+        other is in it or in :meth:`dirty` afterwards.
+
+        Args:
+            name: A label for people.
+
+        Raises:
+            ValueError: The manager is closed.
+            MemoryError: No snapshot was made; every page that was dirty
+                before is dirty still.
+        """
+        with self._lock:
+            made = self._open_core()
+            # What can fail in Python comes first. core.take fills the snapshot
+            # and makes it current in one step: an interrupt has no place
+            # between the two.
+            snapshot = Snapshot(name, parent=self.current)
+            made.take(snapshot)
+            return snapshot
+
+    def restore(self, snapshot: Snapshot | None = None) -> RestoreStats:
+        """Make memory equal to the snapshot, and that :attr:`current`.
+
+        Args:
+            snapshot: Any snapshot of as many pages, whoever took it; None for
+                :attr:`current`.
+
+        Raises:
+            ValueError: There is no current snapshot, or the manager is closed.
+            TypeError: `snapshot` is something else.
+            SnapshotMismatch: It is of another size.
+            TrackerMissedPage: ``HYPERLIGHT_VERIFY=1`` found a page.
+        """
+        with self._lock:
+            made = self._open_core()
+            wanted = self._chosen(snapshot)
+            copied, zeroed = made.restore(wanted)
+            if self._verifies:
+                self._verify(wanted)
+            return RestoreStats(
+                copied, zeroed, (copied + zeroed) * core.PAGE_SIZE, self.tracker
+            )
+
+    def _chosen(self, snapshot: Snapshot | None) -> Snapshot:
+        if snapshot is None:
+            current = self.current
+            if current is None:
+                raise ValueError("no snapshot is current: take one first")
+            return current
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(f"snapshot={snapshot!r} is not a Snapshot")
+        require_same_size(snapshot, self._open_core().page_count)
+        return snapshot
+
+    def push(self, name: str | None = None) -> Snapshot:
+        """:meth:`take`, and remember the snapshot for :meth:`pop`."""
+        with self._lock:
+            snapshot = self.take(name)
+            self._stack.append(snapshot)
+            return snapshot
+
+    def pop(self) -> RestoreStats:
+        """:meth:`restore` the snapshot pushed last, and forget it.
+
+        Raises:
+            IndexError: Nothing is pushed.
+        """
+        with self._lock:
+            self._open_core()
+            if not self._stack:
+                raise IndexError("pop without a push")
+            stats = self.restore(self._stack[-1])
+            self._stack.pop()
+            return stats
+
+    @property
+    def current(self) -> Snapshot | None:
+        """What memory equalled at the last take or restore."""
+        made = self._core
+        return None if made is None else made.current
+
+    def dirty(self) -> PageSet:
+        """Pages that may have changed since :attr:`current`.
+
+        Never misses one; may report pages that were written with what they
+        held before, hot pages, and with ``full`` every page. Before the first
+        take it is every page.
+        """
+        with self._lock:
+            made = self._open_core()
+            return PageSet._wrap(made.dirty(), made.page_count)
+
+    def changed(self, snapshot: Snapshot | None = None) -> PageSet:
+        """Exactly the pages that differ from a snapshot, by comparing.
+
+        Args:
+            snapshot: What to compare with; None for :attr:`current`.
+
+        Raises:
+            ValueError: There is no current snapshot, or the manager is closed.
+            SnapshotMismatch: The snapshot is of another size.
+        """
+        with self._lock:
+            made = self._open_core()
+            bits = made.changed(self._chosen(snapshot))
+            return PageSet._wrap(bits, made.page_count)
+
+    def verify(self, snapshot: Snapshot | None = None) -> None:
+        """Prove by comparing every byte that the tracker missed nothing.
+
+        Args:
+            snapshot: What memory is compared with; None for :attr:`current`.
+
+        Raises:
+            TrackerMissedPage: A page differs although nothing reported it.
+            ValueError: There is no current snapshot, or the manager is closed.
+            SnapshotMismatch: The snapshot is of another size.
+        """
+        with self._lock:
+            self._open_core()
+            self._verify(self._chosen(snapshot))
+
+    def _verify(self, snapshot: Snapshot) -> None:
+        made = self._open_core()
+        missed = PageSet._wrap(made.verify(snapshot), made.page_count)
+        if missed:
+            raise TrackerMissedPage(self.tracker, list(missed))
+
+    @property
+    def tracker(self) -> str:
+        """Name of the tracker in use."""
+        return str(self.stats["tracker"])
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counts since the manager was made, and what it chose and why.
+
+        Keys: ``tracker``, ``rearm``, ``passed_over`` (name and reason of each
+        tracker that ``auto`` could not use), ``pages``, ``hot_pages`` (left
+        unarmed), ``takes``, ``restores``, ``pages_stored`` (by takes),
+        ``pages_copied`` and ``pages_zeroed`` (by restores), ``pages_raced``
+        (written by another thread while they were restored), ``guesses``
+        (times every page had to be taken for written), ``reopened`` (trackers
+        opened anew after a fork), ``store_pages``, ``store_nodes``,
+        ``store_bytes`` and ``store_reserved`` (of the page store that this
+        manager's snapshots share; bytes).
+        """
+        with self._lock:
+            counts = self._open_core().stats()
+        return {
+            **counts,
+            "rearm": self._rearm,
+            "passed_over": dict(self._passed_over),
+        }
+
+    @property
+    def closed(self) -> bool:
+        """True once tracking has ended."""
+        return self._core is None
+
+    def close(self) -> None:
+        """End tracking; a second call does nothing. Snapshots stay usable."""
+        with self._lock:
+            made, self._core = self._core, None
+            self._stack.clear()
+            if made is not None:
+                made.close()
+
+    def __enter__(self) -> SnapshotManager:
+        self._open_core()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if sys.flags.dev_mode and getattr(self, "_core", None) is not None:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+
+    def __repr__(self) -> str:
+        if self._core is None:
+            return "<SnapshotManager, closed>"
+        return (
+            f"<SnapshotManager of {self._memory!r}, tracker "
+            f"{self.tracker!r}, current {self.current!r}>"
+        )
+
+
+# A fork while another thread is inside a call would leave the child with that
+# thread's half-done work and its lock held. So all managers stand still.
+_managers: weakref.WeakSet[SnapshotManager] = weakref.WeakSet()
+_held: list[SnapshotManager] = []
+
+
+def _hold_all() -> None:
+    _held.extend(_managers)
+    for manager in _held:
+        manager._lock.acquire()
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop()._lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_hold_all, after_in_parent=_let_go, after_in_child=_let_go
+    )

@@ -1,0 +1,101 @@
+"""Which trackers this host has."""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hyperlight._binding import core
+
+__all__ = [
+    "FaultHandlerInfo",
+    "TrackerInfo",
+    "fault_handlers",
+    "reclaim_fault_handlers",
+    "trackers",
+]
+
+
+@dataclass(frozen=True)
+class TrackerInfo:
+    """What is known of a tracker on this host."""
+
+    name: str
+    #: It was tried just now and worked.
+    available: bool
+    #: Why not; empty where it is available.
+    reason: str
+    #: Writes by system calls into tracked memory are seen; otherwise they
+    #: fail with ``EFAULT`` while the page is armed.
+    kernel_writes: bool
+
+
+@dataclass(frozen=True)
+class FaultHandlerInfo:
+    """The state of one signal that trackers use."""
+
+    #: ``"SIGSEGV"`` or ``"SIGBUS"``.
+    signal: str
+    #: A tracker has put its handler there.
+    installed: bool
+    #: It is the one that the kernel calls now. If it is installed and not
+    #: first, somebody replaced it, and writes to armed pages go to them.
+    first: bool
+
+
+def trackers() -> list[TrackerInfo]:
+    """All trackers in order of preference, each tried for real."""
+    return [_probe(name, kernel) for name, kernel in core.TRACKERS]
+
+
+def _probe(name: str, kernel_writes: bool) -> TrackerInfo:
+    reason = core.probe_tracker(name)
+    return TrackerInfo(name, reason is None, reason or "", kernel_writes)
+
+
+def fault_handlers() -> list[FaultHandlerInfo]:
+    """Whether our signal handlers are installed, and still the first ones."""
+    return [
+        FaultHandlerInfo(signal.Signals(number).name, installed, first)
+        for number, installed, first in core.fault_status()
+    ]
+
+
+def reclaim_fault_handlers() -> None:
+    """Put our handlers in front again, where somebody replaced them.
+
+    What is not ours is passed on to the handlers found there. Every take and
+    restore does this; call it after installing a SIGSEGV or SIGBUS handler
+    while memory is tracked by ``sigsegv`` or ``uffd-sigbus``.
+    """
+    core.reclaim_faults()
+
+
+def stay_ahead_of_faulthandler() -> None:
+    """Have :mod:`faulthandler` leave our handlers in front.
+
+    ``faulthandler.enable`` and ``disable`` replace handlers without asking:
+    the next tracking fault would be reported as a crash, or be one. Wrapped,
+    they are followed by :func:`reclaim_fault_handlers`, and real crashes still
+    reach faulthandler. Does nothing the second time.
+    """
+    for name in ("enable", "disable"):
+        original = getattr(faulthandler, name)
+        if not hasattr(original, "_hyperlight"):
+            setattr(faulthandler, name, _followed_by_reclaim(original))
+
+
+def _followed_by_reclaim(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(*args, **kwargs)
+        finally:
+            core.reclaim_faults()
+
+    wrapper._hyperlight = True  # type: ignore[attr-defined]
+    return wrapper
