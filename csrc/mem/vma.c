@@ -71,6 +71,15 @@ bool hl_is_writable(uintptr_t addr)
                    FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
 }
 
+bool hl_is_readable(uintptr_t addr)
+{
+    const int no_such_operation = -1;
+
+    return syscall(SYS_rt_sigprocmask, no_such_operation,
+                   addr & ~(uintptr_t)7, NULL, 8L) < 0 &&
+           errno != EFAULT;
+}
+
 int hl_pagemap_find(int fd, const void *addr, size_t page_count,
                     uint64_t mask, uint64_t *bits)
 {

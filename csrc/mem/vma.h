@@ -19,6 +19,9 @@ int hl_vma_query(const void *addr, size_t size,
  * there in a futex operation, which changes nothing and reports a refusal
  * instead of raising a signal.  Async-signal-safe. */
 bool hl_is_writable(uintptr_t addr);
+/* Can it read there?  Asked with a signal mask that the kernel reads before it
+ * refuses the call.  Async-signal-safe. */
+bool hl_is_readable(uintptr_t addr);
 
 #define HL_PAGEMAP_SOFT_DIRTY (UINT64_C(1) << 55)
 #define HL_PAGEMAP_SWAPPED (UINT64_C(1) << 62)

@@ -1,8 +1,11 @@
 #include "track/chain.h"
 
+#include <string.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
+
+#include "mem/vma.h"
 
 /* What this thread is in the middle of passing on.  initial-exec: the slot is
  * there before the first fault, so that reading it in a handler cannot
@@ -91,37 +94,75 @@ static bool is_pending(int signal)
     return sigpending(&pending) == 0 && sigismember(&pending, signal) == 1;
 }
 
-void hl_chain_pass(struct hl_chain *chain, siginfo_t *info, void *context)
+/* The registers that a handler can change to make the program go on. */
+static const mcontext_t *registers(const void *context)
 {
-    struct turn *turn = turn_of(chain->signal), entry = *turn;
-    int skip = entry.nested + entry.deferred;
-    int level = __atomic_load_n(&chain->depth, __ATOMIC_SEQ_CST) - 1 - skip;
+    return &((const ucontext_t *)context)->uc_mcontext;
+}
 
-    *turn = (struct turn){.nested = entry.nested};
-    if (level < 0) {
-        default_action(chain->signal, info);
-        return;
-    }
+/* Did a handler that came back deal with it?  One that left the registers and
+ * our place in the kernel's table as they were, and the memory as inaccessible
+ * as it was, did nothing: run again, the instruction would fault again, for
+ * ever.  (faulthandler returns like that once it is disabled.)  A signal that
+ * was sent is dealt with by the call. */
+static bool dealt_with(const struct hl_chain *chain, const siginfo_t *info,
+                       const void *context, const mcontext_t *before)
+{
+    struct sigaction now;
 
+    if (info->si_code <= 0)
+        return true;
+    if (memcmp(before, registers(context), sizeof *before) != 0)
+        return true;
+    if (sigaction(chain->signal, NULL, &now) < 0 || !same(&now, &chain->ours))
+        return true;
+    uintptr_t addr = (uintptr_t)info->si_addr;
+    return hl_context_is_write(context) ? hl_is_writable(addr)
+                                        : hl_is_readable(addr);
+}
+
+enum outcome { DONE, NEXT };
+
+/* Give the signal to one link. */
+static enum outcome try_link(struct hl_chain *chain, int level,
+                             siginfo_t *info, void *context)
+{
     struct sigaction action = chain->links[level];
     bool plain = !(action.sa_flags & SA_SIGINFO);
-    if (plain && action.sa_handler == SIG_IGN) {
-        /* As the kernel has it: a real fault cannot be ignored. */
-        if (info->si_code > 0)
-            default_action(chain->signal, info);
-        return;
-    }
-    if (plain && action.sa_handler == SIG_DFL) {
+
+    if (plain && action.sa_handler == SIG_IGN && info->si_code <= 0)
+        return DONE; /* a real fault cannot be ignored, as the kernel has it */
+    if (plain && (action.sa_handler == SIG_IGN ||
+                  action.sa_handler == SIG_DFL)) {
         default_action(chain->signal, info);
-        return;
+        return DONE;
     }
     if (action.sa_flags & (int)SA_RESETHAND) {
         chain->links[level].sa_flags = 0;
         chain->links[level].sa_handler = SIG_DFL;
     }
-
-    turn->nested = skip + 1;
+    mcontext_t before = *registers(context);
     call(&action, chain->signal, info, context);
+    if (is_pending(chain->signal))
+        return DONE;
+    return dealt_with(chain, info, context, &before) ? DONE : NEXT;
+}
+
+void hl_chain_pass(struct hl_chain *chain, siginfo_t *info, void *context)
+{
+    struct turn *turn = turn_of(chain->signal), entry = *turn;
+    int skip = entry.nested + entry.deferred;
+    int depth = __atomic_load_n(&chain->depth, __ATOMIC_SEQ_CST);
+    enum outcome outcome = NEXT;
+
+    turn->deferred = 0;
+    for (; outcome == NEXT && skip < depth; skip++) {
+        turn->nested = skip + 1;
+        outcome = try_link(chain, depth - 1 - skip, info, context);
+    }
+    if (outcome == NEXT)
+        default_action(chain->signal, info);
     turn->nested = entry.nested;
-    turn->deferred = is_pending(chain->signal) ? entry.deferred + 1 : 0;
+    if (is_pending(chain->signal))
+        turn->deferred = skip - entry.nested;
 }

@@ -12,13 +12,28 @@
 #define HL_TRACK_CHAIN_H
 
 #include <signal.h>
+#include <ucontext.h>
 
 #include "base.h"
 
 #define HL_CHAIN_DEPTH 8
 
+/* Was the faulting access a write?  Where the machine's context does not tell
+ * us, true: tracked pages stay readable, so that what faults on them writes. */
+static inline bool hl_context_is_write(const void *context)
+{
+#ifdef __x86_64__
+    /* Page-fault error code, bit 1 (Intel SDM vol. 3A, 4.7). */
+    return ((const ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2;
+#else
+    (void)context;
+    return true;
+#endif
+}
+
 struct hl_chain {
     int signal;
+    struct sigaction ours; /* who passes on: set before the first push */
     struct sigaction links[HL_CHAIN_DEPTH];
     int depth; /* atomic: links[0 .. depth) are valid and do not change */
 };
@@ -27,9 +42,10 @@ struct hl_chain {
  * and what stood above it is forgotten. */
 void hl_chain_push(struct hl_chain *chain, const struct sigaction *action);
 
-/* Deliver the signal to the link that it is due to.  Returns when that
- * handler does; for the default action, returns so that the instruction
- * faults again and the process dies of it. */
+/* Deliver the signal to the link that it is due to, and to the one below where
+ * that changed nothing.  Returns when a handler dealt with it; for the default
+ * action, returns so that the instruction faults again and the process dies of
+ * it. */
 void hl_chain_pass(struct hl_chain *chain, siginfo_t *info, void *context);
 
 #endif

@@ -6,8 +6,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <ucontext.h>
-#include <unistd.h>
 
 #include "mem/vma.h"
 #include "track/chain.h"
@@ -73,16 +71,8 @@ static bool serve(int signal, uintptr_t addr)
 static bool is_write_fault(int signal, const siginfo_t *info,
                            const void *context)
 {
-    if (info->si_code != (signal == SIGSEGV ? SEGV_ACCERR : BUS_ADRERR))
-        return false;
-#ifdef __x86_64__
-    /* Page-fault error code: bit 1 is "write" (Intel SDM vol. 3, 4.7). */
-    return ((const ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2;
-#else
-    /* Our pages stay readable: what faults on them writes. */
-    (void)context;
-    return true;
-#endif
+    return info->si_code == (signal == SIGSEGV ? SEGV_ACCERR : BUS_ADRERR) &&
+           hl_context_is_write(context);
 }
 
 /* The handler.  Async-signal-safe: atomics, the region's open_page, and
@@ -110,17 +100,22 @@ static bool is_ours(const struct sigaction *action)
  * called.  With the lock held. */
 static int go_first(int signal)
 {
-    struct sigaction ours = {.sa_sigaction = on_fault,
-                             .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    struct hl_chain *chain = &chains[index_of(signal)];
     struct sigaction old;
 
-    sigfillset(&ours.sa_mask);
     if (sigaction(signal, NULL, &old) < 0)
         return -errno;
     if (is_ours(&old))
         return 0;
-    hl_chain_push(&chains[index_of(signal)], &old);
-    if (sigaction(signal, &ours, NULL) < 0)
+    if (!installed[index_of(signal)]) {
+        chain->ours = (struct sigaction){
+            .sa_sigaction = on_fault,
+            .sa_flags = SA_SIGINFO | SA_ONSTACK,
+        };
+        sigfillset(&chain->ours.sa_mask);
+    }
+    hl_chain_push(chain, &old);
+    if (sigaction(signal, &chain->ours, NULL) < 0)
         return -errno;
     installed[index_of(signal)] = true;
     return 0;

@@ -5,7 +5,7 @@ cdef extern from "track/track.h" nogil:
     struct hl_tracker_ops:
         const char *name
         bint kernel_writes
-        int (*probe)(char *why)
+        int (*probe)(char *why) noexcept nogil
     const hl_tracker_ops *const hl_trackers[]
     const size_t hl_tracker_count
     const hl_tracker_ops *hl_tracker_find(const char *name)

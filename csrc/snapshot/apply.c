@@ -1,0 +1,191 @@
+#include "snapshot/apply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem/bitmap.h"
+#include "mem/copy.h"
+
+/* Slots are looked up this many at a time: a stack's worth. */
+#define BATCH 64
+
+/* Slots of up to BATCH pages of the run from its i-th on; returns how many. */
+static size_t look_up(const struct hl_snapshot *s, struct hl_run run,
+                      size_t i, uint32_t slots[BATCH])
+{
+    size_t n = run.count - i < BATCH ? run.count - i : BATCH;
+
+    if (s == NULL)
+        memset(slots, 0, n * sizeof *slots);
+    else
+        hl_snapshot_slots(s, run.first + i, n, slots);
+    return n;
+}
+
+/* A copy in the making: grows while source and destination go on together. */
+struct copy {
+    char *dst;
+    const char *src;
+    size_t size;
+};
+
+static void flush(struct copy *copy)
+{
+    if (copy->size)
+        hl_copy(copy->dst, copy->src, copy->size);
+    copy->size = 0;
+}
+
+static void add(struct copy *copy, char *dst, const char *src, size_t size)
+{
+    if (copy->size && copy->dst + copy->size == dst &&
+        copy->src + copy->size == src) {
+        copy->size += size;
+        return;
+    }
+    flush(copy);
+    *copy = (struct copy){dst, src, size};
+}
+
+void hl_apply(const struct hl_snapshot *s, void *memory, struct hl_run run,
+              struct hl_applied *done)
+{
+    const struct hl_store *store = hl_snapshot_store(s);
+    size_t size = hl_store_page_size(store);
+    char *at = (char *)memory + run.first * size;
+    uint32_t slots[BATCH];
+    struct copy copy = {0};
+
+    for (size_t i = 0, n; i < run.count; i += n) {
+        n = look_up(s, run, i, slots);
+        for (size_t j = 0; j < n; j++, at += size) {
+            const char *page = hl_store_page(store, slots[j]);
+            if (page) {
+                add(&copy, at, page, size);
+                done->copied++;
+            } else {
+                if (!hl_is_zero(at, size))
+                    hl_zero(at, size);
+                done->zeroed++;
+            }
+        }
+    }
+    flush(&copy);
+}
+
+static bool page_equals(const char *memory, const char *page, size_t size)
+{
+    return page ? hl_equal(memory, page, size) : hl_is_zero(memory, size);
+}
+
+size_t hl_compare(const struct hl_snapshot *s, const void *memory,
+                  struct hl_run run, uint64_t *differs)
+{
+    const struct hl_store *store = hl_snapshot_store(s);
+    size_t size = hl_store_page_size(store), found = 0;
+    const char *at = (const char *)memory + run.first * size;
+    uint32_t slots[BATCH];
+
+    for (size_t i = 0, n; i < run.count; i += n) {
+        n = look_up(s, run, i, slots);
+        for (size_t j = 0; j < n; j++, at += size) {
+            if (page_equals(at, hl_store_page(store, slots[j]), size))
+                continue;
+            found++;
+            if (differs)
+                hl_bitmap_set(differs, run.first + i + j);
+        }
+    }
+    return found;
+}
+
+static int reserve(struct hl_capture *capture, size_t more)
+{
+    if (capture->cap - capture->count >= more)
+        return 0;
+    size_t cap = capture->cap * 2;
+    if (cap < capture->count + more)
+        cap = capture->count + more;
+    struct hl_edit *edits = realloc(capture->edits, cap * sizeof *edits);
+    if (edits == NULL)
+        return -ENOMEM;
+    capture->edits = edits;
+    capture->cap = cap;
+    return 0;
+}
+
+static int append(struct hl_capture *capture, size_t page, uint32_t slot)
+{
+    int err = reserve(capture, 1);
+    if (err == 0)
+        capture->edits[capture->count++] =
+            (struct hl_edit){(uint32_t)page, slot};
+    return err;
+}
+
+/* Store pages [run.first, +run.count), all of which have changed. */
+static int keep(struct hl_capture *capture, struct hl_store *store,
+                const char *memory, struct hl_run run)
+{
+    size_t size = hl_store_page_size(store);
+    int err = reserve(capture, run.count);
+    if (err < 0)
+        return err;
+
+    while (run.count > 0) {
+        uint32_t slot;
+        ssize_t got = hl_store_alloc(store, run.count, &slot);
+        if (got < 0)
+            return (int)got;
+        hl_copy(hl_store_page(store, slot), memory + run.first * size,
+                (size_t)got * size);
+        for (ssize_t i = 0; i < got; i++)
+            capture->edits[capture->count++] = (struct hl_edit){
+                (uint32_t)run.first++, slot + (uint32_t)i};
+        run.count -= (size_t)got;
+    }
+    return 0;
+}
+
+int hl_capture_run(struct hl_capture *capture, struct hl_store *store,
+                   const struct hl_snapshot *base, const void *memory,
+                   struct hl_run run)
+{
+    size_t size = hl_store_page_size(store);
+    const char *at = (const char *)memory + run.first * size;
+    struct hl_run changed = {run.first, 0};
+    uint32_t slots[BATCH];
+    int err = 0;
+
+    for (size_t i = 0, n; i < run.count && err == 0; i += n) {
+        n = look_up(base, run, i, slots);
+        for (size_t j = 0; j < n && err == 0; j++, at += size) {
+            size_t page = run.first + i + j;
+            const char *old = hl_store_page(store, slots[j]);
+            bool unchanged = page_equals(at, old, size);
+            if (!unchanged && !(old && hl_is_zero(at, size))) {
+                changed.count++;
+                continue;
+            }
+            err = keep(capture, store, memory, changed);
+            if (err == 0 && !unchanged)
+                err = append(capture, page, HL_SLOT_ZERO);
+            changed = (struct hl_run){page + 1, 0};
+        }
+    }
+    return err < 0 ? err : keep(capture, store, memory, changed);
+}
+
+void hl_capture_free(struct hl_capture *capture)
+{
+    free(capture->edits);
+    *capture = (struct hl_capture){0};
+}
+
+void hl_capture_discard(struct hl_capture *capture, struct hl_store *store)
+{
+    for (size_t i = 0; i < capture->count; i++)
+        if (capture->edits[i].slot != HL_SLOT_ZERO)
+            hl_store_release(store, capture->edits[i].slot, 1);
+    hl_capture_free(capture);
+}

@@ -1,0 +1,91 @@
+#include "snapshot/nodes.h"
+
+#include <stdlib.h>
+
+#include "fail.h"
+
+/* Chunk k has FIRST_CHUNK << k nodes. */
+#define FIRST_CHUNK ((size_t)64)
+
+static size_t chunk_of(uint32_t number)
+{
+    return 63 - (size_t)__builtin_clzll((number - 1) / FIRST_CHUNK + 1);
+}
+
+static size_t index_in(uint32_t number, size_t k)
+{
+    return number - 1 - FIRST_CHUNK * (((size_t)1 << k) - 1);
+}
+
+struct hl_node *hl_nodes_get(const struct hl_nodes *nodes, uint32_t number)
+{
+    size_t k = chunk_of(number);
+    return &nodes->chunks[k][index_in(number, k)];
+}
+
+uint32_t *hl_nodes_refs(const struct hl_nodes *nodes, uint32_t number)
+{
+    size_t k = chunk_of(number);
+    return &nodes->refs[k][index_in(number, k)];
+}
+
+static bool add_chunk(struct hl_nodes *nodes)
+{
+    size_t k = nodes->chunk_count, count = FIRST_CHUNK << k;
+
+    if (k == HL_NODE_CHUNKS)
+        return false;
+    struct hl_node *chunk =
+        aligned_alloc(sizeof(struct hl_node), count * sizeof *chunk);
+    uint32_t *refs = malloc(count * sizeof *refs);
+    if (chunk == NULL || refs == NULL) {
+        free(chunk);
+        free(refs);
+        return false;
+    }
+    nodes->chunks[k] = chunk;
+    nodes->refs[k] = refs;
+    nodes->chunk_count++;
+    return true;
+}
+
+uint32_t hl_nodes_alloc(struct hl_nodes *nodes)
+{
+    uint32_t number = nodes->unused;
+
+    if (HL_FAIL(HL_FAIL_NODE_ALLOC))
+        return 0;
+    if (number != 0) {
+        nodes->unused = hl_nodes_get(nodes, number)->child[0];
+    } else {
+        size_t room = FIRST_CHUNK * (((size_t)1 << nodes->chunk_count) - 1);
+        if (nodes->end == room && !add_chunk(nodes))
+            return 0;
+        number = (uint32_t)++nodes->end;
+    }
+    *hl_nodes_refs(nodes, number) = 1;
+    nodes->live++;
+    return number;
+}
+
+void hl_nodes_release(struct hl_nodes *nodes, uint32_t number)
+{
+    hl_nodes_get(nodes, number)->child[0] = nodes->unused;
+    nodes->unused = number;
+    nodes->live--;
+}
+
+void hl_nodes_trim(struct hl_nodes *nodes)
+{
+    if (nodes->live == 0 && nodes->chunk_count > 1)
+        hl_nodes_free(nodes);
+}
+
+void hl_nodes_free(struct hl_nodes *nodes)
+{
+    for (size_t k = 0; k < nodes->chunk_count; k++) {
+        free(nodes->chunks[k]);
+        free(nodes->refs[k]);
+    }
+    *nodes = (struct hl_nodes){0};
+}

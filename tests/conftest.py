@@ -1,0 +1,110 @@
+"""Fixtures: every tracker of this host, memory, and a leak check."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import hyperlight
+from hyperlight import SharedMemory, SnapshotManager
+from hyperlight._binding import core
+
+HERE = Path(__file__).parent
+
+TRACKERS = ("uffd", "uffd-sigbus", "sigsegv", "softdirty", "full")
+
+_reasons: dict[str, str] = {
+    info.name: info.reason
+    for info in hyperlight.trackers()
+    if not info.available
+}
+
+
+def require_tracker(name: str) -> str:
+    """`name`, or skip with the tracker's own reason."""
+    if name in _reasons:
+        pytest.skip(f"tracker {name}: {_reasons[name]}")
+    return name
+
+
+@pytest.fixture(params=TRACKERS)
+def tracker(request: pytest.FixtureRequest) -> str:
+    """Each tracker that there is, one after the other."""
+    return require_tracker(request.param)
+
+
+@pytest.fixture(params=[name for name in TRACKERS if name != "full"])
+def real_tracker(request: pytest.FixtureRequest) -> str:
+    """Each tracker that tracks."""
+    return require_tracker(request.param)
+
+
+@pytest.fixture(params=["sigsegv", "uffd-sigbus"])
+def trap(request: pytest.FixtureRequest) -> str:
+    """Each tracker that needs a signal handler."""
+    return require_tracker(request.param)
+
+
+@pytest.fixture(params=["adaptive", "always"])
+def rearm(request: pytest.FixtureRequest) -> str:
+    """Both ways to deal with hot pages."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """What a test made is gone when it ends: mappings, managers, stores."""
+    gc.collect()
+    before = core.counts()
+    yield
+    gc.collect()
+    assert core.counts() == before
+
+
+@pytest.fixture
+def fail() -> Iterator[Callable[..., None]]:
+    """Make the next passes of a point fail: fail(point, skip, count)."""
+    if not core.CAN_FAIL:
+        pytest.skip("built without HYPERLIGHT_FAULT_INJECTION=1")
+    used: set[str] = set()
+
+    def plan(point: str, skip: int = 0, count: int = 1) -> None:
+        used.add(point)
+        core.plan_failure(point, skip, count)
+
+    yield plan
+    for point in used:
+        core.plan_failure(point, 0, 0)
+
+
+def new_manager(
+    pages: int, tracker: str, rearm: str = "adaptive", **kwargs: object
+) -> tuple[SharedMemory, SnapshotManager]:
+    """Memory of so many pages and its manager."""
+    memory = SharedMemory(pages * core.PAGE_SIZE, **kwargs)  # type: ignore[arg-type]
+    return memory, SnapshotManager(memory, tracker=tracker, rearm=rearm)  # type: ignore[arg-type]
+
+
+def run_python(
+    script: str,
+    *args: str,
+    env: dict[str, str] | None = None,
+    timeout: float = 60,
+) -> subprocess.CompletedProcess[str]:
+    """Run a script of tests/subprocess, or source text, in a new process."""
+    path = HERE / "subprocess" / script
+    command = [str(path)] if path.suffix == ".py" else ["-c", script]
+    return subprocess.run(
+        [sys.executable, *command, *args],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )

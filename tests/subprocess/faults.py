@@ -1,0 +1,317 @@
+"""Cases for test_guarantee_3_faults.py, each in a process of its own.
+
+Usage: faults.py CASE TRACKER.  Prints what the test looks for; the exit
+status, or the signal that ends the process, is the other half.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import resource
+import signal
+import sys
+
+import hyperlight
+from hyperlight import SharedMemory, SnapshotManager
+
+PAGE = os.sysconf("SC_PAGESIZE")
+LIBC = ctypes.CDLL(None, use_errno=True)
+SA_SIGINFO, SA_NODEFER, SA_RESETHAND, SA_ONSTACK = (
+    4,
+    0x40000000,
+    0x80000000,
+    0x08000000,
+)
+TRACKER = sys.argv[2]
+SIGNAL = signal.SIGSEGV if TRACKER == "sigsegv" else signal.SIGBUS
+
+# Real faults end here; no core files are left behind by tests.
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class SigAction(ctypes.Structure):
+    """struct sigaction of glibc on 64-bit Linux."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_uint64 * 16),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+HANDLER1 = ctypes.CFUNCTYPE(None, ctypes.c_int)
+HANDLER3 = ctypes.CFUNCTYPE(
+    None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
+)
+_alive = []  # callbacks must not be collected
+
+
+def install(handler, flags: int = 0, mask=(), sig: int = SIGNAL) -> None:
+    action = SigAction(flags=flags)
+    action.handler = (
+        handler
+        if isinstance(handler, int)
+        else ctypes.cast(handler, ctypes.c_void_p).value
+    )
+    for number in mask:
+        action.mask[(number - 1) // 64] |= 1 << (number - 1) % 64
+    _alive.append(handler)
+    if LIBC.sigaction(int(sig), ctypes.byref(action), None):
+        raise OSError(ctypes.get_errno(), "sigaction")
+
+
+def tracked() -> tuple[SharedMemory, SnapshotManager]:
+    memory = SharedMemory(16 * PAGE)
+    manager = SnapshotManager(memory, tracker=TRACKER)
+    manager.take()
+    return memory, manager
+
+
+def check(memory: SharedMemory, manager: SnapshotManager) -> None:
+    """Tracking works: armed, written, seen, put back."""
+    for page in (2, 9):
+        memory.write(page * PAGE, b"x")
+    assert set(manager.dirty()) == {2, 9}, manager.dirty()
+    manager.restore()
+    assert memory.read(2 * PAGE, 1) == b"\0"
+
+
+def real_fault() -> None:
+    """A write that is nobody's: to a page that is mapped read-only."""
+    LIBC.mmap.restype = ctypes.c_void_p
+    if SIGNAL == signal.SIGSEGV:
+        page = LIBC.mmap(None, ctypes.c_size_t(PAGE), 1, 0x22, -1, 0)
+    else:
+        fd = os.memfd_create("empty")  # past the end of a file: SIGBUS
+        page = LIBC.mmap(None, ctypes.c_size_t(PAGE), 3, 1, fd, 0)
+    ctypes.memset(page, 1, 1)
+
+
+def case_default() -> None:
+    check(*tracked())
+    print("tracked", flush=True)
+    real_fault()
+
+
+def case_default_read() -> None:
+    """Reads are never ours, not even of an address in a tracked page."""
+    memory, manager = tracked()
+    check(memory, manager)
+    print("tracked", flush=True)
+    guard = memory.address + memory.size
+    if SIGNAL == signal.SIGSEGV:
+        ctypes.string_at(guard, 1)
+    real_fault()
+
+
+def case_ignored() -> None:
+    install(1)  # SIG_IGN
+    check(*tracked())
+    os.kill(os.getpid(), SIGNAL)
+    print("still here", flush=True)
+    real_fault()
+
+
+def case_sent() -> None:
+    """A signal that somebody sends is not a fault: default action."""
+    check(*tracked())
+    print("tracked", flush=True)
+    os.kill(os.getpid(), SIGNAL)
+    print("survived", flush=True)
+
+
+def case_three_arguments() -> None:
+    @HANDLER3
+    def old(sig, info, context):
+        code = ctypes.cast(info, ctypes.POINTER(ctypes.c_int))[2]
+        print("old handler", sig == SIGNAL, info != 0, context != 0, code > 0)
+        os._exit(7)
+
+    install(old, SA_SIGINFO)
+    check(*tracked())
+    sys.stdout.flush()
+    real_fault()
+
+
+def case_one_argument() -> None:
+    @HANDLER1
+    def old(sig):
+        print("old handler", sig == SIGNAL)
+        sys.stdout.flush()
+        os._exit(7)
+
+    install(old)
+    check(*tracked())
+    real_fault()
+
+
+def case_old_mask() -> None:
+    """The old handler runs with its own mask, not with ours."""
+
+    @HANDLER1
+    def old(sig):
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        print(
+            signal.SIGUSR1 in blocked,
+            signal.SIGUSR2 in blocked,
+            SIGNAL in blocked,
+        )
+        sys.stdout.flush()
+        os._exit(7)
+
+    install(old, 0, [signal.SIGUSR1])
+    check(*tracked())
+    real_fault()
+
+
+def case_nodefer() -> None:
+    @HANDLER1
+    def old(sig):
+        print(SIGNAL in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        sys.stdout.flush()
+        os._exit(7)
+
+    install(old, SA_NODEFER)
+    check(*tracked())
+    real_fault()
+
+
+def case_resethand() -> None:
+    """SA_RESETHAND: once, and then the default action."""
+
+    @HANDLER1
+    def old(sig):
+        print("once", flush=True)
+
+    install(old, SA_RESETHAND)
+    check(*tracked())
+    real_fault()
+
+
+def case_errno() -> None:
+    """errno is what it was, fault or no fault."""
+    memory, manager = tracked()
+    for page in range(16):
+        ctypes.set_errno(0)
+        address = ctypes.c_uint32.from_address(memory.address + page * PAGE)
+        value = 41 + page
+        ctypes.set_errno(value)
+        address.value = 1
+        assert ctypes.get_errno() == value
+    assert len(manager.dirty()) == 16
+    print("kept")
+
+
+def case_no_altstack_needed() -> None:
+    """On an alternate stack where the thread has one."""
+    faulthandler.enable()  # sets one up for the main thread
+    check(*tracked())
+    print("tracked")
+
+
+def case_faulthandler_before() -> None:
+    faulthandler.enable()
+    check(*tracked())
+    print("tracked", flush=True)
+    real_fault()
+
+
+def case_faulthandler_after() -> None:
+    memory, manager = tracked()
+    faulthandler.enable()
+    check(memory, manager)
+    print("tracked", flush=True)
+    real_fault()
+
+
+def case_faulthandler_on_and_off() -> None:
+    faulthandler.enable()
+    memory, manager = tracked()
+    faulthandler.disable()
+    check(memory, manager)
+    faulthandler.enable()
+    check(memory, manager)
+    faulthandler.disable()
+    check(memory, manager)
+    print("tracked", flush=True)
+    real_fault()
+
+
+def case_replaced() -> None:
+    """Somebody's handler over ours: it can be asked, and put right."""
+    reached = []
+
+    @HANDLER3
+    def over(sig, info, context):
+        reached.append(sig)
+        print("over", flush=True)
+        os._exit(7)
+
+    def state():
+        return {
+            info.signal: (info.installed, info.first)
+            for info in hyperlight.fault_handlers()
+        }[SIGNAL.name]
+
+    assert state() == (False, False)
+    memory, manager = tracked()
+    assert state() == (True, True)
+    install(over, SA_SIGINFO)
+    assert state() == (True, False)
+    hyperlight.reclaim_fault_handlers()
+    assert state() == (True, True)
+    check(memory, manager)
+    install(over, SA_SIGINFO)
+    manager.restore()  # reclaims by itself
+    assert state() == (True, True)
+    check(memory, manager)
+    assert not reached
+    real_fault()
+
+
+def case_gives_back() -> None:
+    """A handler over ours that restores us and raises again: no loop."""
+
+    @HANDLER1
+    def over(sig):
+        print("over", flush=True)
+        install(ours.handler, ours.flags, range(1, 65))
+        LIBC.raise_(sig) if hasattr(LIBC, "raise_") else os.kill(
+            os.getpid(), sig
+        )
+
+    memory, manager = tracked()
+    ours = SigAction()
+    LIBC.sigaction(int(SIGNAL), None, ctypes.byref(ours))
+    install(over)
+    manager.restore()
+    check(memory, manager)
+    real_fault()
+
+
+def case_armed_during_handler() -> None:
+    """A Python signal handler that writes to armed pages."""
+    memory, manager = tracked()
+    view = memoryview(memory)
+
+    def on_alarm(sig, frame):
+        for page in range(16):
+            view[page * PAGE] = 1
+
+    signal.signal(signal.SIGALRM, on_alarm)
+    for _ in range(20):
+        signal.setitimer(signal.ITIMER_REAL, 0.002)
+        for _ in range(50):
+            manager.restore()
+            view[0] = 2
+        signal.pause()
+        assert set(manager.changed()) == set(range(16))
+        manager.restore()
+    manager.verify()
+    print("done")
+
+
+globals()[f"case_{sys.argv[1]}"]()
