@@ -27,10 +27,10 @@ from hyperlight.trackers import (
     reclaim_fault_handlers,
     trackers,
 )
-
-__version__ = "0.1.0"
+from hyperlight.version import __version__
 
 __all__ = [
+    "__version__",
     # memory
     "SharedMemory",
     # snapshots
@@ -54,6 +54,6 @@ __all__ = [
     "TrackerUnavailable",
 ]
 
-for _name in __all__:
+for _name in __all__[1:]:
     globals()[_name].__module__ = "hyperlight"
 del _name

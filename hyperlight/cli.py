@@ -1,0 +1,142 @@
+"""The command line: arguments in, tables or JSON out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from hyperlight import __version__
+from hyperlight import demo as demo_module
+from hyperlight import doctor as doctor_module
+from hyperlight.errors import HyperlightError
+from hyperlight.units import format_size, parse_size
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="pyhyperlight")
+def cli() -> None:
+    """Put memory back the way it was."""
+
+
+@cli.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Say what this host has, what it lacks, and what to change."""
+    report = doctor_module.examine()
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+        return
+    console = Console()
+    _print_choices(console, "trackers", report["trackers"])
+    _print_choices(console, "drivers", report["drivers"])
+    facts = Table("this host", "", title_justify="left")
+    for name, value in report["host"].items():
+        facts.add_row(name, str(value))
+    console.print(facts)
+    if not report["advice"]:
+        console.print("Nothing to change.")
+    for line in report["advice"]:
+        console.print(f"- {line}", highlight=False, soft_wrap=True)
+
+
+def _print_choices(
+    console: Console, title: str, rows: list[dict[str, Any]]
+) -> None:
+    table = Table(title, "works here", "system calls' writes", "why not")
+    for row in rows:
+        kernel = row.get("kernel_writes")
+        table.add_row(
+            row["name"],
+            "yes" if row["available"] else "no",
+            {True: "seen", False: "EFAULT", None: "-"}[kernel],
+            row["reason"],
+        )
+    console.print(table)
+
+
+class _Size(click.ParamType[int]):
+    """A size: ``64MiB`` or a number of bytes."""
+
+    name = "size"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        try:
+            text = str(value)
+            return parse_size(int(text) if text.isdecimal() else text)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@cli.command()
+@click.option(
+    "--size", type=_Size(), default="1GiB", show_default=True, help="Memory."
+)
+@click.option(
+    "--tracker", default="auto", show_default=True, help="How to track."
+)
+@as_json
+def demo(size: int, tracker: str, as_json: bool) -> None:
+    """Fill memory, let a program write to it, and put it back both ways."""
+    try:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=as_json,
+        ) as progress:
+            report = demo_module.run(size, tracker, _stepper(progress))
+    except (HyperlightError, MemoryError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _print_demo(Console(), report)
+    sys.exit(0 if report["identical"] else 1)
+
+
+def _stepper(progress: Progress) -> demo_module.Step:
+    """A callback that shows one bar for each named step."""
+    tasks: dict[str, Any] = {}
+
+    def step(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            tasks[name] = progress.add_task(name, total=total)
+        progress.update(tasks[name], completed=done)
+
+    return step
+
+
+def _print_demo(console: Console, report: dict[str, Any]) -> None:
+    table = Table("put back by", "pages", "bytes", "time", "ratio")
+    for row in report["restores"]:
+        table.add_row(
+            row["by"],
+            f"{row['pages']:,}",
+            format_size(row["bytes"]),
+            f"{row['microseconds']:,.0f} µs",
+            f"{row['ratio']:,.0f} x",
+        )
+    console.print(table)
+    console.print(report["sentence"], highlight=False, soft_wrap=True)
