@@ -9,19 +9,16 @@
 /* The smallest sample: few enough that looking costs little beside copying. */
 #define LONGEST_PERIOD 16
 
-/* Asking the kernel costs about what copying so many pages does.  When fewer
- * are left armed, they are copied unasked. */
-#define NOT_WORTH_ASKING 14
-
 /* From so many pages on, a region most of which is dirty is at once taken for
  * one that always will be: arming it all and comparing it all would cost more
  * than the plain copy does. */
 #define MANY_PAGES 1024
 
-int hl_hot_init(struct hl_hot *hot, size_t page_count)
+int hl_hot_init(struct hl_hot *hot, size_t page_count, size_t worth)
 {
     *hot = (struct hl_hot){
         .page_count = page_count,
+        .worth = worth,
         .pages = calloc(hl_bitmap_words(page_count), sizeof *hot->pages),
         .heat = calloc(page_count, 1),
         .seen = calloc(page_count, 1),
@@ -96,7 +93,7 @@ void hl_hot_epoch(struct hl_hot *hot, const uint64_t *dirty)
         }
     }
     bool flooded = found >= MANY_PAGES && found * 2 >= n;
-    bool nearly_all = hot->count > 0 && n - hot->count < NOT_WORTH_ASKING;
+    bool nearly_all = hot->epoch > HL_HOT_AT && n - hot->count < hot->worth;
     if (!flooded && !nearly_all)
         return;
     for (size_t page = 0; page < n; page++)

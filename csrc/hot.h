@@ -8,6 +8,9 @@
  * down and is armed again.  The sample grows while most of it turns out cool,
  * so a workload that moves on is followed within a few epochs.
  *
+ * When so few pages are left armed that asking the tracker about them costs
+ * more than copying them, they become hot as well.
+ *
  * Only advice: whatever it says, nothing is lost. */
 #ifndef HL_HOT_H
 #define HL_HOT_H
@@ -18,6 +21,7 @@
 
 struct hl_hot {
     size_t page_count;
+    size_t worth;      /* armed pages that it takes to be worth asking about */
     size_t count;      /* hot pages */
     uint64_t *pages;   /* bitmap of them */
     uint8_t *heat;     /* per page, up to HL_HOT_AT */
@@ -27,7 +31,9 @@ struct hl_hot {
     size_t sampled, cooled; /* in this epoch */
 };
 
-int hl_hot_init(struct hl_hot *hot, size_t page_count) HL_MUST_CHECK;
+/* worth: asking the tracker costs about what copying so many pages does. */
+int hl_hot_init(struct hl_hot *hot, size_t page_count,
+                size_t worth) HL_MUST_CHECK;
 void hl_hot_free(struct hl_hot *hot);
 void hl_hot_reset(struct hl_hot *hot);
 

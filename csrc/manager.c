@@ -61,14 +61,14 @@ static uint64_t *new_bitmap(size_t page_count)
     return calloc(hl_bitmap_words(page_count), sizeof(uint64_t));
 }
 
-static int allocate(struct hl_manager *m)
+static int allocate(struct hl_manager *m, size_t collect_cost)
 {
     m->pending = new_bitmap(m->page_count);
     m->dirty = new_bitmap(m->page_count);
     m->todo = new_bitmap(m->page_count);
     if (!m->pending || !m->dirty || !m->todo)
         return -ENOMEM;
-    int err = hl_hot_init(&m->hot, m->page_count);
+    int err = hl_hot_init(&m->hot, m->page_count, collect_cost);
     return err < 0 ? err : hl_store_new(&m->store, hl_page_size());
 }
 
@@ -127,7 +127,7 @@ int hl_manager_new(void *memory, size_t page_count,
     m->wanted = tracker;
     m->generation = hl_fork_generation();
 
-    int err = allocate(m);
+    int err = allocate(m, tracker->collect_cost);
     if (err < 0)
         (void)hl_why(why, err, "out of memory");
     else
@@ -158,6 +158,11 @@ void hl_manager_free(struct hl_manager *m)
 struct hl_snapshot *hl_manager_current(const struct hl_manager *m)
 {
     return m->current;
+}
+
+const char *hl_manager_tracker(const struct hl_manager *m)
+{
+    return (m->tracker ? m->tracker->ops : m->wanted)->name;
 }
 
 /* Every page may have changed, and nobody knows which. */
@@ -436,7 +441,7 @@ ssize_t hl_manager_verify(struct hl_manager *m,
 void hl_manager_stats(struct hl_manager *m, struct hl_manager_stats *stats)
 {
     *stats = m->stats;
-    stats->tracker = m->tracker ? m->tracker->ops->name : "";
+    stats->tracker = hl_manager_tracker(m);
     stats->pages = m->page_count;
     stats->hot = m->hot.count;
     hl_store_usage(m->store, &stats->store);

@@ -29,6 +29,9 @@ int hl_manager_new(void *memory, size_t page_count,
                    struct hl_manager **out, char *why) HL_MUST_CHECK;
 void hl_manager_free(struct hl_manager *manager);
 
+/* Name of the tracker in use: a string that lives for ever. */
+const char *hl_manager_tracker(const struct hl_manager *manager);
+
 /* Freeze the memory as it is into *out (one reference for the caller) and make
  * that current.  -ENOMEM: no snapshot, and every page that was dirty is. */
 int hl_manager_take(struct hl_manager *manager,

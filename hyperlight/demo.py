@@ -8,6 +8,7 @@ saved copy, and by a snapshot that knows what changed.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import statistics
 import struct
@@ -27,7 +28,7 @@ Step = Callable[[str, int, int], None]
 
 ACCOUNT = struct.Struct("<QqQ40s")  # number of changes, balance, last peer
 BLOCK = 8 << 20
-TRANSFERS = 500
+TRANSFERS = 50
 ROUNDS = 7
 COPY_ROUNDS = 3
 
@@ -38,6 +39,7 @@ def run(size: int, tracker: str, step: Step) -> dict[str, Any]:
     Raises:
         MemoryError: There is not enough for the region and one copy of it.
     """
+    _require_memory(2 * size)
     with SharedMemory(size) as memory:
         _open_accounts(memory, step)
         before = _checksum(memory, "checksum before", step)
@@ -51,6 +53,20 @@ def run(size: int, tracker: str, step: Step) -> dict[str, Any]:
     return _report(
         memory.size, used, copying, tracking, wrote, identical, before == after
     )
+
+
+def _require_memory(size: int) -> None:
+    """Refuse now what would end in the hands of the out-of-memory killer."""
+    with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+                if size > free:
+                    raise MemoryError(
+                        f"this needs {format_size(size)} of memory and "
+                        f"{format_size(free)} are available: choose a "
+                        f"smaller --size"
+                    )
 
 
 def _open_accounts(memory: SharedMemory, step: Step) -> None:

@@ -7,8 +7,7 @@ import sys
 import threading
 import warnings
 import weakref
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from hyperlight._binding import core
 from hyperlight.errors import TrackerMissedPage, TrackerUnavailable
@@ -25,8 +24,7 @@ _TRACKERS = tuple(name for name, _ in core.TRACKERS)
 _TRAPS = ("uffd-sigbus", "sigsegv")  # those that need a signal handler
 
 
-@dataclass(frozen=True)
-class RestoreStats:
+class RestoreStats(NamedTuple):
     """What one restore did."""
 
     #: Pages whose bytes were copied back.
@@ -164,13 +162,13 @@ class SnapshotManager:
         """
         with self._lock:
             made = self._open_core()
-            wanted = self._chosen(snapshot)
-            copied, zeroed = made.restore(wanted)
+            wanted = made.current if snapshot is None else snapshot
+            if wanted is None or snapshot is not None:
+                wanted = self._chosen(snapshot)
+            stats = RestoreStats(*made.restore(wanted))
             if self._verifies:
                 self._verify(wanted)
-            return RestoreStats(
-                copied, zeroed, (copied + zeroed) * core.PAGE_SIZE, self.tracker
-            )
+            return stats
 
     def _chosen(self, snapshot: Snapshot | None) -> Snapshot:
         if snapshot is None:
@@ -260,7 +258,8 @@ class SnapshotManager:
     @property
     def tracker(self) -> str:
         """Name of the tracker in use."""
-        return str(self.stats["tracker"])
+        with self._lock:
+            return self._open_core().tracker
 
     @property
     def stats(self) -> dict[str, Any]:

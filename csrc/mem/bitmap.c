@@ -75,6 +75,15 @@ void hl_bitmap_andnot(uint64_t *dst, const uint64_t *src, size_t page_count)
         dst[i] &= ~src[i];
 }
 
+bool hl_bitmap_any(const uint64_t *bits, size_t page_count)
+{
+    for (size_t i = 0; i < page_count / 64; i++)
+        if (bits[i])
+            return true;
+    return page_count % 64 &&
+           (bits[page_count / 64] & word_mask(0, page_count % 64));
+}
+
 size_t hl_bitmap_count(const uint64_t *bits, size_t page_count)
 {
     size_t total = 0;

@@ -53,6 +53,8 @@ void hl_bitmap_atomic_or(uint64_t *dst, const uint64_t *src,
 void hl_bitmap_or(uint64_t *dst, const uint64_t *src, size_t page_count);
 void hl_bitmap_andnot(uint64_t *dst, const uint64_t *src, size_t page_count);
 
+/* Is a bit set below page_count? */
+bool hl_bitmap_any(const uint64_t *bits, size_t page_count);
 /* Number of set bits below page_count. */
 size_t hl_bitmap_count(const uint64_t *bits, size_t page_count);
 

@@ -183,6 +183,7 @@ const struct hl_tracker_ops hl_track_softdirty = {
     .name = "softdirty",
     .kernel_writes = true,
     .arms = true,
+    .collect_cost = 64, /* opening and reading pagemap: 5 us */
     .probe = probe,
     .open = softdirty_open,
     .collect = collect,

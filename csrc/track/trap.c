@@ -109,6 +109,8 @@ void hl_trap_arm(struct hl_tracker *tracker, const uint64_t *pages)
 
     /* Somebody in front of us would take tracking faults for crashes. */
     hl_fault_reclaim();
+    if (!hl_bitmap_any(pages, tracker->page_count))
+        return;
     forget(trap, pages);
     for (size_t at = 0;
          hl_next_stretch(pages, trap->open, tracker->page_count, trap->bridge,

@@ -26,6 +26,7 @@ cdef extern from "manager.h" nogil:
                        const hl_tracker_ops *tracker, bint adaptive,
                        hl_manager **out, char *why)
     void hl_manager_free(hl_manager *manager)
+    const char *hl_manager_tracker(const hl_manager *manager)
     int hl_manager_take(hl_manager *manager, hl_snapshot **out)
     int hl_manager_restore(hl_manager *manager, hl_snapshot *snapshot,
                            hl_applied *done)
@@ -44,6 +45,8 @@ cdef class ManagerCore:
 
     cdef hl_manager *manager
     cdef MemoryCore memory
+    cdef const char *name_of
+    cdef str name
     cdef readonly size_t page_count
     #: The SnapshotCore that memory equalled at the last take or restore.
     #: Changed together with the C side's, with no Python code in between.
@@ -71,6 +74,15 @@ cdef class ManagerCore:
             raise MemoryError(f"tracker={tracker!r}: {why.decode()}")
         else:
             raise TrackerUnavailable(tracker, why.decode())
+
+    @property
+    def tracker(self):
+        """Name of the tracker in use."""
+        cdef const char *name = hl_manager_tracker(self._open())
+        if name != self.name_of:  # it changes after a fork at the most
+            self.name_of = name
+            self.name = name.decode()
+        return self.name
 
     def close(self):
         """Stop tracking; a second call does nothing."""
@@ -105,7 +117,7 @@ cdef class ManagerCore:
         self.current = into
 
     def restore(self, SnapshotCore snapshot not None):
-        """Returns ``(pages copied, pages zeroed)``."""
+        """Returns what RestoreStats is made of."""
         cdef hl_manager *m = self._open()
         cdef hl_snapshot *s = self._fitting(snapshot)
         cdef hl_applied done
@@ -114,7 +126,8 @@ cdef class ManagerCore:
             rc = hl_manager_restore(m, s, &done)
         check(rc, "restore")
         self.current = snapshot
-        return done.copied, done.zeroed
+        return (done.copied, done.zeroed,
+                (done.copied + done.zeroed) * hl_page_size(), self.tracker)
 
     cdef hl_snapshot *_fitting(self, SnapshotCore snapshot) except NULL:
         cdef hl_snapshot *s = snapshot._taken()

@@ -41,6 +41,8 @@ cdef extern from "mem/runs.h" nogil:
 cdef extern from "<sys/mman.h>":
     int PROT_READ, PROT_WRITE
 
+from operator import index
+
 PAGE_SIZE = hl_page_size()
 
 HUGE_NEVER = <int>HL_HUGE_NEVER
@@ -168,6 +170,7 @@ cdef class MemoryCore:
             IndexError: The range is not inside the memory.
             ValueError: `length` is negative, or the memory is closed.
         """
+        offset, length = index(offset), index(length)
         self._range(offset, length)
         cdef size_t at = offset, n = length
         cdef bytes out = PyBytes_FromStringAndSize(NULL, length)
@@ -187,6 +190,7 @@ cdef class MemoryCore:
         """
         cdef Py_buffer view
         cdef size_t at, n
+        offset = index(offset)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             self._range(offset, view.len)
@@ -205,6 +209,7 @@ cdef class MemoryCore:
             IndexError: The range is not inside the memory.
             ValueError: `byte` or `length` is not in range, or it is closed.
         """
+        offset, length, byte = index(offset), index(length), index(byte)
         self._range(offset, length)
         if not 0 <= byte <= 255:
             raise ValueError(f"byte={byte} is not in 0..255")

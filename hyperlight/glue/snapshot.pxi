@@ -62,6 +62,7 @@ cdef class SnapshotCore:
         """
         cdef hl_snapshot *s = self._taken()
         size = self.size
+        offset, length = index(offset), index(length)
         if length < 0:
             raise ValueError(f"length={length} is negative")
         if offset < 0 or offset > size or length > size - offset:
