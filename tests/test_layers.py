@@ -1,0 +1,126 @@
+"""Includes and imports go downward: the layout is the architecture."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CSRC = ROOT / "csrc"
+PACKAGE = ROOT / "hyperlight"
+
+C_LAYERS = {"mem": 1, "track": 2, "snapshot": 2}
+C_FILES = {"base.h": -1, "fail.h": 0, "fail.c": 0, "hot.h": 2, "hot.c": 2}
+C_FILES |= {"manager.h": 3, "manager.c": 3}
+
+PYTHON_LAYERS = [
+    {"version", "errors", "units"},
+    {"_core", "_absent"},
+    {"_binding"},
+    {"pageset", "memory", "trackers", "drivers"},
+    {"snapshot"},
+    {"manager"},
+    {"__init__"},
+    {"doctor", "demo"},
+    {"cli"},
+    {"__main__"},
+]
+
+pytestmark = pytest.mark.skipif(
+    not CSRC.exists(), reason="the sources are not beside the tests"
+)
+
+
+def layer_of(path: str) -> int:
+    return C_FILES[path] if path in C_FILES else C_LAYERS[path.split("/")[0]]
+
+
+def c_files() -> list[Path]:
+    return sorted(CSRC.rglob("*.[ch]"))
+
+
+@pytest.mark.parametrize("path", c_files(), ids=lambda p: p.name)
+def test_includes_go_down(path: Path) -> None:
+    name = str(path.relative_to(CSRC))
+    folder = path.parent.name
+    for included in re.findall(r'#include "([^"]+)"', path.read_text()):
+        assert (CSRC / included).exists(), included
+        same = Path(included).parent.name == folder and "/" in included
+        own = Path(included).stem == path.stem
+        assert same or own or layer_of(included) < layer_of(name), included
+
+
+def test_track_and_snapshot_do_not_name_each_other() -> None:
+    for folder, other in (("track", "snapshot"), ("snapshot", "track")):
+        for path in (CSRC / folder).iterdir():
+            assert f'"{other}/' not in path.read_text(), path
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.glob("*.py")), ids=lambda p: p.stem
+)
+def test_imports_go_down(path: Path) -> None:
+    layers = {name: i for i, names in enumerate(PYTHON_LAYERS) for name in names}
+    mine = layers[path.stem]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = node.module or ""
+        if not module.startswith("hyperlight"):
+            continue
+        rest = module.removeprefix("hyperlight").removeprefix(".")
+        names = [rest] if rest else [alias.name for alias in node.names]
+        for name in names:
+            if name in layers:
+                assert layers[name] < mine, f"{path.stem} imports {name}"
+            else:  # a public name, from the package itself
+                assert layers["__init__"] < mine, f"{path.stem}: {name}"
+
+
+@pytest.mark.parametrize("path", c_files(), ids=lambda p: p.name)
+def test_files_are_rooms(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 500
+    if path.suffix == ".h":
+        guard = "HL_" + re.sub(r"[/.]", "_", str(path.relative_to(CSRC)))
+        assert f"#ifndef {guard.upper()}\n#define {guard.upper()}\n" in text
+
+
+def test_exported_names_have_a_prefix() -> None:
+    for path in CSRC.rglob("*.h"):
+        for name in re.findall(
+            r"^(?:\w+ )+\*?(\w+)\(", path.read_text(), re.MULTILINE
+        ):
+            assert name.startswith("hl_"), (path.name, name)
+
+
+def test_handlers_call_nothing_unsafe() -> None:
+    """What runs in a signal handler allocates, locks and prints nothing."""
+    unsafe = re.compile(
+        r"\b(malloc|calloc|free|realloc|printf|pthread_\w+|hl_why)\("
+    )
+    handler_parts = {
+        "track/chain.c": None,
+        "track/fault.c": ("find", "serve", "is_write_fault", "on_fault"),
+        "track/trap.c": ("change", "note_and_open", "open_page"),
+        "track/sigsegv.c": ("protect",),
+        "track/uffd_sigbus.c": ("protect",),
+        "track/uffd_fd.c": ("hl_uffd_protect",),
+        "mem/vma.c": ("hl_is_writable", "hl_is_readable"),
+    }
+    for name, functions in handler_parts.items():
+        text = (CSRC / name).read_text()
+        if functions is None:
+            assert not unsafe.search(text), name
+            continue
+        for function in functions:
+            body = re.search(
+                rf"^[\w *]*\b{function}\([^;]*?\)\n{{\n.*?^}}",
+                text,
+                re.DOTALL | re.MULTILINE,
+            )
+            assert body, (name, function)
+            assert not unsafe.search(body[0]), (name, function)

@@ -1,0 +1,417 @@
+"""SnapshotManager: arguments, the stack, overlap, verify, its end."""
+
+from __future__ import annotations
+
+import mmap
+import signal
+import threading
+
+import pytest
+from conftest import new_manager, run_python
+
+import hyperlight
+from hyperlight import (
+    DriverInfo,
+    RestoreStats,
+    SharedMemory,
+    SnapshotManager,
+    SnapshotMismatch,
+    TrackerMissedPage,
+    TrackerOverlap,
+)
+from hyperlight._binding import core
+
+PAGE = core.PAGE_SIZE
+
+
+def test_arguments() -> None:
+    with SharedMemory(PAGE) as memory:
+        for bad in (None, b"bytes", bytearray(PAGE), mmap.mmap(-1, PAGE)):
+            with pytest.raises(TypeError, match="from_buffer"):
+                SnapshotManager(bad)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="'auto', 'uffd'"):
+            SnapshotManager(memory, tracker="magic")
+        with pytest.raises(ValueError, match="'adaptive', 'always'"):
+            SnapshotManager(memory, rearm="never")  # type: ignore[arg-type]
+        memory.close()
+
+
+# All the ways in which two ranges can lie: Allen's thirteen relations, as
+# (first page, pages) against 4 pages from page 4 on.
+OVERLAPPING = {
+    "overlaps": (2, 4),
+    "overlapped by": (6, 4),
+    "starts": (4, 2),
+    "started by": (4, 6),
+    "during": (5, 2),
+    "contains": (2, 8),
+    "finishes": (6, 2),
+    "finished by": (2, 6),
+    "equals": (4, 4),
+}
+APART = {
+    "before": (0, 3),
+    "after": (9, 3),
+    "meets": (0, 4),
+    "met by": (8, 4),
+}
+
+
+@pytest.mark.parametrize("relation", [*OVERLAPPING, *APART])
+@pytest.mark.parametrize("second", ["same", "full"])
+def test_one_tracker_to_a_page(
+    tracker: str, relation: str, second: str
+) -> None:
+    backing = mmap.mmap(-1, 12 * PAGE)
+    view = memoryview(backing)
+    first, count = {**OVERLAPPING, **APART}[relation]
+    one = SharedMemory.from_buffer(view[4 * PAGE : 8 * PAGE])
+    two = SharedMemory.from_buffer(view[first * PAGE : (first + count) * PAGE])
+    other = tracker if second == "same" else "full"
+    with one, two:
+        with SnapshotManager(one, tracker=tracker) as manager:
+            if relation in OVERLAPPING:
+                with pytest.raises(TrackerOverlap, match=f"{one.address:#x}"):
+                    SnapshotManager(two, tracker=other)
+            else:
+                with SnapshotManager(two, tracker=other) as neighbour:
+                    manager.take()
+                    neighbour.take()
+                    backing[:] = b"x" * 12 * PAGE
+                    assert len(manager.changed()) == 4
+                    assert len(neighbour.changed()) == count
+                    manager.restore()
+                    assert len(neighbour.changed()) == count
+                    neighbour.verify()
+            manager.take()
+            backing[5 * PAGE] = 7
+            assert 1 in manager.dirty()
+        # once it is closed, the pages are free again
+        SnapshotManager(two, tracker=other).close()
+    view.release()
+
+
+def test_push_and_pop(tracker: str) -> None:
+    memory, manager = new_manager(8, tracker)
+    with memory, manager:
+        for i in range(5):
+            memory.write(i * PAGE, bytes([i + 1]))
+            pushed = manager.push(f"level {i}")
+            assert manager.current is pushed
+        for i in reversed(range(5)):
+            memory.fill(0, memory.size, 0xEE)
+            stats = manager.pop()
+            assert stats.pages_copied + stats.pages_zeroed == 8
+            for page in range(5):
+                expected = page + 1 if page <= i else 0
+                assert memory.read(page * PAGE, 1)[0] == expected
+        with pytest.raises(IndexError, match="pop without a push"):
+            manager.pop()
+
+
+def test_nothing_taken_yet(tracker: str) -> None:
+    memory, manager = new_manager(5, tracker)
+    with memory, manager:
+        assert manager.current is None
+        assert len(manager.dirty()) == 5
+        for call in (manager.restore, manager.changed, manager.verify):
+            with pytest.raises(ValueError, match="take one first"):
+                call()
+
+
+def test_mismatch() -> None:
+    small, manager_small = new_manager(3, "full")
+    large, manager_large = new_manager(4, "full")
+    with small, manager_small, large, manager_large:
+        snapshot = manager_small.take("small")
+        manager_large.take()
+        large.write(0, b"x")
+        for call in (
+            manager_large.restore,
+            manager_large.changed,
+            manager_large.verify,
+        ):
+            with pytest.raises(SnapshotMismatch, match=r"3 pages, and 4"):
+                call(snapshot)
+            for bad in (5, "small", object()):
+                with pytest.raises(TypeError, match="not a Snapshot"):
+                    call(bad)  # type: ignore[arg-type]
+        assert large.read(0, 1) == b"x"
+
+
+def test_after_close(tracker: str) -> None:
+    memory, manager = new_manager(3, tracker)
+    snapshot = manager.take()
+    assert not manager.closed
+    manager.close()
+    manager.close()
+    assert manager.closed
+    assert repr(manager) == "<SnapshotManager, closed>"
+    assert manager.current is None
+    for call in (
+        manager.take,
+        manager.restore,
+        lambda: manager.restore(snapshot),
+        manager.push,
+        manager.pop,
+        manager.dirty,
+        manager.changed,
+        manager.verify,
+        manager.__enter__,
+        lambda: manager.stats,
+        lambda: manager.tracker,
+    ):
+        with pytest.raises(ValueError, match="closed SnapshotManager"):
+            call()
+    memory.fill(0, memory.size, 1)
+    memory.close()
+
+
+def test_memory_cannot_go_before_its_manager(tracker: str) -> None:
+    memory, manager = new_manager(3, tracker)
+    with pytest.raises(BufferError, match="managers"):
+        memory.close()
+    manager.close()
+    memory.close()
+
+
+def test_dropped_without_close(real_tracker: str) -> None:
+    """Even in a cycle, the collector takes memory and manager in order."""
+    import gc
+
+    for _ in range(20):
+        memory, manager = new_manager(64, real_tracker)
+        manager.take()
+        memory.fill(0, memory.size, 1)
+        memory.cycle = manager  # type: ignore[attr-defined]
+        manager.cycle = memory  # type: ignore[attr-defined]
+        del memory, manager
+    gc.collect()
+    assert core.counts()["managers"] == 0
+
+
+def test_memory_is_writable_after_close(real_tracker: str) -> None:
+    """Whoever owned it gets it back as it was: system calls work again."""
+    import os
+
+    backing = mmap.mmap(-1, 4 * PAGE)
+    with SharedMemory.from_buffer(backing) as memory:
+        with SnapshotManager(memory, tracker=real_tracker) as manager:
+            manager.take()
+    read, write = os.pipe()
+    os.write(write, b"abc")
+    assert os.readv(read, [memoryview(backing)[5:8]]) == 3
+    os.close(read)
+    os.close(write)
+    assert backing[5:8] == b"abc"
+
+
+def test_stats(tracker: str) -> None:
+    memory, manager = new_manager(100, tracker, "always")
+    with memory, manager:
+        memory.fill(0, 10 * PAGE, 1)
+        manager.take()
+        memory.fill(0, 3 * PAGE, 2)
+        memory.fill(50 * PAGE, PAGE, 2)
+        done = manager.restore()
+        assert isinstance(done, RestoreStats)
+        assert done.bytes == (done.pages_copied + done.pages_zeroed) * PAGE
+        stats = manager.stats
+        assert stats["tracker"] == manager.tracker == tracker
+        assert stats["rearm"] == "always"
+        assert stats["passed_over"] == {}
+        assert stats["takes"] == stats["restores"] == 1
+        assert stats["pages"] == 100
+        assert stats["pages_stored"] == stats["store_pages"] == 10
+        if tracker == "full":
+            assert (stats["pages_copied"], stats["pages_zeroed"]) == (10, 90)
+        else:
+            assert (stats["pages_copied"], stats["pages_zeroed"]) == (3, 1)
+        assert set(stats) >= {"hot_pages", "pages_raced", "guesses"}
+
+
+def test_repr() -> None:
+    memory, manager = new_manager(16, "full")
+    with memory, manager:
+        assert "tracker 'full', current None" in repr(manager)
+        assert "64 KiB" in repr(manager)
+        manager.take("x")
+        assert "'x'" in repr(manager)
+
+
+@pytest.fixture
+def alias(tmp_path):
+    """Memory, and another mapping of it that no tracker watches."""
+    path = tmp_path / "shared"
+    path.write_bytes(bytes(8 * PAGE))
+    with path.open("r+b") as file:
+        seen, unseen = (mmap.mmap(file.fileno(), 0) for _ in range(2))
+    with SharedMemory.from_buffer(seen) as memory:
+        yield memory, unseen
+
+
+def test_verify_after_every_restore(alias, real_tracker, monkeypatch) -> None:
+    """HYPERLIGHT_VERIFY=1 finds a page that restore left wrong."""
+    if real_tracker == "uffd-sigbus":
+        pytest.skip("uffd-sigbus does not track file mappings")
+    memory, unseen = alias
+    monkeypatch.setenv("HYPERLIGHT_VERIFY", "1")
+    with SnapshotManager(memory, tracker=real_tracker) as manager:
+        manager.take()
+        memory.write(PAGE, b"x")
+        manager.restore()
+        unseen[2 * PAGE] = 1
+        with pytest.raises(TrackerMissedPage) as caught:
+            manager.restore()
+        assert caught.value.pages == (2,)
+        assert caught.value.tracker == real_tracker
+    monkeypatch.setenv("HYPERLIGHT_VERIFY", "0")
+    unseen[2 * PAGE] = 0
+    with SnapshotManager(memory, tracker=real_tracker) as manager:
+        manager.take()
+        unseen[2 * PAGE] = 1
+        manager.restore()  # not asked, not looked
+        with pytest.raises(TrackerMissedPage):
+            manager.verify()
+
+
+def test_full_needs_no_tracking(alias) -> None:
+    memory, unseen = alias
+    with SnapshotManager(memory, tracker="full") as manager:
+        manager.take()
+        unseen[2 * PAGE] = 1
+        assert list(manager.changed()) == [2]
+        manager.restore()
+        assert unseen[2 * PAGE] == 0
+        manager.verify()
+
+
+def test_interrupt_leaves_both_sides_agreeing() -> None:
+    """Ctrl-C in the middle of takes and restores: current is what it is."""
+    result = run_python(
+        """
+import hyperlight, random, signal, threading, time, os
+memory = hyperlight.SharedMemory("4MiB")
+manager = hyperlight.SnapshotManager(memory)
+base = manager.take("base")
+rng = random.Random(1)
+stop = False
+def pester():
+    while not stop:
+        time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+thread = threading.Thread(target=pester)
+kept, hits = [base], 0
+thread.start()
+deadline = time.monotonic() + 4
+while time.monotonic() < deadline and hits < 200:
+    try:
+        memory.write(rng.randrange(1024) * 4096, b"x")
+        kept.append(manager.take())
+        manager.restore(rng.choice(kept[-3:]))
+    except KeyboardInterrupt:
+        hits += 1
+while True:
+    try:
+        stop = True
+        thread.join()
+        break
+    except KeyboardInterrupt:
+        pass
+manager.verify()
+now = manager.current
+assert memory.read(0, memory.size) == now.read(0, now.size) or manager.dirty()
+manager.restore(base)
+assert memory.read(0, memory.size) == bytes(memory.size)
+print("hits", hits > 10)
+"""
+    )
+    assert result.stdout == "hits True\n", result
+
+
+def test_reentered_from_a_signal_handler() -> None:
+    """A Python signal handler may use the manager it interrupts."""
+    memory, manager = new_manager(64, "full")
+    with memory, manager:
+        base = manager.take()
+        calls = []
+
+        def handler(*_: object) -> None:
+            manager.restore(base)
+            calls.append(1)
+
+        old = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+            for i in range(3000):
+                memory.write(i % 64 * PAGE, b"x")
+                manager.take()
+                if len(calls) > 20:
+                    break
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+        manager.verify()
+
+
+def test_many_managers(real_tracker: str) -> None:
+    """Each has its own: nothing that two of them could fight over."""
+    made = [new_manager(5 + i, real_tracker) for i in range(40)]
+    for i, (memory, manager) in enumerate(made):
+        memory.fill(0, memory.size, i)
+        manager.take()
+    for i, (memory, _) in enumerate(made):
+        memory.write(i % 5 * PAGE, b"\xff")
+    for i, (memory, manager) in enumerate(made):
+        if i % 3 == 0:
+            manager.close()
+            memory.close()
+    for i, (memory, manager) in enumerate(made):
+        if i % 3:
+            assert list(manager.changed()) == [i % 5]
+            assert i % 5 in manager.dirty()
+            manager.restore()
+            assert memory.read(0, memory.size) == bytes([i]) * memory.size
+            manager.close()
+            memory.close()
+
+
+def test_trackers_are_described() -> None:
+    infos = hyperlight.trackers()
+    assert [info.name for info in infos] == [
+        "uffd",
+        "uffd-sigbus",
+        "sigsegv",
+        "softdirty",
+        "full",
+    ]
+    for info in infos:
+        assert bool(info.reason) != info.available
+        assert info.kernel_writes == (
+            info.name in ("uffd", "softdirty", "full")
+        )
+        assert isinstance(info, hyperlight.TrackerInfo)
+    for handler in hyperlight.fault_handlers():
+        assert isinstance(handler, hyperlight.FaultHandlerInfo)
+        assert handler.installed or not handler.first
+    assert infos[-1].available
+    assert all(isinstance(d, DriverInfo) for d in hyperlight.drivers())
+    assert [d.name for d in hyperlight.drivers()]
+
+
+def test_probing_disturbs_nothing(tracker: str) -> None:
+    memory, manager = new_manager(8, tracker, "always")
+    with memory, manager:
+        manager.take()
+        memory.write(PAGE, b"x")
+        threads = [
+            threading.Thread(target=hyperlight.trackers) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert 1 in manager.dirty()
+        memory.write(2 * PAGE, b"x")
+        assert list(manager.changed()) == [1, 2]
+        assert {1, 2} <= set(manager.dirty())
