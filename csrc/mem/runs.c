@@ -1,5 +1,12 @@
 #include "mem/runs.h"
 
+/* A tracker's bitmap may be changing while it is read; a relaxed load is a
+ * plain one that says so. */
+static uint64_t load(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
 /* First page at or after `page` whose bit, xored with flip, is set; or
  * page_count.  One load covers 64 pages.  A hit past the end is clamped after
  * the search rather than masked before it, because under flip the bits past
@@ -11,11 +18,11 @@ static size_t find_bit(const uint64_t *bits, size_t page_count, size_t page,
         return page_count;
 
     size_t word = page / 64;
-    uint64_t w = (bits[word] ^ flip) & (UINT64_MAX << (page % 64));
+    uint64_t w = (load(&bits[word]) ^ flip) & (UINT64_MAX << (page % 64));
     while (w == 0) {
         if (++word * 64 >= page_count)
             return page_count;
-        w = bits[word] ^ flip;
+        w = load(&bits[word]) ^ flip;
     }
     page = word * 64 + (size_t)__builtin_ctzll(w);
     return page < page_count ? page : page_count;

@@ -1,0 +1,80 @@
+"""Compiles and runs the tests that are written in C.
+
+Usage: run.py [--sanitize address,undefined | thread] [NAME ...]
+
+Each test_*.c here is linked with all of csrc, warnings being errors. Prints
+what the programs print and ends with a count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CSRC = HERE.parent.parent / "csrc"
+
+FLAGS = [
+    *("-std=c11", "-D_GNU_SOURCE", "-DHL_FAULT_INJECTION", "-g", "-O1"),
+    *("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow"),
+    *("-Wmissing-prototypes", "-Werror", "-pthread", f"-I{CSRC}", f"-I{HERE}"),
+]
+
+
+def build(source: Path, target: Path, sanitize: str | None) -> None:
+    """Compile one file, or link where the target is a program."""
+    extra = ["-fno-omit-frame-pointer", f"-fsanitize={sanitize}"]
+    command = [os.environ.get("CC", "cc"), *FLAGS, *(extra if sanitize else [])]
+    inputs = [source] if target.suffix == ".o" else source.parent.glob("*.o")
+    command += ["-c"] if target.suffix == ".o" else []
+    subprocess.run(
+        [*command, "-o", str(target), *map(str, inputs)], check=True
+    )
+
+
+def main() -> int:
+    """Build, run, count."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sanitize")
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    environment = {
+        **os.environ,
+        "ASAN_OPTIONS": "handle_segv=0:handle_sigbus=0",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "TSAN_OPTIONS": "halt_on_error=1",
+    }
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        objects = Path(folder)
+
+        def compile_one(source: Path) -> None:
+            name = str(source.relative_to(source.parents[1])).replace("/", "-")
+            build(source, objects / f"{name}.o", arguments.sanitize)
+
+        list(pool.map(compile_one, sorted(CSRC.rglob("*.c"))))
+        for test in sorted(HERE.glob("test_*.c")):
+            if arguments.names and test.stem not in arguments.names:
+                continue
+            program, main_object = objects / test.stem, objects / "main.o"
+            build(test, main_object, arguments.sanitize)
+            build(main_object, program, arguments.sanitize)
+            print(f"{test.stem}:", flush=True)
+            result = subprocess.run(
+                [program], env=environment, check=False, timeout=600
+            )
+            passed += result.returncode == 0
+            failed += result.returncode != 0
+            if result.returncode:
+                print(f"{test.stem}: exit status {result.returncode}")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+/* Snapshots and the page store against plain copies, with and without memory
+ * to allocate, and from several threads. */
+#include <pthread.h>
+#include <string.h>
+
+#include "check.h"
+#include "fail.h"
+#include "mem/bitmap.h"
+#include "snapshot/apply.h"
+
+#define PAGE ((size_t)4096)
+#define ALIVE 12
+
+static uint64_t seed = 7;
+
+struct copy {
+    struct hl_snapshot *snapshot;
+    char *bytes;
+};
+
+static struct hl_store *new_store(void)
+{
+    struct hl_store *store;
+    CHECK(hl_store_new(&store, PAGE) == 0);
+    return store;
+}
+
+static void check_nothing_alive(void)
+{
+    size_t snapshots, stores;
+    hl_snapshot_counts(&snapshots, &stores);
+    CHECK(snapshots == 0 && stores == 0);
+}
+
+static int take(struct hl_store *store, const struct hl_snapshot *base,
+                const char *memory, size_t pages, struct hl_snapshot **out)
+{
+    struct hl_capture capture = {0};
+    struct hl_run all = {0, pages};
+    int err = hl_capture_run(&capture, store, base, memory, all);
+    if (err == 0)
+        err = hl_snapshot_new(store, pages, base, capture.edits,
+                              capture.count, out);
+    if (err < 0)
+        hl_capture_discard(&capture, store);
+    else
+        hl_capture_free(&capture);
+    return err;
+}
+
+static void scribble(char *memory, size_t pages)
+{
+    size_t first = next_random(&seed) % pages;
+    size_t count = 1 + next_random(&seed) % (pages - first);
+    size_t step = 1 + next_random(&seed) % 20;
+    int byte = (int)(next_random(&seed) % 3);
+
+    for (size_t p = first; p < first + count; p += step)
+        memset(memory + p * PAGE + (byte ? p % PAGE : 0), byte,
+               byte ? 1 : PAGE);
+}
+
+/* What memory differs in is what compare says; applying puts it right. */
+static void check_apply(const struct copy *from, char *memory, size_t pages)
+{
+    uint64_t *differs = calloc(hl_bitmap_words(pages), 8);
+    struct hl_run all = {0, pages}, run;
+    struct hl_applied done = {0, 0};
+    size_t expected = 0;
+
+    for (size_t p = 0; p < pages; p++)
+        expected += memcmp(memory + p * PAGE, from->bytes + p * PAGE, PAGE) != 0;
+    CHECK(hl_compare(from->snapshot, memory, all, differs) == expected);
+    CHECK(hl_compare(from->snapshot, memory, all, NULL) == expected);
+    CHECK(hl_bitmap_count(differs, pages) == expected);
+    for (size_t at = 0; hl_run_next(differs, pages, &at, &run);)
+        hl_apply(from->snapshot, memory, run, &done);
+    CHECK(done.copied + done.zeroed == expected);
+    CHECK(memcmp(memory, from->bytes, pages * PAGE) == 0);
+    free(differs);
+}
+
+static void check_diff(const struct copy *a, const struct copy *b,
+                       size_t pages)
+{
+    uint64_t *bits = calloc(hl_bitmap_words(pages), 8);
+    hl_snapshot_diff(a->snapshot, b->snapshot, bits);
+    for (size_t p = 0; p < pages; p++)
+        if (memcmp(a->bytes + p * PAGE, b->bytes + p * PAGE, PAGE) != 0)
+            CHECK(hl_bitmap_test(bits, p));
+    hl_snapshot_diff_exact(a->snapshot, b->snapshot, bits);
+    for (size_t p = 0; p < pages; p++)
+        CHECK(hl_bitmap_test(bits, p) ==
+              (memcmp(a->bytes + p * PAGE, b->bytes + p * PAGE, PAGE) != 0));
+    free(bits);
+}
+
+static void drop(struct copy *copy)
+{
+    hl_snapshot_unref(copy->snapshot);
+    free(copy->bytes);
+    *copy = (struct copy){0};
+}
+
+/* Random writes, takes from random bases, restores, drops in any order. */
+static void model_of_size(size_t pages)
+{
+    struct hl_store *store = new_store();
+    struct hl_store_usage usage;
+    struct copy alive[ALIVE] = {0};
+    char *memory = aligned_alloc(PAGE, pages * PAGE);
+
+    memset(memory, 0, pages * PAGE);
+    for (int step = 0; step < 150; step++) {
+        struct copy *one = &alive[next_random(&seed) % ALIVE];
+        struct copy *two = &alive[next_random(&seed) % ALIVE];
+        scribble(memory, pages);
+        if (one->snapshot == NULL) {
+            CHECK(take(store, two->snapshot, memory, pages,
+                       &one->snapshot) == 0);
+            one->bytes = malloc(pages * PAGE);
+            memcpy(one->bytes, memory, pages * PAGE);
+            continue;
+        }
+        check_apply(one, memory, pages);
+        if (two->snapshot != NULL)
+            check_diff(one, two, pages);
+        size_t offset = next_random(&seed) % (pages * PAGE);
+        size_t length = next_random(&seed) % (pages * PAGE - offset + 1);
+        char *read = malloc(length ? length : 1);
+        hl_snapshot_read(one->snapshot, offset, length, read);
+        CHECK(memcmp(read, one->bytes + offset, length) == 0);
+        free(read);
+        if (next_random(&seed) % 3 == 0)
+            drop(one);
+    }
+    for (size_t i = 0; i < ALIVE; i++)
+        if (alive[i].snapshot)
+            drop(&alive[i]);
+    hl_store_usage(store, &usage);
+    CHECK(usage.pages == 0 && usage.nodes == 0 && usage.bytes == 0);
+    hl_store_unref(store);
+    free(memory);
+    check_nothing_alive();
+}
+
+static void model(void)
+{
+    static const size_t sizes[] = {1, 2, 15, 16, 17, 255, 256, 257, 700};
+    for (size_t i = 0; i < HL_ARRAY_SIZE(sizes); i++)
+        model_of_size(sizes[i]);
+}
+
+/* A lone page in a large region: at most 1.1 pages. */
+static void lone_page_is_cheap(void)
+{
+    size_t pages = (size_t)1 << 18;
+    struct hl_store *store = new_store();
+    struct hl_snapshot *base, *child;
+    struct hl_edit edit = {.page = 123456};
+
+    CHECK(hl_snapshot_new(store, pages, NULL, NULL, 0, &base) == 0);
+    CHECK(hl_snapshot_nbytes(base) <= 64);
+    CHECK(hl_store_alloc(store, 1, &edit.slot) == 1);
+    memset(hl_store_page(store, edit.slot), 1, PAGE);
+    CHECK(hl_snapshot_new(store, pages, base, &edit, 1, &child) == 0);
+    CHECK(hl_snapshot_nbytes(child) <= PAGE + PAGE / 10);
+    hl_snapshot_unref(base);
+    hl_snapshot_unref(child);
+    hl_store_unref(store);
+    check_nothing_alive();
+}
+
+/* Consecutive pages get consecutive slots, reused memory or fresh. */
+static void runs_stay_runs(void)
+{
+    struct hl_store *store = new_store();
+    uint32_t a, b, c;
+
+    CHECK(hl_store_alloc(store, 100, &a) == 100);
+    CHECK(hl_store_alloc(store, 50, &b) == 50);
+    CHECK(b == a + 100);
+    hl_store_release(store, a, 100);
+    CHECK(hl_store_alloc(store, 80, &c) == 80);
+    CHECK(c == a);
+    hl_store_release(store, c, 80);
+    hl_store_release(store, b, 50);
+    hl_store_unref(store);
+    check_nothing_alive();
+}
+
+#ifdef HL_FAULT_INJECTION
+/* Every allocation of a take fails once; nothing changes when it does. */
+static void no_memory(void)
+{
+    size_t pages = 300;
+    struct hl_store *store = new_store();
+    struct hl_store_usage before, after;
+    struct hl_snapshot *base, *child = NULL;
+    char *memory = aligned_alloc(PAGE, pages * PAGE);
+
+    memset(memory, 1, pages * PAGE);
+    CHECK(take(store, NULL, memory, pages, &base) == 0);
+    for (size_t p = 0; p < pages; p += 7)
+        memory[p * PAGE] = 2;
+    hl_store_usage(store, &before);
+    for (int point = HL_FAIL_STORE_ALLOC; point <= HL_FAIL_NODE_ALLOC;
+         point++) {
+        int err = -ENOMEM;
+        for (unsigned skip = 0; err == -ENOMEM; skip++) {
+            CHECK(skip < 200);
+            hl_fail_plan((enum hl_fail_point)point, skip, 1);
+            err = take(store, base, memory, pages, &child);
+            hl_fail_plan((enum hl_fail_point)point, 0, 0);
+            CHECK(err == 0 || err == -ENOMEM);
+            hl_store_usage(store, &after);
+            CHECK(err == 0 || (after.pages == before.pages &&
+                               after.nodes == before.nodes));
+        }
+        hl_snapshot_unref(child);
+        hl_store_usage(store, &after);
+        CHECK(after.pages == before.pages && after.nodes == before.nodes);
+    }
+    hl_snapshot_unref(base);
+    hl_store_unref(store);
+    free(memory);
+    check_nothing_alive();
+}
+#endif
+
+/* Threads that take, read, compare and drop in one store. */
+#define SHARED_PAGES ((size_t)200)
+
+static struct hl_store *shared;
+static struct hl_snapshot *common;
+
+static void *churn(void *argument)
+{
+    uint64_t mine = (uintptr_t)argument * 77 + 1;
+    char *memory = aligned_alloc(PAGE, SHARED_PAGES * PAGE);
+    uint64_t bits[4] = {0};
+    char page[64];
+
+    for (int i = 0; i < 150; i++) {
+        struct hl_snapshot *s;
+        memset(memory, 9, SHARED_PAGES * PAGE);
+        size_t p = next_random(&mine) % SHARED_PAGES;
+        memory[p * PAGE] = 8;
+        CHECK(take(shared, common, memory, SHARED_PAGES, &s) == 0);
+        hl_snapshot_diff(common, s, bits);
+        CHECK(hl_bitmap_test(bits, p));
+        hl_snapshot_read(s, p * PAGE, sizeof page, page);
+        CHECK(page[0] == 8 && page[1] == 9);
+        CHECK(hl_snapshot_nbytes(s) > PAGE);
+        hl_snapshot_unref(s);
+    }
+    free(memory);
+    return NULL;
+}
+
+static void threads(void)
+{
+    pthread_t made[4];
+    char *memory = aligned_alloc(PAGE, SHARED_PAGES * PAGE);
+
+    memset(memory, 9, SHARED_PAGES * PAGE);
+    shared = new_store();
+    CHECK(take(shared, NULL, memory, SHARED_PAGES, &common) == 0);
+    for (uintptr_t i = 0; i < HL_ARRAY_SIZE(made); i++)
+        CHECK(pthread_create(&made[i], NULL, churn, (void *)i) == 0);
+    for (size_t i = 0; i < HL_ARRAY_SIZE(made); i++)
+        CHECK(pthread_join(made[i], NULL) == 0);
+    hl_snapshot_unref(common);
+    hl_store_unref(shared);
+    free(memory);
+    check_nothing_alive();
+}
+
+int main(void)
+{
+    RUN(model);
+    RUN(lone_page_is_cheap);
+    RUN(runs_stay_runs);
+#ifdef HL_FAULT_INJECTION
+    RUN(no_memory);
+#endif
+    RUN(threads);
+    return 0;
+}
