@@ -21,13 +21,13 @@
 
 struct hl_hot {
     size_t page_count;
-    size_t worth;      /* armed pages that it takes to be worth asking about */
-    size_t count;      /* hot pages */
-    uint64_t *pages;   /* bitmap of them */
-    uint8_t *heat;     /* per page, up to HL_HOT_AT */
-    uint8_t *seen;     /* per page: low bits of the epoch it was dirty in */
+    size_t worth;    /* armed pages that it takes to be worth asking about */
+    size_t count;    /* hot pages */
+    uint64_t *pages; /* bitmap of them */
+    uint8_t *heat;   /* per page, up to HL_HOT_AT */
+    uint8_t *seen;   /* per page: low bits of the epoch it was dirty in */
     size_t epoch;
-    unsigned period;   /* one in so many words of `pages` is sampled */
+    unsigned period;        /* one in so many words of `pages` is sampled */
     size_t sampled, cooled; /* in this epoch */
 };
 

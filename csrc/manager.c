@@ -303,8 +303,8 @@ int hl_manager_take(struct hl_manager *m, struct hl_snapshot **out)
     struct hl_run run;
     int err = prepare_take(m);
 
-    for (size_t at = 0; err == 0 && hl_run_next(m->todo, m->page_count, &at,
-                                                &run);)
+    for (size_t at = 0;
+         err == 0 && hl_run_next(m->todo, m->page_count, &at, &run);)
         err = hl_capture_run(&capture, m->store, m->current, m->memory, run);
     if (err == 0)
         err = hl_snapshot_new(m->store, m->page_count, m->current,
@@ -417,8 +417,7 @@ int hl_manager_changed(struct hl_manager *m,
 }
 
 ssize_t hl_manager_verify(struct hl_manager *m,
-                          const struct hl_snapshot *snapshot,
-                          uint64_t *missed)
+                          const struct hl_snapshot *snapshot, uint64_t *missed)
 {
     struct hl_run everything = {0, m->page_count};
     int err = collect(m);

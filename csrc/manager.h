@@ -48,8 +48,7 @@ struct hl_snapshot *hl_manager_current(const struct hl_manager *manager);
 
 /* Set in bits[], zeroed, the pages that may differ from current: all of them
  * where there is none. */
-int hl_manager_dirty(struct hl_manager *manager,
-                     uint64_t *bits) HL_MUST_CHECK;
+int hl_manager_dirty(struct hl_manager *manager, uint64_t *bits) HL_MUST_CHECK;
 
 /* Set in bits[], zeroed, exactly the pages that differ from the snapshot. */
 int hl_manager_changed(struct hl_manager *manager,
@@ -65,13 +64,13 @@ ssize_t hl_manager_verify(struct hl_manager *manager,
 struct hl_manager_stats {
     const char *tracker;
     size_t pages;
-    size_t hot;    /* pages left unarmed because they are always written */
+    size_t hot; /* pages left unarmed because they are always written */
     size_t takes, restores;
-    size_t stored; /* pages stored by takes */
+    size_t stored;         /* pages stored by takes */
     size_t copied, zeroed; /* pages, by restores */
-    size_t raced;    /* pages written while they were being restored */
-    size_t guesses;  /* times every page had to be taken for written */
-    size_t reopened; /* trackers opened anew, after a fork */
+    size_t raced;          /* pages written while they were being restored */
+    size_t guesses;        /* times every page had to be taken for written */
+    size_t reopened;       /* trackers opened anew, after a fork */
     struct hl_store_usage store;
 };
 void hl_manager_stats(struct hl_manager *manager,

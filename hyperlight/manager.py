@@ -305,7 +305,12 @@ class SnapshotManager:
 
     def __del__(self) -> None:
         if sys.flags.dev_mode and getattr(self, "_core", None) is not None:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            warnings.warn(
+                f"unclosed {self!r}",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
 
     def __repr__(self) -> str:
         if self._core is None:

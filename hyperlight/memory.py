@@ -95,7 +95,10 @@ class SharedMemory(core.MemoryCore):
     def __del__(self) -> None:
         if sys.flags.dev_mode and not self.closed:
             warnings.warn(
-                f"unclosed {self!r}", ResourceWarning, source=self
+                f"unclosed {self!r}",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
             )
 
     def __repr__(self) -> str:

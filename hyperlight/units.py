@@ -50,7 +50,7 @@ def _parse_text(text: str, name: str) -> int:
             f"{', '.join(_UNITS)}"
         )
     whole, _, fraction = match[1].partition(".")
-    scale = 10 ** len(fraction)
+    scale: int = 10 ** len(fraction)
     count, rest = divmod(int(whole + fraction) * unit, scale)
     if rest:
         raise ValueError(f"{name}={text!r} is not a whole number of bytes")

@@ -106,5 +106,6 @@ def run_python(
         text=True,
         timeout=timeout,
         check=False,
+        cwd=HERE,  # not the sources, which have no built core
         env={**os.environ, **(env or {})},
     )

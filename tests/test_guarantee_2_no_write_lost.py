@@ -86,7 +86,7 @@ class Writer(threading.Thread):
         self.pages = pages
         self.rng = random.Random(seed)
         self.stop = False
-        self.done = {page: 0 for page in pages}
+        self.done = dict.fromkeys(pages, 0)
         self.failed: BaseException | None = None
 
     def run(self) -> None:
@@ -126,7 +126,7 @@ def test_writers_during_take(tracker: str, rearm: str) -> None:
             for _ in range(60):
                 before = [dict(writer.done) for writer in writers]
                 snapshot = manager.take()
-                for writer, done in zip(writers, before, strict=True):
+                for done in before:
                     for page, number in done.items():
                         found = number_in(snapshot.read(page * PAGE + 64, 8))
                         assert found >= number, (page, number, found)

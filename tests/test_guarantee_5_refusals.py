@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -382,12 +380,6 @@ assert hyperlight.fault_handlers() == []
 from hyperlight import doctor
 assert doctor.examine()["advice"]
 """
-    result = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ,
-    )
+    result = run_python(script)
     assert result.returncode == 0, result.stderr
     assert "needs Linux" in result.stdout

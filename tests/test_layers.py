@@ -63,7 +63,9 @@ def test_track_and_snapshot_do_not_name_each_other() -> None:
     "path", sorted(PACKAGE.glob("*.py")), ids=lambda p: p.stem
 )
 def test_imports_go_down(path: Path) -> None:
-    layers = {name: i for i, names in enumerate(PYTHON_LAYERS) for name in names}
+    layers = {
+        name: i for i, names in enumerate(PYTHON_LAYERS) for name in names
+    }
     mine = layers[path.stem]
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.ImportFrom):

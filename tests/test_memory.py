@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,7 +124,7 @@ def test_numpy() -> None:
 )
 def test_write_and_read(offset: int, data: bytes) -> None:
     with SharedMemory(2 * PAGE) as memory:
-        if 0 <= offset and offset + len(data) <= 2 * PAGE:
+        if offset >= 0 and offset + len(data) <= 2 * PAGE:
             memory.write(offset, data)
             assert memory.read(offset, len(data)) == data
             assert sum(memory.read(0, 2 * PAGE)) == sum(data)
@@ -227,8 +228,6 @@ def test_lazily_populated() -> None:
 
 
 def test_out_of_address_space() -> None:
-    from conftest import run_python
-
     result = run_python(
         """
 import resource, hyperlight
@@ -331,21 +330,10 @@ def test_repr() -> None:
 
 @pytest.mark.skipif(sys.flags.dev_mode, reason="python -X dev")
 def test_unclosed_warns_in_dev_mode() -> None:
-    import subprocess
-
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-X",
-            "dev",
-            "-c",
-            "import hyperlight as h; m = h.SharedMemory(9); "
-            "s = h.SnapshotManager(m); del s, m",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ,
+    result = run_python(
+        "import hyperlight as h; m = h.SharedMemory(9); "
+        "s = h.SnapshotManager(m); del s, m",
+        env={"PYTHONDEVMODE": "1"},
     )
     assert "unclosed <SharedMemory" in result.stderr
     assert "unclosed <SnapshotManager" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import pickle
 
@@ -30,7 +31,7 @@ def test_is_a_set(made: tuple[int, list[set[int]]]) -> None:
     assert bool(found) == bool(pages)
     runs = found.runs()
     assert all(count > 0 for _, count in runs)
-    assert all(a + n < b for (a, n), (b, _) in zip(runs, runs[1:], strict=False))
+    assert all(a + n < b for (a, n), (b, _) in itertools.pairwise(runs))
     assert {p for a, n in runs for p in range(a, a + n)} == pages
 
 

@@ -272,9 +272,7 @@ def test_threads_read_and_drop() -> None:
                 failed.append(error)
 
         made_ids = [snapshot.id for snapshot in made]
-        threads = [
-            threading.Thread(target=work, args=(i,)) for i in range(6)
-        ]
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:

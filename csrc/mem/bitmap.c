@@ -56,8 +56,7 @@ void hl_bitmap_atomic_clear_range(uint64_t *bits, size_t first, size_t count)
     each_word(bits, first, count, atomic_clear);
 }
 
-void hl_bitmap_atomic_or(uint64_t *dst, const uint64_t *src,
-                         size_t page_count)
+void hl_bitmap_atomic_or(uint64_t *dst, const uint64_t *src, size_t page_count)
 {
     for (size_t i = 0; i < hl_bitmap_words(page_count); i++)
         dst[i] |= __atomic_load_n(&src[i], __ATOMIC_SEQ_CST);

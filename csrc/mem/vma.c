@@ -66,8 +66,8 @@ bool hl_is_writable(uintptr_t addr)
 {
     uint32_t here = 0; /* nobody waits on it: waking them does nothing */
 
-    return syscall(SYS_futex, &here, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0,
-                   0L, addr & ~(uintptr_t)3,
+    return syscall(SYS_futex, &here, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0L,
+                   addr & ~(uintptr_t)3,
                    FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
 }
 
@@ -75,13 +75,13 @@ bool hl_is_readable(uintptr_t addr)
 {
     const int no_such_operation = -1;
 
-    return syscall(SYS_rt_sigprocmask, no_such_operation,
-                   addr & ~(uintptr_t)7, NULL, 8L) < 0 &&
+    return syscall(SYS_rt_sigprocmask, no_such_operation, addr & ~(uintptr_t)7,
+                   NULL, 8L) < 0 &&
            errno != EFAULT;
 }
 
-int hl_pagemap_find(int fd, const void *addr, size_t page_count,
-                    uint64_t mask, uint64_t *bits)
+int hl_pagemap_find(int fd, const void *addr, size_t page_count, uint64_t mask,
+                    uint64_t *bits)
 {
     uint64_t entries[512];
     size_t base = (uintptr_t)addr / hl_page_size();

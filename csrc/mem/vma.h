@@ -30,8 +30,8 @@ bool hl_is_readable(uintptr_t addr);
 /* Set in bits[] the pages of [addr, +page_count) whose pagemap entry has any
  * bit of `mask`.  fd is this process's /proc/self/pagemap.  Costs 8 bytes of
  * copying a page: some 3 ms a GiB. */
-int hl_pagemap_find(int fd, const void *addr, size_t page_count,
-                    uint64_t mask, uint64_t *bits) HL_MUST_CHECK;
+int hl_pagemap_find(int fd, const void *addr, size_t page_count, uint64_t mask,
+                    uint64_t *bits) HL_MUST_CHECK;
 
 /* The same, opening pagemap for this one question. */
 int hl_pagemap_find_once(const void *addr, size_t page_count, uint64_t mask,

@@ -10,8 +10,8 @@
 #define BATCH 64
 
 /* Slots of up to BATCH pages of the run from its i-th on; returns how many. */
-static size_t look_up(const struct hl_snapshot *s, struct hl_run run,
-                      size_t i, uint32_t slots[BATCH])
+static size_t look_up(const struct hl_snapshot *s, struct hl_run run, size_t i,
+                      uint32_t slots[BATCH])
 {
     size_t n = run.count - i < BATCH ? run.count - i : BATCH;
 
@@ -140,8 +140,8 @@ static int keep(struct hl_capture *capture, struct hl_store *store,
         hl_copy(hl_store_page(store, slot), memory + run.first * size,
                 (size_t)got * size);
         for (ssize_t i = 0; i < got; i++)
-            capture->edits[capture->count++] = (struct hl_edit){
-                (uint32_t)run.first++, slot + (uint32_t)i};
+            capture->edits[capture->count++] =
+                (struct hl_edit){(uint32_t)run.first++, slot + (uint32_t)i};
         run.count -= (size_t)got;
     }
     return 0;

@@ -28,7 +28,7 @@ struct hl_nodes {
     struct hl_node *chunks[HL_NODE_CHUNKS];
     uint32_t *refs[HL_NODE_CHUNKS];
     size_t chunk_count;
-    size_t end;     /* numbers from here on were never used */
+    size_t end; /* numbers from here on were never used */
     size_t live;
     uint32_t unused; /* a list through child[0] */
 };

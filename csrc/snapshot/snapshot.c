@@ -127,8 +127,7 @@ static int edit_tree(struct hl_store *store, uint32_t base, int level,
 
 /* The root of base with edits, holding all it refers to. */
 static int make_root(struct hl_store *store, int height, uint32_t base,
-                     const struct hl_edit *edits, size_t count,
-                     uint32_t *root)
+                     const struct hl_edit *edits, size_t count, uint32_t *root)
 {
     int err = 0;
 
@@ -206,13 +205,12 @@ static const struct hl_node *leaf_of(const struct hl_snapshot *s, size_t page)
     uint32_t number = s->root;
 
     for (int level = s->height - 1; level > 0 && number != 0; level--)
-        number =
-            children(s->store, number)->child[way((uint32_t)page, level)];
+        number = children(s->store, number)->child[way((uint32_t)page, level)];
     return children(s->store, number);
 }
 
-void hl_snapshot_slots(const struct hl_snapshot *s, size_t first,
-                       size_t count, uint32_t *slots)
+void hl_snapshot_slots(const struct hl_snapshot *s, size_t first, size_t count,
+                       uint32_t *slots)
 {
     for (size_t i = 0; i < count;) {
         const struct hl_node *leaf = leaf_of(s, first + i);
@@ -243,8 +241,8 @@ static void diff_trees(const struct hl_store *store, uint32_t a, uint32_t b,
     }
 }
 
-void hl_snapshot_diff(const struct hl_snapshot *a,
-                      const struct hl_snapshot *b, uint64_t *bits)
+void hl_snapshot_diff(const struct hl_snapshot *a, const struct hl_snapshot *b,
+                      uint64_t *bits)
 {
     int top = a->height - 1;
 

@@ -47,8 +47,8 @@ void hl_snapshot_slots(const struct hl_snapshot *snapshot, size_t first,
  * of one store, those with different slots (a page with the same bytes in two
  * slots included); otherwise those that are not zero in both.  Sizes must
  * match.  Bits already set stay. */
-void hl_snapshot_diff(const struct hl_snapshot *a,
-                      const struct hl_snapshot *b, uint64_t *bits);
+void hl_snapshot_diff(const struct hl_snapshot *a, const struct hl_snapshot *b,
+                      uint64_t *bits);
 
 /* Of the pages set in bits[], clear those that a and b hold with equal
  * bytes. */

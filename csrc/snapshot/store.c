@@ -30,7 +30,7 @@ struct slab {
     char *base; /* of the mapping, for munmap */
     char *mem;  /* of the first slot */
     size_t slots;
-    size_t end;     /* slots from here on were never used */
+    size_t end; /* slots from here on were never used */
     size_t live;
     uint32_t *refs;
     uint64_t *free; /* below `end`, nobody's */
@@ -43,7 +43,7 @@ struct hl_store {
     size_t page_size;
     struct slab slabs[SLABS];
     size_t slab_count;
-    size_t live, free, warm; /* pages */
+    size_t live, free, warm;    /* pages */
     size_t cursor_slab, cursor; /* where the search for free runs goes on */
     struct hl_nodes nodes;
 };

@@ -132,8 +132,8 @@ static enum outcome try_link(struct hl_chain *chain, int level,
 
     if (plain && action.sa_handler == SIG_IGN && info->si_code <= 0)
         return DONE; /* a real fault cannot be ignored, as the kernel has it */
-    if (plain && (action.sa_handler == SIG_IGN ||
-                  action.sa_handler == SIG_DFL)) {
+    if (plain &&
+        (action.sa_handler == SIG_IGN || action.sa_handler == SIG_DFL)) {
         default_action(chain->signal, info);
         return DONE;
     }

@@ -19,7 +19,8 @@
 #define HL_CHAIN_DEPTH 8
 
 /* Was the faulting access a write?  Where the machine's context does not tell
- * us, true: tracked pages stay readable, so that what faults on them writes. */
+ * us, true: tracked pages stay readable, so that what faults on them writes.
+ */
 static inline bool hl_context_is_write(const void *context)
 {
 #ifdef __x86_64__

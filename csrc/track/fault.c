@@ -78,8 +78,9 @@ static bool is_write_fault(int signal, const siginfo_t *info,
 /* The handler.  Async-signal-safe: atomics, the region's open_page, and
  * system calls.  A page of nobody's that can be written by now is a fault that
  * was on its way while its region was opened and removed: running the
- * instruction again is all it needs.  Every signal is blocked meanwhile, so that no other handler
- * can fault on a page of ours with SIGSEGV blocked, which would be fatal. */
+ * instruction again is all it needs.  Every signal is blocked meanwhile, so
+ * that no other handler can fault on a page of ours with SIGSEGV blocked,
+ * which would be fatal. */
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
     int saved = errno;

@@ -68,8 +68,7 @@ void hl_range_release(const void *addr)
     pthread_mutex_lock(&lock);
     size_t i = first_ending_after((uintptr_t)addr);
     if (i < count && ranges[i].start == (uintptr_t)addr) {
-        memmove(&ranges[i], &ranges[i + 1],
-                (count - i - 1) * sizeof *ranges);
+        memmove(&ranges[i], &ranges[i + 1], (count - i - 1) * sizeof *ranges);
         count--;
     }
     pthread_mutex_unlock(&lock);

@@ -40,8 +40,8 @@ static int probe(char *why)
     return err;
 }
 
-static int sigsegv_open(void *addr, size_t page_count,
-                        struct hl_tracker **out, char *why)
+static int sigsegv_open(void *addr, size_t page_count, struct hl_tracker **out,
+                        char *why)
 {
     struct hl_vma vma;
     int err = hl_vma_query(addr, page_count * hl_page_size(), &vma);

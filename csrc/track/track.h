@@ -37,8 +37,8 @@ struct hl_tracker {
 
 struct hl_tracker_ops {
     const char *name;
-    bool kernel_writes; /* writes by system calls are seen, not refused */
-    bool arms;          /* false: every page is reported always */
+    bool kernel_writes;  /* writes by system calls are seen, not refused */
+    bool arms;           /* false: every page is reported always */
     size_t collect_cost; /* at the least, in pages that could be copied */
 
     /* Try it for real on memory of its own.  0, or -errno and a sentence. */

@@ -112,9 +112,8 @@ void hl_trap_arm(struct hl_tracker *tracker, const uint64_t *pages)
     if (!hl_bitmap_any(pages, tracker->page_count))
         return;
     forget(trap, pages);
-    for (size_t at = 0;
-         hl_next_stretch(pages, trap->open, tracker->page_count, trap->bridge,
-                         &at, &stretch);)
+    for (size_t at = 0; hl_next_stretch(pages, trap->open, tracker->page_count,
+                                        trap->bridge, &at, &stretch);)
         if (change(trap, stretch, true) < 0)
             keep_open(trap, stretch);
     hl_fault_quiesce();

@@ -61,8 +61,8 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
     struct uffd *u = calloc(1, sizeof *u);
     if (u == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
-    u->tracker = (struct hl_tracker){&hl_track_uffd, addr, page_count,
-                                     page_size};
+    u->tracker =
+        (struct hl_tracker){&hl_track_uffd, addr, page_count, page_size};
     u->open = malloc(words * sizeof *u->open);
     u->found = calloc(words, sizeof *u->found);
     if (u->open == NULL || u->found == NULL) {
@@ -207,8 +207,8 @@ static int arm_first(struct hl_tracker *t, uint64_t *touched)
     int err = hl_scan_walk(&u->scan, HL_SCAN_ARM_TOUCHED, start, end,
                            set_found, &existing);
     if (err == 0)
-        err = hl_scan_walk(&u->scan, HL_SCAN_ARM_REST, start, end,
-                           clear_found, &rest);
+        err = hl_scan_walk(&u->scan, HL_SCAN_ARM_REST, start, end, clear_found,
+                           &rest);
     if (err == 0)
         hl_bitmap_andnot(u->open, touched, t->page_count);
     else

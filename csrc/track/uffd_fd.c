@@ -59,11 +59,11 @@ int hl_uffd_open(void *addr, size_t size, uint64_t features, char *why)
         .mode = UFFDIO_REGISTER_MODE_WP,
     };
     if (ioctl(fd, UFFDIO_REGISTER, &range) < 0) {
-        err = errno == EBUSY
-                  ? hl_why(why, -EBUSY,
-                           "UFFDIO_REGISTER: another userfaultfd has it")
-                  : hl_why(why, -errno, "UFFDIO_REGISTER: %s",
-                           strerror(errno));
+        err =
+            errno == EBUSY
+                ? hl_why(why, -EBUSY,
+                         "UFFDIO_REGISTER: another userfaultfd has it")
+                : hl_why(why, -errno, "UFFDIO_REGISTER: %s", strerror(errno));
         goto fail;
     }
     return fd;

@@ -92,8 +92,7 @@ static void populate(const struct hl_tracker *t, const uint64_t *pages)
 
     for (size_t at = 0; hl_run_next(pages, t->page_count, &at, &run);)
         for (size_t i = 0; i < run.count; i++)
-            (void)*(volatile char *)(t->addr +
-                                     (run.first + i) * t->page_size);
+            (void)*(volatile char *)(t->addr + (run.first + i) * t->page_size);
 }
 
 static void arm(struct hl_tracker *t, const uint64_t *pages)
@@ -108,9 +107,9 @@ static void arm(struct hl_tracker *t, const uint64_t *pages)
 static int arm_first(struct hl_tracker *t, uint64_t *touched)
 {
     size_t bytes = hl_bitmap_words(t->page_count) * sizeof(uint64_t);
-    int err = hl_pagemap_find_once(t->addr, t->page_count,
-                                   HL_PAGEMAP_PRESENT | HL_PAGEMAP_SWAPPED,
-                                   touched);
+    int err =
+        hl_pagemap_find_once(t->addr, t->page_count,
+                             HL_PAGEMAP_PRESENT | HL_PAGEMAP_SWAPPED, touched);
     if (err < 0)
         return err;
     uint64_t *all = malloc(bytes);

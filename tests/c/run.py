@@ -29,7 +29,11 @@ FLAGS = [
 def build(source: Path, target: Path, sanitize: str | None) -> None:
     """Compile one file, or link where the target is a program."""
     extra = ["-fno-omit-frame-pointer", f"-fsanitize={sanitize}"]
-    command = [os.environ.get("CC", "cc"), *FLAGS, *(extra if sanitize else [])]
+    command = [
+        os.environ.get("CC", "cc"),
+        *FLAGS,
+        *(extra if sanitize else []),
+    ]
     inputs = [source] if target.suffix == ".o" else source.parent.glob("*.o")
     command += ["-c"] if target.suffix == ".o" else []
     subprocess.run(

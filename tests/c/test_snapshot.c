@@ -39,8 +39,8 @@ static int take(struct hl_store *store, const struct hl_snapshot *base,
     struct hl_run all = {0, pages};
     int err = hl_capture_run(&capture, store, base, memory, all);
     if (err == 0)
-        err = hl_snapshot_new(store, pages, base, capture.edits,
-                              capture.count, out);
+        err = hl_snapshot_new(store, pages, base, capture.edits, capture.count,
+                              out);
     if (err < 0)
         hl_capture_discard(&capture, store);
     else
@@ -69,7 +69,8 @@ static void check_apply(const struct copy *from, char *memory, size_t pages)
     size_t expected = 0;
 
     for (size_t p = 0; p < pages; p++)
-        expected += memcmp(memory + p * PAGE, from->bytes + p * PAGE, PAGE) != 0;
+        expected +=
+            memcmp(memory + p * PAGE, from->bytes + p * PAGE, PAGE) != 0;
     CHECK(hl_compare(from->snapshot, memory, all, differs) == expected);
     CHECK(hl_compare(from->snapshot, memory, all, NULL) == expected);
     CHECK(hl_bitmap_count(differs, pages) == expected);
@@ -116,8 +117,8 @@ static void model_of_size(size_t pages)
         struct copy *two = &alive[next_random(&seed) % ALIVE];
         scribble(memory, pages);
         if (one->snapshot == NULL) {
-            CHECK(take(store, two->snapshot, memory, pages,
-                       &one->snapshot) == 0);
+            CHECK(take(store, two->snapshot, memory, pages, &one->snapshot) ==
+                  0);
             one->bytes = malloc(pages * PAGE);
             memcpy(one->bytes, memory, pages * PAGE);
             continue;

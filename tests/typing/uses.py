@@ -1,0 +1,72 @@
+"""What users write, with the types that they are promised."""
+
+from __future__ import annotations
+
+import mmap
+
+from typing_extensions import assert_type
+
+import hyperlight
+from hyperlight import (
+    DriverInfo,
+    FaultHandlerInfo,
+    PageSet,
+    RestoreStats,
+    SharedMemory,
+    Snapshot,
+    SnapshotManager,
+    TrackerInfo,
+)
+
+
+def memory() -> None:
+    with SharedMemory("64MiB", hugepages=True) as made:
+        assert_type(made, SharedMemory)
+        assert_type(made.size, int)
+        assert_type(made.page_count, int)
+        assert_type(made.address, int)
+        assert_type(made.closed, bool)
+        assert_type(made.read(0, 5), bytes)
+        made.write(0, b"bytes")
+        made.write(0, bytearray(5))
+        made.fill(0, 5, 1)
+        view = memoryview(made)
+        view[0] = 1
+    assert_type(SharedMemory.from_buffer(mmap.mmap(-1, 4096)), SharedMemory)
+    SharedMemory("1GiB", hugepages="auto")
+    SharedMemory(1.5)  # type: ignore[arg-type]
+    SharedMemory(1, hugepages="yes")  # type: ignore[arg-type]
+
+
+def manager(made: SharedMemory) -> None:
+    with SnapshotManager(made, tracker="auto", rearm="always") as manager:
+        snapshot = manager.take("name")
+        assert_type(snapshot, Snapshot)
+        assert_type(snapshot.name, str | None)
+        assert_type(snapshot.parent, Snapshot | None)
+        assert_type(snapshot.nbytes, int)
+        assert_type(snapshot.diff(snapshot), PageSet)
+        assert_type(manager.restore(), RestoreStats)
+        assert_type(manager.restore(snapshot).bytes, int)
+        assert_type(manager.current, Snapshot | None)
+        assert_type(manager.push(), Snapshot)
+        assert_type(manager.pop(), RestoreStats)
+        assert_type(manager.dirty() | manager.changed(), PageSet)
+        assert_type(manager.tracker, str)
+        manager.verify(snapshot)
+    SnapshotManager(b"bytes")  # type: ignore[arg-type]
+    SnapshotManager(made, rearm="never")  # type: ignore[arg-type]
+
+
+def pages() -> None:
+    made = PageSet.from_pages(8, [1, 2])
+    assert_type(made.runs(), list[tuple[int, int]])
+    assert_type(list(made), list[int])
+    assert_type(made - made, PageSet)
+    assert_type(made.to_bytes(), bytes)
+
+
+def host() -> None:
+    assert_type(hyperlight.trackers(), list[TrackerInfo])
+    assert_type(hyperlight.drivers(), list[DriverInfo])
+    assert_type(hyperlight.fault_handlers(), list[FaultHandlerInfo])
