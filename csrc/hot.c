@@ -101,9 +101,20 @@ void hl_hot_epoch(struct hl_hot *hot, const uint64_t *dirty)
             make_hot(hot, page);
 }
 
-uint64_t hl_hot_sample(const struct hl_hot *hot, size_t word)
+bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)
 {
-    return (word + hot->epoch) % hot->period == 0 ? hot->pages[word] : 0;
+    /* What is never worth asking about need not cool down. */
+    size_t end = hot->count == 0 || hot->page_count < hot->worth
+                     ? 0
+                     : hl_bitmap_words(hot->page_count);
+
+    if (*cursor == 0)
+        *cursor = hot->epoch % hot->period;
+    while (*cursor < end && hot->pages[*cursor] == 0)
+        *cursor += hot->period;
+    *word = *cursor;
+    *cursor += hot->period;
+    return *word < end;
 }
 
 void hl_hot_looked(struct hl_hot *hot, size_t page, bool written)

@@ -40,9 +40,9 @@ void hl_hot_reset(struct hl_hot *hot);
 /* A new epoch, in which the pages of dirty[] were found dirty. */
 void hl_hot_epoch(struct hl_hot *hot, const uint64_t *dirty);
 
-/* The hot pages of word `word` of the bitmap that are to be looked at in this
- * epoch, as a mask; and what was found for one of them. */
-uint64_t hl_hot_sample(const struct hl_hot *hot, size_t word);
+/* The next word of `pages` at or after *cursor whose hot pages are to be
+ * looked at in this epoch, or false; and what was found for one of them. */
+bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word);
 void hl_hot_looked(struct hl_hot *hot, size_t page, bool written);
 
 #endif

@@ -218,6 +218,10 @@ static int collect(struct hl_manager *m)
 /* Arm the pages of bits[] that are not hot; clears the others from it. */
 static void arm_cold(struct hl_manager *m, uint64_t *bits)
 {
+    if (m->hot.count == m->page_count) {
+        hl_bitmap_zero(bits, m->page_count);
+        return;
+    }
     hl_bitmap_andnot(bits, m->hot.pages, m->page_count);
     m->tracker->ops->arm(m->tracker, bits);
 }
@@ -233,9 +237,8 @@ static void note_epoch(struct hl_manager *m)
 static void sample_hot(struct hl_manager *m, const struct hl_snapshot *against,
                        uint64_t *copy)
 {
-    for (size_t word = 0; word < hl_bitmap_words(m->page_count); word++) {
-        uint64_t bits = hl_hot_sample(&m->hot, word);
-        for (; bits; bits &= bits - 1) {
+    for (size_t at = 0, word; hl_hot_sample(&m->hot, &at, &word);) {
+        for (uint64_t bits = m->hot.pages[word]; bits; bits &= bits - 1) {
             size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
             struct hl_run one = {page, 1};
             bool written = hl_compare(against, m->memory, one, NULL) != 0;

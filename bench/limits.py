@@ -1,0 +1,170 @@
+"""The limits that are asked for, both sides of each in one run, interleaved.
+
+Usage: limits.py [--tracker auto] [--sizes 64KiB,1MiB,64MiB,1GiB]
+
+Prints a Markdown table: medians, their ratio, the limit, and whether it is
+kept. A limit is a ratio, never a time. The exit status is 1 if one is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from grid import Bed, Case, Copies
+
+from hyperlight.units import format_size, parse_size
+
+SHARES = (0, 1, 16, 0.25, 0.5, 1.0)  # pages as a number, or as a share
+BUDGET = 0.8  # seconds for one cell
+
+
+def microseconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - start) / 1000
+
+
+class Row:
+    """Interleaved samples of several calls."""
+
+    def __init__(self, calls: dict[str, tuple[Any, Any]]) -> None:
+        self.calls = calls
+        self.samples: dict[str, list[float]] = {name: [] for name in calls}
+
+    def run(self) -> dict[str, float]:
+        """Take turns until the time is up; medians."""
+        deadline = time.monotonic() + BUDGET
+        rounds = 0
+        while rounds < 5 or (time.monotonic() < deadline and rounds < 4000):
+            for name, (before, call) in self.calls.items():
+                before()
+                self.samples[name].append(microseconds(call))
+            rounds += 1
+        return {
+            name: statistics.median(values)
+            for name, values in self.samples.items()
+        }
+
+
+def restore_rows(tracker: str, size: int) -> list[tuple[Any, ...]]:
+    """Restore against memcpy of the pages, and against a full copy."""
+    rows = []
+    total = size // 4096
+    counts = {
+        int(share * total) if isinstance(share, float) else share
+        for share in SHARES
+    }
+    for count in sorted(c for c in counts if c <= total):
+        for pattern in (
+            ("spread", "dense") if 1 < count < total else ("dense",)
+        ):
+            rows += cell_rows(Case(tracker, size, count, pattern))
+    return rows
+
+
+def cell_rows(case: Case) -> list[tuple[Any, ...]]:
+    """One cell: three beds of the same bytes, and numpy's copies."""
+    bed = Bed(case)
+    asking = Bed(case, "always")  # nothing hot: every collect asks
+    full = Bed(Case("full", case.size, case.dirty, case.pattern))
+    copies = Copies(bed)
+    for each in (bed, asking, full):
+        each.settle(12)
+    copies.copy_all()
+    found = Row(
+        {
+            "restore": (bed.write, bed.manager.restore),
+            "full": (full.write, full.manager.restore),
+            "collect": (asking.write, asking.manager.dirty),
+            "pages": (copies.write, copies.copy_pages),
+        }
+    ).run()
+    copies.close()
+    for each in (bed, asking, full):
+        each.close()
+    name = f"{format_size(case.size)}, {case.dirty} pages {case.pattern}"
+    rows = []
+    if case.dirty:
+        allowed = 1.5 * found["pages"] + found["collect"]
+        rows.append(
+            (
+                f"restore, {name}, against 1.5 memcpy + collect",
+                found["restore"],
+                allowed,
+                found["restore"] / allowed,
+                "<= 1",
+                found["restore"] <= allowed,
+            )
+        )
+    times = found["full"] / found["restore"]
+    least = 300 if (case.size, case.dirty) == (1 << 30, 16) else 1
+    # Two measurements of the same copy differ by this much.
+    noise = 0.05 if least == 1 else 0
+    rows.append(
+        (
+            f"restore, {name}, against full",
+            found["restore"],
+            found["full"],
+            times,
+            f">= {least}",
+            times >= least * (1 - noise),
+        )
+    )
+    return rows
+
+
+def snapshot_memory_rows() -> list[tuple[Any, ...]]:
+    """Bytes that a snapshot holds against the pages that changed."""
+    rows = []
+    for count in (1, 16, 256, 4096):
+        bed = Bed(Case("auto", 1 << 30, count, "spread"))
+        bed.write()
+        held = bed.manager.take().nbytes
+        bed.close()
+        ratio = held / (count * 4096)
+        rows.append(
+            (
+                f"snapshot's memory, {count} of 262144 pages",
+                held,
+                count * 4096,
+                ratio,
+                "<= 1.1",
+                ratio <= 1.1,
+            )
+        )
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tracker", default="auto")
+    parser.add_argument("--sizes", default="64KiB,1MiB,64MiB,1GiB")
+    args = parser.parse_args()
+    print("| what | µs (bytes) | against | ratio | limit | kept |")
+    print("| --- | ---: | ---: | ---: | --- | --- |")
+    missed = 0
+
+    def show(rows: list[tuple[Any, ...]]) -> None:
+        nonlocal missed
+        for name, one, other, ratio, limit, kept in rows:
+            print(
+                f"| {name} | {one:,.1f} | {other:,.1f} | {ratio:,.2f} | "
+                f"{limit} | {'yes' if kept else 'NO'} |",
+                flush=True,
+            )
+            missed += not kept
+
+    for size in map(parse_size, args.sizes.split(",")):
+        show(restore_rows(args.tracker, size))
+    if "1GiB" in args.sizes:
+        show(snapshot_memory_rows())
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Every example in the documentation runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.myst import PythonCodeBlockParser
+
+import hyperlight
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"]
+
+pytestmark = [
+    pytest.mark.skipif(
+        not DOCS.exists(), reason="the documentation is not beside the tests"
+    ),
+    # fork.md forks; this process may have threads
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+sybil = Sybil(parsers=[PythonCodeBlockParser()], pattern="*.md")
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if "_build" not in p.parts], ids=lambda p: p.stem
+)
+def test_examples(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if "import numpy" in page.read_text():
+        pytest.importorskip("numpy")
+    document = sybil.parse(page)
+    for example in document.examples():
+        example.evaluate()
+    document.namespace.clear()
+
+
+def test_examples_are_found() -> None:
+    """The parser sees them: no page of examples passes for being empty."""
+    for page in PAGES:
+        blocks = page.read_text().count("```python")
+        assert len(list(sybil.parse(page).examples())) == blocks, page
+    assert len(list(sybil.parse(DOCS / "tutorial/region.md").examples())) > 10
+
+
+def test_every_tracker_has_a_row() -> None:
+    text = (DOCS / "reference/trackers.md").read_text()
+    for info in hyperlight.trackers():
+        rows = re.findall(rf"^\| `{info.name}` \|", text, re.MULTILINE)
+        assert len(rows) == 2
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = "".join(page.read_text() for page in (DOCS / "reference").iterdir())
+    for name in hyperlight.__all__:
+        if not name.startswith("__"):
+            assert f":: hyperlight.{name}" in text, name
+
+
+def test_readme_has_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert text.index("hyperlight demo") < 1200
+    assert text.index("pip install tox && tox") < 1200
