@@ -42,7 +42,7 @@ def test_fifty_threads_write_exactly_the_written_set(
     real_tracker: str, rearm: str
 ) -> None:
     pages = 16384
-    memory, manager = new_manager(pages, real_tracker, rearm)
+    memory, manager = new_manager(pages, real_tracker, rearm, hugepages=False)
     written: list[set[int]] = [set() for _ in range(50)]
 
     with memory, manager, memoryview(memory) as view:
@@ -288,6 +288,8 @@ def test_first_take_while_untouched_memory_is_touched() -> None:
 @pytest.mark.parametrize("hugepages", [False, True])
 def test_hot_pages_are_not_lost(real_tracker: str, hugepages: bool) -> None:
     """Hot, cooling, and cold again: dirty stays a superset throughout."""
+    if real_tracker == "softdirty" and hugepages:
+        pytest.skip("a huge page has one soft-dirty bit: no page cools alone")
     pages = 1024
     memory, manager = new_manager(
         pages, real_tracker, "adaptive", hugepages=hugepages

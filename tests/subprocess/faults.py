@@ -127,7 +127,14 @@ def case_three_arguments() -> None:
     @HANDLER3
     def old(sig, info, context):
         code = ctypes.cast(info, ctypes.POINTER(ctypes.c_int))[2]
-        print("old handler", sig == SIGNAL, info != 0, context != 0, code > 0)
+        print(
+            "old handler",
+            sig == SIGNAL,
+            info != 0,
+            context != 0,
+            code > 0,
+            flush=True,
+        )
         os._exit(7)
 
     install(old, SA_SIGINFO)
