@@ -31,7 +31,8 @@ class SharedMemory(core.MemoryCore):
         hugepages: Whether to ask for 2 MiB pages (``madvise(2)``,
             ``MADV_HUGEPAGE``). They make looking for dirty pages ten times
             cheaper and first touches faster, and cost 2 MiB where a single
-            byte is touched. ``"auto"`` asks from 64 MiB on.
+            byte is touched. ``"auto"`` asks from 64 MiB on and leaves it to
+            the system below; False asks for none (``MADV_NOHUGEPAGE``).
 
     Raises:
         ValueError: `size` is not positive or not a size.

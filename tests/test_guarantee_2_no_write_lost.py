@@ -325,3 +325,25 @@ def test_always_keeps_nothing_hot(real_tracker: str) -> None:
             manager.restore()
             assert not manager.dirty()
         assert manager.stats["hot_pages"] == 0
+
+
+def test_hot_at_the_edges(real_tracker: str) -> None:
+    """Hot pages outside of the stretch that the tracker still looks at."""
+    memory, manager = new_manager(512, real_tracker, hugepages=False)
+    hot = [*range(128), *range(384, 512)]
+    with memory, manager:
+        memory.fill(0, memory.size, 5)
+        manager.take()
+        for i in range(5):
+            for page in hot:
+                memory.write(page * PAGE, bytes([i]))
+            manager.restore()
+        assert manager.stats["hot_pages"] == len(hot)
+        memory.write(0, b"x")
+        memory.write(511 * PAGE, b"x")
+        memory.write(200 * PAGE, b"x")
+        assert set(manager.changed()) == {0, 200, 511}
+        assert set(manager.dirty()) == {200, *hot}
+        manager.restore()
+        manager.verify()
+        assert memory.read(0, memory.size) == b"\x05" * memory.size

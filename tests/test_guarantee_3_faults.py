@@ -18,7 +18,7 @@ CASES = [
     ("old_mask", 7, "True False True"),
     ("nodefer", 7, "False"),
     ("resethand", "signal", "once"),
-    ("errno", 0, "kept"),
+    ("mended", 0, "mended"),
     ("no_altstack_needed", 0, "tracked"),
     ("faulthandler_before", "signal", "tracked"),
     ("faulthandler_after", "signal", "tracked"),

@@ -41,8 +41,12 @@ int hl_map_create(struct hl_map *map, size_t size, enum hl_huge huge)
         munmap(base, reserved);
         return err;
     }
-    if (wants_huge(size, huge)) /* advice: refused where THP is off */
+    /* Advice, refused where the kernel has no huge pages.  "Never" must be
+     * said as well: some systems use them wherever nobody objects. */
+    if (wants_huge(size, huge))
         (void)madvise(addr, size, MADV_HUGEPAGE);
+    else if (huge == HL_HUGE_NEVER)
+        (void)madvise(addr, size, MADV_NOHUGEPAGE);
 
     *map = (struct hl_map){addr, size, base, reserved};
     atomic_fetch_add(&live, 1);

@@ -1,6 +1,7 @@
 #include "track/trap.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "fail.h"
 #include "mem/bitmap.h"
@@ -13,11 +14,20 @@ static int change(struct hl_trap *trap, struct hl_run run, bool closed)
     return trap->protect(trap, run, closed);
 }
 
+/* Where the races that trap.h speaks of are: a test can make them wide. */
+static void linger(void)
+{
+    if (HL_FAIL(HL_FAIL_LINGER))
+        nanosleep(&(struct timespec){.tv_nsec = 30000}, NULL);
+}
+
 /* Note, open, note: see trap.h.  Async-signal-safe. */
 static int note_and_open(struct hl_trap *trap, struct hl_run run)
 {
     hl_bitmap_atomic_set_range(trap->open, run.first, run.count);
+    linger();
     int err = change(trap, run, false);
+    linger();
     hl_bitmap_atomic_set_range(trap->open, run.first, run.count);
     return err;
 }

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "check.h"
+#include "fail.h"
 #include "manager.h"
 #include "mem/bitmap.h"
 #include "mem/map.h"
@@ -13,24 +14,23 @@
 
 #define THREADS 3
 #define PAGES ((size_t)48)
-#define MINE (PAGES / THREADS)
 #define ROUNDS 400
 
-/* Writer i stores rising numbers into its pages; done[page] follows each store
- * that has ended. */
-static _Atomic uint64_t *words[PAGES];
-static _Atomic uint64_t done[PAGES];
+/* Every writer stores rising numbers into words of its own on all pages, so
+ * that two of them meet on a page; done follows each store that has ended. */
+static _Atomic uint64_t *words[THREADS][PAGES];
+static _Atomic uint64_t done[THREADS][PAGES];
 static atomic_bool stop;
 
 static void *writer(void *argument)
 {
-    size_t first = (uintptr_t)argument * MINE;
-    uint64_t number = 0, mine = first + 1;
+    size_t me = (uintptr_t)argument;
+    uint64_t number = 0, mine = me + 1;
 
     while (!atomic_load(&stop)) {
-        size_t page = first + next_random(&mine) % MINE;
-        atomic_store(words[page], ++number);
-        atomic_store(&done[page], number);
+        size_t page = next_random(&mine) % PAGES;
+        atomic_store(words[me][page], ++number);
+        atomic_store(&done[me][page], number);
     }
     return NULL;
 }
@@ -46,10 +46,12 @@ static struct hl_manager *new_manager(const struct hl_tracker_ops *ops,
     if (err < 0)
         fprintf(stderr, "%s: %s\n", ops->name, why);
     CHECK(err == 0);
-    for (size_t page = 0; page < PAGES; page++) {
-        words[page] = (_Atomic uint64_t *)((char *)map->addr +
-                                           page * hl_page_size() + 128);
-        atomic_store(&done[page], 0);
+    for (size_t i = 0; i < THREADS * PAGES; i++) {
+        size_t me = i / PAGES, page = i % PAGES;
+        words[me][page] =
+            (_Atomic uint64_t *)((char *)map->addr + page * hl_page_size() +
+                                 128 * (me + 1));
+        atomic_store(&done[me][page], 0);
     }
     return m;
 }
@@ -68,10 +70,11 @@ static void finish(pthread_t threads[THREADS])
         CHECK(pthread_join(threads[i], NULL) == 0);
 }
 
-static uint64_t number_in(const struct hl_snapshot *s, size_t page)
+static uint64_t number_in(const struct hl_snapshot *s, size_t me, size_t page)
 {
     uint64_t number;
-    hl_snapshot_read(s, page * hl_page_size() + 128, sizeof number, &number);
+    hl_snapshot_read(s, page * hl_page_size() + 128 * (me + 1), sizeof number,
+                     &number);
     return number;
 }
 
@@ -81,10 +84,10 @@ static void check_superset(struct hl_manager *m)
     uint64_t dirty[1] = {0}, missed[1] = {0};
 
     CHECK(hl_manager_dirty(m, dirty) == 0);
-    for (size_t page = 0; page < PAGES; page++)
-        if (!hl_bitmap_test(dirty, page))
-            CHECK(number_in(hl_manager_current(m), page) ==
-                  atomic_load(words[page]));
+    for (size_t i = 0; i < THREADS * PAGES; i++)
+        if (!hl_bitmap_test(dirty, i % PAGES))
+            CHECK(number_in(hl_manager_current(m), i / PAGES, i % PAGES) ==
+                  atomic_load(words[i / PAGES][i % PAGES]));
     CHECK(hl_manager_verify(m, hl_manager_current(m), missed) == 0);
 }
 
@@ -96,13 +99,13 @@ static void takes(const struct hl_tracker_ops *ops, bool adaptive)
 
     start(threads);
     for (int i = 0; i < ROUNDS; i++) {
-        uint64_t before[PAGES];
+        uint64_t before[THREADS * PAGES];
         struct hl_snapshot *s;
-        for (size_t page = 0; page < PAGES; page++)
-            before[page] = atomic_load(&done[page]);
+        for (size_t k = 0; k < THREADS * PAGES; k++)
+            before[k] = atomic_load(&done[k / PAGES][k % PAGES]);
         CHECK(hl_manager_take(m, &s) == 0);
-        for (size_t page = 0; page < PAGES; page++)
-            CHECK(number_in(s, page) >= before[page]);
+        for (size_t k = 0; k < THREADS * PAGES; k++)
+            CHECK(number_in(s, k / PAGES, k % PAGES) >= before[k]);
         hl_snapshot_unref(s);
     }
     finish(threads);
@@ -177,6 +180,24 @@ static void first_touches(const struct hl_tracker_ops *ops)
     }
 }
 
+/* A fault leaves errno alone, in the thread that it interrupts. */
+static void keeps_errno(const struct hl_tracker_ops *ops)
+{
+    struct hl_map map;
+    struct hl_manager *m = new_manager(ops, &map, false);
+    struct hl_snapshot *s;
+
+    CHECK(hl_manager_take(m, &s) == 0);
+    for (size_t page = 0; page < PAGES; page++) {
+        errno = 4711;
+        atomic_store(words[0][page], 1);
+        CHECK(errno == 4711);
+    }
+    hl_snapshot_unref(s);
+    hl_manager_free(m);
+    hl_map_destroy(&map);
+}
+
 int main(void)
 {
     for (size_t i = 0; i < hl_tracker_count; i++) {
@@ -192,6 +213,13 @@ int main(void)
         }
         comes_and_goes(ops);
         first_touches(ops);
+        keeps_errno(ops);
+        /* The same with handlers that take their time at the worst moments. */
+        hl_fail_plan(HL_FAIL_LINGER, 0, UINT32_MAX);
+        takes(ops, false);
+        restores(ops, false);
+        comes_and_goes(ops);
+        hl_fail_plan(HL_FAIL_LINGER, 0, 0);
         printf("ok %s\n", ops->name);
         fflush(stdout);
     }
