@@ -8,7 +8,7 @@
  *
  *  M1. A page whose memory differs from `current` is in `pending` or reported
  *      by the tracker.  Without a current snapshot every page counts as dirty.
- *  M2. A hot page is not armed, and therefore always reported (T1).
+ *  M2. A hot page was left by the tracker, and is therefore always reported.
  *  M3. Arming is what makes a tracker forget.  From before a page is armed
  *      until current agrees with it, the page is in `pending`, so a failure in
  *      between leaves it dirty.
@@ -222,7 +222,10 @@ static void arm_cold(struct hl_manager *m, uint64_t *bits)
         hl_bitmap_zero(bits, m->page_count);
         return;
     }
-    hl_bitmap_andnot(bits, m->hot.pages, m->page_count);
+    if (m->hot.count > 0) {
+        m->tracker->ops->leave(m->tracker, m->hot.pages);
+        hl_bitmap_andnot(bits, m->hot.pages, m->page_count);
+    }
     m->tracker->ops->arm(m->tracker, bits);
 }
 

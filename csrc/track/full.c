@@ -30,7 +30,7 @@ static int collect(struct hl_tracker *t, uint64_t *dirty)
     return 0;
 }
 
-static void arm(struct hl_tracker *t, const uint64_t *pages)
+static void ignore(struct hl_tracker *t, const uint64_t *pages)
 {
     (void)t;
     (void)pages;
@@ -55,7 +55,8 @@ const struct hl_tracker_ops hl_track_full = {
     .probe = probe,
     .open = full_open,
     .collect = collect,
-    .arm = arm,
+    .arm = ignore,
+    .leave = ignore,
     .arm_first = hl_arm_first_by_pagemap,
     .disarm = disarm,
     .close = full_close,

@@ -85,6 +85,7 @@ const struct hl_tracker_ops hl_track_sigsegv = {
     .open = sigsegv_open,
     .collect = hl_trap_collect,
     .arm = hl_trap_arm,
+    .leave = hl_trap_leave,
     .arm_first = hl_arm_first_by_pagemap,
     .disarm = hl_trap_disarm,
     .close = sigsegv_close,

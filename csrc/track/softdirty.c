@@ -87,6 +87,13 @@ static void arm(struct hl_tracker *t, const uint64_t *pages)
     pthread_mutex_unlock(&lock);
 }
 
+static void leave(struct hl_tracker *t, const uint64_t *pages)
+{
+    pthread_mutex_lock(&lock);
+    hl_bitmap_or(((struct softdirty *)t)->kept, pages, t->page_count);
+    pthread_mutex_unlock(&lock);
+}
+
 static int collect(struct hl_tracker *t, uint64_t *dirty)
 {
     struct softdirty *s = (struct softdirty *)t;
@@ -188,6 +195,7 @@ const struct hl_tracker_ops hl_track_softdirty = {
     .open = softdirty_open,
     .collect = collect,
     .arm = arm,
+    .leave = leave,
     .arm_first = hl_arm_first_by_pagemap,
     .disarm = disarm,
     .close = softdirty_close,

@@ -56,6 +56,10 @@ struct hl_tracker_ops {
     /* Arm the pages set in pages[]. */
     void (*arm)(struct hl_tracker *tracker, const uint64_t *pages);
 
+    /* From now on until they are armed, take the pages set in pages[] for not
+     * armed, without asking: they are written all the time. */
+    void (*leave)(struct hl_tracker *tracker, const uint64_t *pages);
+
     /* Arm every page and set in touched[] those that may hold anything but
      * zero, given that untouched memory of this region is zero.  A page
      * written meanwhile is in touched[] or reported. */

@@ -129,6 +129,16 @@ void hl_trap_arm(struct hl_tracker *tracker, const uint64_t *pages)
     hl_fault_quiesce();
 }
 
+/* Noted and closed is allowed: the first write opens it. */
+void hl_trap_leave(struct hl_tracker *tracker, const uint64_t *pages)
+{
+    struct hl_trap *trap = (struct hl_trap *)tracker;
+    struct hl_run run;
+
+    for (size_t at = 0; hl_run_next(pages, tracker->page_count, &at, &run);)
+        hl_bitmap_atomic_set_range(trap->open, run.first, run.count);
+}
+
 void hl_trap_disarm(struct hl_tracker *tracker, struct hl_run run)
 {
     (void)note_and_open((struct hl_trap *)tracker, run);

@@ -19,7 +19,7 @@
 struct hl_trap {
     struct hl_tracker tracker;
     struct hl_fault_region region;
-    uint64_t *open; /* atomic: pages that are writable and reported */
+    uint64_t *open; /* atomic: pages that are reported, all writable ones */
 
     /* Close (true) or open a run.  Async-signal-safe.  -errno: some of it may
      * have changed. */
@@ -39,6 +39,7 @@ void hl_trap_close(struct hl_trap *trap);
 
 int hl_trap_collect(struct hl_tracker *tracker, uint64_t *dirty);
 void hl_trap_arm(struct hl_tracker *tracker, const uint64_t *pages);
+void hl_trap_leave(struct hl_tracker *tracker, const uint64_t *pages);
 void hl_trap_disarm(struct hl_tracker *tracker, struct hl_run run);
 
 #endif

@@ -26,7 +26,7 @@ struct uffd {
     struct hl_tracker tracker; /* first: they are cast to each other */
     int fd;
     struct hl_scan scan;
-    uint64_t *open; /* not armed, or disarmed since: no need to ask */
+    uint64_t *open; /* not armed, disarmed or left: no need to ask */
     /* Found written by a scan that armed them again on the way to its own
      * pages: reported until they are armed on purpose. */
     uint64_t *found;
@@ -187,6 +187,11 @@ static void arm(struct hl_tracker *t, const uint64_t *pages)
             hl_bitmap_set_range(u->open, stretch.first, stretch.count);
 }
 
+static void leave(struct hl_tracker *t, const uint64_t *pages)
+{
+    hl_bitmap_or(((struct uffd *)t)->open, pages, t->page_count);
+}
+
 static void clear_found(void *context, uintptr_t start, uintptr_t end)
 {
     const struct into *into = context;
@@ -261,6 +266,7 @@ const struct hl_tracker_ops hl_track_uffd = {
     .open = uffd_open,
     .collect = collect,
     .arm = arm,
+    .leave = leave,
     .arm_first = arm_first,
     .disarm = disarm,
     .close = uffd_close,

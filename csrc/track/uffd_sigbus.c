@@ -161,6 +161,7 @@ const struct hl_tracker_ops hl_track_uffd_sigbus = {
     .open = sigbus_open,
     .collect = hl_trap_collect,
     .arm = arm,
+    .leave = hl_trap_leave,
     .arm_first = arm_first,
     .disarm = hl_trap_disarm,
     .close = sigbus_close,

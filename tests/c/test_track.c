@@ -216,9 +216,11 @@ int main(void)
         keeps_errno(ops);
         /* The same with handlers that take their time at the worst moments. */
         hl_fail_plan(HL_FAIL_LINGER, 0, UINT32_MAX);
-        takes(ops, false);
-        restores(ops, false);
-        comes_and_goes(ops);
+        for (int adaptive = 0; adaptive < 2; adaptive++) {
+            takes(ops, adaptive);
+            restores(ops, adaptive);
+            comes_and_goes(ops);
+        }
         hl_fail_plan(HL_FAIL_LINGER, 0, 0);
         printf("ok %s\n", ops->name);
         fflush(stdout);
