@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
+import sys
+from pathlib import Path
 
 import pytest
-from conftest import run_python
+from conftest import HERE, run_python
 
 CASES = [
     # case, ends by the signal (or with this status), what it printed
@@ -42,3 +46,33 @@ def test_chaining(trap: str, case: str, ends: object, printed: str) -> None:
         assert result.stderr.count("Fatal Python error") == crashed
     else:
         assert result.stderr == ""
+
+
+@pytest.mark.unsanitized
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork
+def test_core_dump(trap: str, tmp_path: Path) -> None:
+    """The default action comes with its core dump, as without us."""
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    if pattern.startswith("|"):
+        pytest.skip(f"cores go to a program here: {pattern}")
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    if most == 0:
+        pytest.skip("core dumps are forbidden here (RLIMIT_CORE)")
+
+    def status_of(*arguments: str) -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+                os.chdir(tmp_path)
+                os.execv(sys.executable, [sys.executable, *arguments])
+            finally:
+                os._exit(99)
+        return os.waitpid(pid, 0)[1]
+
+    if not os.WCOREDUMP(status_of("-c", "import os; os.abort()")):
+        pytest.skip("this machine writes no core dumps")
+    status = status_of(str(HERE / "subprocess/faults.py"), "core", trap)
+    number = signal.SIGSEGV if trap == "sigsegv" else signal.SIGBUS
+    assert os.WTERMSIG(status) == number
+    assert os.WCOREDUMP(status)

@@ -306,7 +306,7 @@ def pester():
     while not stop:
         time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
-thread = threading.Thread(target=pester)
+thread = threading.Thread(target=pester, daemon=True)
 kept, hits = [base], 0
 thread.start()
 deadline = time.monotonic() + 4
@@ -316,6 +316,7 @@ while time.monotonic() < deadline and hits < 200:
         memory.write(rng.randrange(1024) * 4096, b"x")
         kept.append(manager.take())
         manager.restore(rng.choice(kept[-3:]))
+        inside = False
     except KeyboardInterrupt:
         hits += 1
 inside, stop = False, True

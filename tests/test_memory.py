@@ -227,6 +227,7 @@ def test_lazily_populated() -> None:
         assert resident(memory) == PAGE
 
 
+@pytest.mark.unsanitized
 def test_out_of_address_space() -> None:
     result = run_python(
         """

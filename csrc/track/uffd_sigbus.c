@@ -37,18 +37,25 @@ static int protect(struct hl_trap *trap, struct hl_run run, bool closed)
                            run.count * size, closed);
 }
 
+/* What this kernel has, if that is enough. */
+static int features_here(uint64_t *features, char *why)
+{
+    int err = hl_uffd_features(features, why);
+    if (err == 0 && (*features & NEEDED) != NEEDED)
+        err = hl_why(why, -EINVAL,
+                     "this kernel is too old: userfaultfd write protection "
+                     "came with Linux 5.7");
+    return err;
+}
+
 static int sigbus_open(void *addr, size_t page_count, struct hl_tracker **out,
                        char *why)
 {
     size_t size = page_count * hl_page_size();
     uint64_t features;
-    int err = hl_uffd_features(&features, why);
+    int err = features_here(&features, why);
     if (err < 0)
         return err;
-    if ((features & NEEDED) != NEEDED)
-        return hl_why(why, -EINVAL,
-                      "this kernel is too old: userfaultfd write protection "
-                      "came with Linux 5.7");
 
     struct sigbus *s = calloc(1, sizeof *s);
     if (s == NULL)
@@ -126,13 +133,9 @@ static int probe(char *why)
 {
     uint64_t features;
     struct hl_map map;
-    int err = hl_uffd_features(&features, why);
+    int err = features_here(&features, why);
     if (err < 0)
         return err;
-    if ((features & NEEDED) != NEEDED)
-        return hl_why(why, -EINVAL,
-                      "this kernel is too old: userfaultfd write protection "
-                      "came with Linux 5.7");
     err = hl_map_create(&map, hl_page_size(), HL_HUGE_NEVER);
     if (err < 0)
         return hl_why(why, err, "mmap: %s", strerror(-err));
