@@ -58,6 +58,10 @@ def flags() -> tuple[list[str], list[str]]:
 class BuildExt(build_ext):
     """Compiles csrc by stricter rules than what Cython generates can meet."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.force = True  # file dates do not tell which switches were on
+
     def build_extension(self, ext: Extension) -> None:
         strict = WARNINGS if switched_on("WERROR") else ["-Wall"]
         ext.extra_objects = self.compiler.compile(

@@ -48,7 +48,9 @@ class _Absent:
 
 
 class MemoryCore(_Absent):
-    def _map(self, size: int, huge: int) -> NoReturn:
+    closed = True
+
+    def _map(self, *args: Any) -> NoReturn:
         raise TrackerUnavailable("any", _REASON)
 
     _borrow = _map

@@ -96,24 +96,35 @@ class _Size(click.ParamType[int]):
 )
 @as_json
 def demo(size: int, tracker: str, as_json: bool) -> None:
-    """Fill memory, let a program write to it, and put it back both ways."""
+    """Fill memory, let a program write to it, and put it back both ways.
+
+    Ends with status 1 if the bytes are not what they were, and with 2 if
+    that could not be found out.
+    """
+    bars = Console(stderr=True)
     try:
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=bars,
             transient=True,
-            disable=as_json,
+            disable=as_json or not bars.is_terminal,
         ) as progress:
             report = demo_module.run(size, tracker, _stepper(progress))
     except (HyperlightError, MemoryError, OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+        raise _CannotRun(str(error)) from None
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
         _print_demo(Console(), report)
     sys.exit(0 if report["identical"] else 1)
+
+
+class _CannotRun(click.ClickException):
+    """Neither right nor wrong: the message says what was in the way."""
+
+    exit_code = 2
 
 
 def _stepper(progress: Progress) -> demo_module.Step:
@@ -135,8 +146,15 @@ def _print_demo(console: Console, report: dict[str, Any]) -> None:
             row["by"],
             f"{row['pages']:,}",
             format_size(row["bytes"]),
-            f"{row['microseconds']:,.0f} µs",
-            f"{row['ratio']:,.0f} x",
+            _plain(console, f"{row['microseconds']:,.0f} µs"),
+            f"{demo_module.in_words(row['ratio'])} x",
         )
     console.print(table)
-    console.print(report["sentence"], highlight=False, soft_wrap=True)
+    sentence = _plain(console, report["sentence"])
+    console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def _plain(console: Console, text: str) -> str:
+    """The text in letters that the terminal's encoding has."""
+    unicode = console.encoding.lower().startswith("utf")
+    return text if unicode else text.replace("µ", "u")

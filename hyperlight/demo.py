@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import statistics
 import struct
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hyperlight.manager import SnapshotManager
 from hyperlight.memory import SharedMemory
 from hyperlight.units import format_size
 
-__all__ = ["Step", "run"]
+__all__ = ["Step", "in_words", "run"]
 
 #: Called with a step's name, bytes done, and bytes in all.
 Step = Callable[[str, int, int], None]
@@ -57,16 +59,40 @@ def run(size: int, tracker: str, step: Step) -> dict[str, Any]:
 
 def _require_memory(size: int) -> None:
     """Refuse now what would end in the hands of the out-of-memory killer."""
-    with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
-        for line in lines:
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-                if size > free:
-                    raise MemoryError(
-                        f"this needs {format_size(size)} of memory and "
-                        f"{format_size(free)} are available: choose a "
-                        f"smaller --size"
-                    )
+    free = _available()
+    if free is not None and size > free:
+        raise MemoryError(
+            f"this needs {format_size(size)} of memory and "
+            f"{format_size(free)} are available: choose a smaller --size"
+        )
+
+
+def _available(root: Path = Path("/")) -> int | None:
+    """Bytes that the machine has to give, and a container lets us take."""
+    limits = []
+    with contextlib.suppress(OSError):
+        memory = (root / "proc/meminfo").read_text()
+        if found := re.search(
+            r"^MemAvailable:\s*(\d+) kB", memory, re.MULTILINE
+        ):
+            limits.append(int(found[1]) * 1024)
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::/"):
+                limits += _group_limits(root / "sys/fs/cgroup", line[4:])
+    return min(limits, default=None)
+
+
+def _group_limits(top: Path, group: str) -> list[int]:
+    """The memory limits of a control group and of those that it is in."""
+    limits = []
+    folder = top / group
+    for level in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            text = (level / "memory.max").read_text().strip()
+            if text != "max":
+                limits.append(int(text))
+    return limits
 
 
 def _open_accounts(memory: SharedMemory, step: Step) -> None:
@@ -177,9 +203,19 @@ def _report(
             },
         ],
         "sentence": (
-            f"{TRANSFERS} transfers in {format_size(size)} of accounts "
-            f"changed {wrote:,} pages, and putting those back took "
+            f"After {TRANSFERS} transfers in {format_size(size)} of accounts, "
+            f"putting back {wrote:,} {'page' if wrote == 1 else 'pages'} took "
             f"{tracking * 1e6:,.0f} µs instead of {copying * 1e6:,.0f} µs "
-            f"for a copy of everything, {ratio:,.0f} times less; {verdict}."
+            f"for a copy of everything, {_compared(ratio)}; {verdict}."
         ),
     }
+
+
+def in_words(ratio: float) -> str:
+    """With as many digits as say something."""
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
+
+
+def _compared(ratio: float) -> str:
+    faster = ratio >= 1.05
+    return f"{in_words(ratio)} times less" if faster else "which is no less"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import run_python
+from conftest import HERE, run_python
 
 import hyperlight
-from hyperlight import doctor, trackers
+from hyperlight import demo, doctor, trackers
 from hyperlight.cli import cli
+
+HYPERLIGHT = [sys.executable, "-m", "hyperlight"]
 
 
 def run(*args: str) -> Result:
@@ -105,8 +110,6 @@ def test_demo_for_people() -> None:
 
 def test_demo_notices_wrong_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that cannot fail is none."""
-    from hyperlight import demo
-
     count = iter(range(10))
     monkeypatch.setattr(demo, "_checksum", lambda *_: next(count))
     result = run("demo", "--size", "1MiB", "--json")
@@ -115,21 +118,67 @@ def test_demo_notices_wrong_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "status", "says"),
+    ("args", "says"),
     [
-        (["demo", "--size", "lots"], 2, "'lots' is not a size"),
-        (["demo", "--size", "0"], 2, "is not positive"),
-        (["demo", "--size", "900TiB"], 1, "choose a smaller --size"),
-        (["demo", "--size", "1MiB", "--tracker", "magic"], 1, "valid are"),
-        (["demo", "--colour"], 2, "No such option"),
-        (["frobnicate"], 2, "No such command"),
+        (["demo", "--size", "lots"], "'lots' is not a size"),
+        (["demo", "--size", "0"], "is not positive"),
+        (["demo", "--size", "900TiB"], "choose a smaller --size"),
+        (["demo", "--size", "1MiB", "--tracker", "magic"], "valid are"),
+        (["demo", "--colour"], "No such option"),
+        (["frobnicate"], "No such command"),
     ],
 )
-def test_errors_are_one_line(args: list[str], status: int, says: str) -> None:
+def test_errors_are_one_line(args: list[str], says: str) -> None:
+    """And are not mistaken for wrong bytes, which are status 1."""
     result = run(*args)
-    assert result.exit_code == status
+    assert result.exit_code == 2
     assert says in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding_will_do(encoding: str) -> None:
+    result = subprocess.run(
+        [*HYPERLIGHT, "demo", "--size", "1MiB"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        cwd=HERE,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "200"},
+    )
+    assert result.returncode == 0, result.stderr
+    unit = "µs" if encoding == "utf-8" else "us"
+    assert f" {unit} instead of " in result.stdout.decode(encoding)
+    assert result.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [(1.0, "1,000,000 µs"), (4e-4, "2.5 times less"), (1e-2, "is no less")],
+)
+def test_the_sentence_says_what_was_measured(
+    seconds: float, says: str
+) -> None:
+    report = demo._report(4096, "uffd", 1e-3, seconds, 1, True, True)
+    assert says in report["sentence"]
+    assert "putting back 1 page took" in report["sentence"]
+    assert ("times less" in report["sentence"]) is (seconds < 1e-3)
+
+
+def test_a_container_has_what_its_limit_says(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    group = tmp_path / "sys/fs/cgroup/a/b"
+    group.mkdir(parents=True)
+    assert demo._available(tmp_path) is None
+
+    (tmp_path / "proc/meminfo").write_text(
+        "MemTotal:  9000 kB\nMemAvailable:    8000 kB\n"
+    )
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/x\n0::/a/b\n")
+    (group / "memory.max").write_text("max\n")
+    assert demo._available(tmp_path) == 8000 << 10
+    (group.parent / "memory.max").write_text("1000000\n")
+    assert demo._available(tmp_path) == 1000000
 
 
 def test_help_and_version() -> None:

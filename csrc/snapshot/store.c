@@ -23,6 +23,9 @@
 #define LONG_RUN ((size_t)16)
 /* ...and of so many shorter ones the longest. */
 #define LOOK_AT 8
+/* Where little is free, this many slots are looked through for it at a time:
+ * one free page in a GiB must not cost every take a walk through the GiB. */
+#define LOOK_THROUGH ((size_t)8192)
 
 #define HUGE_SIZE ((size_t)2 << 20)
 
@@ -45,6 +48,7 @@ struct hl_store {
     size_t slab_count;
     size_t live, free, warm;    /* pages */
     size_t cursor_slab, cursor; /* where the search for free runs goes on */
+    bool aim;                   /* the next slot freed is where it goes on */
     struct hl_nodes nodes;
 };
 
@@ -60,6 +64,7 @@ int hl_store_new(struct hl_store **out, size_t page_size)
     pthread_mutex_init(&s->lock, NULL);
     s->refs = 1;
     s->page_size = page_size;
+    s->aim = true;
     atomic_fetch_add(&alive, 1);
     *out = s;
     return 0;
@@ -148,10 +153,14 @@ static int map_slab(struct hl_store *s, size_t k)
     }
     uintptr_t up = (uintptr_t)base % HUGE_SIZE;
     slab->mem = base + (up ? HUGE_SIZE - up : 0);
+    /* One page is to take one page, even where the system's default is huge
+     * pages everywhere. */
+    (void)madvise(base, mapped_size(s, slab), MADV_NOHUGEPAGE);
     return 0;
 }
 
-/* Whole huge pages inside a fresh run: filled at a quarter of the faults. */
+/* Whole huge pages inside a run that is about to be filled: one fault each in
+ * place of 512. */
 static void ask_for_huge(const struct hl_store *s, const struct slab *slab,
                          size_t first, size_t count)
 {
@@ -183,23 +192,49 @@ static ssize_t alloc_fresh(struct hl_store *s, size_t want, size_t *k,
     if (got > want)
         got = want;
     slab->end += got;
-    ask_for_huge(s, slab, *first, got);
     return (ssize_t)got;
 }
 
-/* The next free run at or after the cursor, wrapping once around. */
-static bool next_free(struct hl_store *s, size_t *k, struct hl_run *run)
+/* The next free run at or after the cursor, wrapping around, or false if it
+ * does not begin within *look slots; takes from *look what it went past. */
+static bool next_free(struct hl_store *s, size_t *look, size_t *k,
+                      struct hl_run *run)
 {
-    for (size_t i = 0; i <= s->slab_count; i++) {
+    while (*look > 0) {
         struct slab *slab = &s->slabs[s->cursor_slab];
-        if (hl_run_next(slab->free, slab->end, &s->cursor, run)) {
+        size_t from = s->cursor, room = slab->end - from;
+        size_t stop = from + (room < *look ? room : *look);
+        if (hl_run_next(slab->free, stop, &s->cursor, run)) {
+            *look -= s->cursor - from;
+            /* It may go on where the look ended. */
+            s->cursor = run->first;
+            (void)hl_run_next(slab->free, slab->end, &s->cursor, run);
             *k = s->cursor_slab;
             return true;
         }
-        s->cursor = 0;
-        s->cursor_slab = (s->cursor_slab + 1) % s->slab_count;
+        *look -= stop - from;
+        s->cursor = stop;
+        if (stop == slab->end) {
+            s->cursor = 0;
+            s->cursor_slab = (s->cursor_slab + 1) % s->slab_count;
+        }
     }
     return false;
+}
+
+/* The slots of a free run are somebody's now. */
+static void claim(struct hl_store *s, size_t k, struct hl_run run)
+{
+    struct slab *slab = &s->slabs[k];
+
+    for (size_t i = run.first; i < run.first + run.count; i++)
+        s->warm -= hl_bitmap_test(slab->warm, i);
+    hl_bitmap_clear_range(slab->warm, run.first, run.count);
+    hl_bitmap_clear_range(slab->free, run.first, run.count);
+    s->free -= run.count;
+    /* Go on behind what was taken, not behind the whole run. */
+    s->cursor_slab = k;
+    s->cursor = run.first + run.count;
 }
 
 /* A freed run that is worth taking; 0 if there is none. */
@@ -207,13 +242,15 @@ static size_t alloc_reused(struct hl_store *s, size_t want, size_t *k,
                            size_t *first)
 {
     struct hl_run run, best = {0, 0};
-    size_t enough = want < LONG_RUN ? want : LONG_RUN;
+    size_t enough = want < LONG_RUN ? want : LONG_RUN, at;
+    bool few = s->free < s->live / 4;
+    /* More than few are found soon, or used up before the next time around. */
+    size_t look = few ? LOOK_THROUGH : 2 * (FIRST_SLAB << s->slab_count);
 
     if (s->free == 0)
         return 0;
     for (int i = 0; i < LOOK_AT && best.count < enough; i++) {
-        size_t at;
-        if (!next_free(s, &at, &run))
+        if (!next_free(s, &look, &at, &run))
             break;
         if (run.count > best.count) {
             best = run;
@@ -221,21 +258,12 @@ static size_t alloc_reused(struct hl_store *s, size_t want, size_t *k,
         }
     }
     /* Crumbs are left lying while they are few. */
-    if (best.count < enough && s->free < s->live / 4)
+    if (best.count == 0 || (best.count < enough && few))
         return 0;
     if (best.count > want)
         best.count = want;
     *first = best.first;
-    /* Go on behind what was taken, not behind the whole run. */
-    s->cursor_slab = *k;
-    s->cursor = best.first + best.count;
-
-    struct slab *slab = &s->slabs[*k];
-    for (size_t i = best.first; i < best.first + best.count; i++)
-        s->warm -= hl_bitmap_test(slab->warm, i);
-    hl_bitmap_clear_range(slab->warm, best.first, best.count);
-    hl_bitmap_clear_range(slab->free, best.first, best.count);
-    s->free -= best.count;
+    claim(s, *k, best);
     return best.count;
 }
 
@@ -252,6 +280,7 @@ ssize_t hl_store_alloc(struct hl_store *s, size_t want, uint32_t *first)
     for (ssize_t i = 0; i < got; i++)
         s->slabs[k].refs[at + (size_t)i] = 1;
     if (got > 0) {
+        ask_for_huge(s, &s->slabs[k], at, (size_t)got);
         s->slabs[k].live += (size_t)got;
         s->live += (size_t)got;
         *first = slab_start(k) + (uint32_t)at;
@@ -260,11 +289,34 @@ ssize_t hl_store_alloc(struct hl_store *s, size_t want, uint32_t *first)
     return got;
 }
 
+/* No huge pages where there will be holes: the next page stored would bring
+ * in 512, and khugepaged would fill the holes by itself. */
+static void forbid_huge(const struct hl_store *s, const struct slab *slab)
+{
+    size_t huge = HUGE_SIZE / s->page_size, start = 0, end = 0;
+    struct hl_run run;
+
+    for (size_t at = 0; hl_run_next(slab->warm, slab->end, &at, &run);) {
+        size_t first = run.first / huge * huge;
+        if (first > end) { /* what adjoins is one syscall and one mapping */
+            (void)madvise(slab->mem + start * s->page_size,
+                          (end - start) * s->page_size, MADV_NOHUGEPAGE);
+            start = first;
+        }
+        end = (run.first + run.count + huge - 1) / huge * huge;
+        if (end > slab->slots)
+            end = slab->slots;
+    }
+    (void)madvise(slab->mem + start * s->page_size,
+                  (end - start) * s->page_size, MADV_NOHUGEPAGE);
+}
+
 /* Give resident free pages of one slab back to the system. */
 static void cool_slab(struct hl_store *s, struct slab *slab)
 {
     struct hl_run run;
 
+    forbid_huge(s, slab);
     for (size_t at = 0; hl_run_next(slab->warm, slab->end, &at, &run);) {
         (void)madvise(slab->mem + run.first * s->page_size,
                       run.count * s->page_size, MADV_DONTNEED);
@@ -294,6 +346,7 @@ static void trim(struct hl_store *s)
 {
     size_t reserve = s->live / 4;
 
+    s->aim = true; /* a series of releases ends here */
     if (reserve < SMALLEST_RESERVE)
         reserve = SMALLEST_RESERVE;
     if (s->warm <= reserve)
@@ -321,6 +374,11 @@ void hl_store_release_locked(struct hl_store *s, uint32_t slot)
         return;
     hl_bitmap_set(slab->free, i);
     hl_bitmap_set(slab->warm, i);
+    if (s->aim) { /* what was freed last is still in the cache */
+        s->cursor_slab = k;
+        s->cursor = i;
+        s->aim = false;
+    }
     slab->live--;
     s->live--;
     s->free++;
