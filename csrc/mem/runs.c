@@ -28,6 +28,11 @@ static size_t find_bit(const uint64_t *bits, size_t page_count, size_t page,
     return page < page_count ? page : page_count;
 }
 
+size_t hl_page_next(const uint64_t *bits, size_t page_count, size_t page)
+{
+    return find_bit(bits, page_count, page, 0);
+}
+
 bool hl_run_next(const uint64_t *bits, size_t page_count, size_t *cursor,
                  struct hl_run *run)
 {

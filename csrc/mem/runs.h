@@ -20,6 +20,9 @@ struct hl_run {
 size_t hl_runs_next(const uint64_t *bits, size_t page_count, size_t *cursor,
                     struct hl_run *runs, size_t cap);
 
+/* The first page at or after `page` whose bit is set, or page_count. */
+size_t hl_page_next(const uint64_t *bits, size_t page_count, size_t page);
+
 /* The next run at or after *cursor into *run, or false at the end: the form
  * for loops, `while (hl_run_next(bits, n, &cursor, &run))`. */
 bool hl_run_next(const uint64_t *bits, size_t page_count, size_t *cursor,

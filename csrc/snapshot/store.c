@@ -196,24 +196,25 @@ static ssize_t alloc_fresh(struct hl_store *s, size_t want, size_t *k,
 }
 
 /* The next free run at or after the cursor, wrapping around, or false if it
- * does not begin within *look slots; takes from *look what it went past. */
-static bool next_free(struct hl_store *s, size_t *look, size_t *k,
+ * does not begin within *look slots; takes from *look what it went past.  A
+ * run is measured up to `want`: one page asked for is one page looked at,
+ * however much lies free behind it. */
+static bool next_free(struct hl_store *s, size_t want, size_t *look, size_t *k,
                       struct hl_run *run)
 {
     while (*look > 0) {
         struct slab *slab = &s->slabs[s->cursor_slab];
         size_t from = s->cursor, room = slab->end - from;
         size_t stop = from + (room < *look ? room : *look);
-        if (hl_run_next(slab->free, stop, &s->cursor, run)) {
-            *look -= s->cursor - from;
-            /* It may go on where the look ended. */
-            s->cursor = run->first;
-            (void)hl_run_next(slab->free, slab->end, &s->cursor, run);
+        size_t first = hl_page_next(slab->free, stop, from);
+        *look -= first - from;
+        s->cursor = first;
+        if (first < stop) {
+            size_t end =
+                first + (slab->end - first < want ? slab->end - first : want);
             *k = s->cursor_slab;
-            return true;
+            return hl_run_next(slab->free, end, &s->cursor, run);
         }
-        *look -= stop - from;
-        s->cursor = stop;
         if (stop == slab->end) {
             s->cursor = 0;
             s->cursor_slab = (s->cursor_slab + 1) % s->slab_count;
@@ -250,7 +251,7 @@ static size_t alloc_reused(struct hl_store *s, size_t want, size_t *k,
     if (s->free == 0)
         return 0;
     for (int i = 0; i < LOOK_AT && best.count < enough; i++) {
-        if (!next_free(s, &look, &at, &run))
+        if (!next_free(s, want, &look, &at, &run))
             break;
         if (run.count > best.count) {
             best = run;
@@ -260,8 +261,6 @@ static size_t alloc_reused(struct hl_store *s, size_t want, size_t *k,
     /* Crumbs are left lying while they are few. */
     if (best.count == 0 || (best.count < enough && few))
         return 0;
-    if (best.count > want)
-        best.count = want;
     *first = best.first;
     claim(s, *k, best);
     return best.count;
