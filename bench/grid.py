@@ -97,7 +97,7 @@ class Bed:
 
 
 class Copies:
-    """The same bytes without a library: packed pages, and a full copy."""
+    """The same bytes without a library: the same pages, and all of them."""
 
     def __init__(self, bed: Bed) -> None:
         self.target = SharedMemory(bed.memory.size)
@@ -109,22 +109,25 @@ class Copies:
         self.to = np.frombuffer(self.target, np.uint64).reshape(shape)
         self.whole = np.frombuffer(self.source, np.uint64).reshape(shape)
         self.pages = bed.pages
-        self.dense = len(self.pages) > 0 and (
-            self.pages[-1] - self.pages[0] + 1 == len(self.pages)
-        )
-        self.packed = self.whole[: len(self.pages)]
+        step = self.pages[1] - self.pages[0] if len(self.pages) > 1 else 1
+        self.every = slice(0, len(self.pages) * step, step)
+        evenly = np.arange(shape[0])[self.every]
+        self.even = np.array_equal(evenly, self.pages)
 
     def write(self) -> None:
         """Dirty the same pages."""
         self.to[self.pages, 0] = 9
 
     def copy_pages(self) -> None:
-        """Memcpy of the same pages: one stretch, or numpy's loop of rows."""
-        if self.dense:
-            first = self.pages[0]
-            self.to[first : first + len(self.pages)] = self.packed
-        elif len(self.pages):
-            self.to[self.pages] = self.packed
+        """Memcpy of the same pages, a row or a stretch at a time.
+
+        Out of a full copy, as a restore does; clustered ones out of packed
+        rows, since numpy would copy them twice otherwise.
+        """
+        if self.even:
+            self.to[self.every] = self.whole[self.every]
+        else:
+            self.to[self.pages] = self.whole[: len(self.pages)]
 
     def copy_all(self) -> None:
         """Memcpy of everything."""
@@ -132,7 +135,7 @@ class Copies:
 
     def close(self) -> None:
         """Give it all back."""
-        del self.to, self.whole, self.packed
+        del self.to, self.whole
         self.target.close()
         self.source.close()
 

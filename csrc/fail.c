@@ -2,6 +2,7 @@
 
 #ifdef HL_FAULT_INJECTION
 #include <stdatomic.h>
+#include <time.h>
 
 /* skip in the high half, count in the low: one word, so that a pass in a
  * signal handler and a plan made elsewhere never see half of each other. */
@@ -23,5 +24,11 @@ bool hl_fail_now(enum hl_fail_point point)
         next = plan >> 32 ? plan - (UINT64_C(1) << 32) : plan - 1;
     } while (!atomic_compare_exchange_weak(&plans[point], &plan, next));
     return plan >> 32 == 0;
+}
+
+void hl_linger(void)
+{
+    if (hl_fail_now(HL_FAIL_LINGER))
+        nanosleep(&(struct timespec){.tv_nsec = 30000}, NULL);
 }
 #endif

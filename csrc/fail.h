@@ -12,7 +12,7 @@ enum hl_fail_point {
     HL_FAIL_ARM,         /* protecting a run of pages */
     HL_FAIL_COLLECT,     /* asking which pages were written */
     HL_FAIL_UNPROTECT,   /* opening one page in the fault handler */
-    HL_FAIL_LINGER,      /* not a failure: a handler takes its time */
+    HL_FAIL_LINGER,      /* not a failure: see HL_LINGER */
     HL_FAIL_POINTS
 };
 
@@ -22,8 +22,13 @@ void hl_fail_plan(enum hl_fail_point point, unsigned skip, unsigned count);
 /* True if this pass of `point` is to fail.  Async-signal-safe. */
 bool hl_fail_now(enum hl_fail_point point);
 #define HL_FAIL(point) hl_fail_now(point)
+/* Where a race is: a plan for HL_FAIL_LINGER makes it wide.
+ * Async-signal-safe. */
+#define HL_LINGER() hl_linger()
+void hl_linger(void);
 #else
 #define HL_FAIL(point) 0
+#define HL_LINGER() ((void)0)
 #endif
 
 #endif

@@ -3,9 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem/bitmap.h"
-#include "mem/runs.h"
-
 /* The smallest sample: few enough that looking costs little beside copying. */
 #define LONGEST_PERIOD 16
 
@@ -19,12 +16,11 @@ int hl_hot_init(struct hl_hot *hot, size_t page_count, size_t worth)
     *hot = (struct hl_hot){
         .page_count = page_count,
         .worth = worth,
-        .pages = calloc(hl_bitmap_words(page_count), sizeof *hot->pages),
         .heat = calloc(page_count, 1),
         .seen = calloc(page_count, 1),
         .period = LONGEST_PERIOD,
     };
-    if (hot->pages && hot->heat && hot->seen)
+    if (hl_pages_init(&hot->pages, page_count) == 0 && hot->heat && hot->seen)
         return 0;
     hl_hot_free(hot);
     return -ENOMEM;
@@ -32,7 +28,7 @@ int hl_hot_init(struct hl_hot *hot, size_t page_count, size_t worth)
 
 void hl_hot_free(struct hl_hot *hot)
 {
-    free(hot->pages);
+    hl_pages_free(&hot->pages);
     free(hot->heat);
     free(hot->seen);
     *hot = (struct hl_hot){0};
@@ -40,7 +36,7 @@ void hl_hot_free(struct hl_hot *hot)
 
 void hl_hot_reset(struct hl_hot *hot)
 {
-    hl_bitmap_zero(hot->pages, hot->page_count);
+    hl_pages_empty(&hot->pages);
     memset(hot->heat, 0, hot->page_count);
     hot->count = 0;
 }
@@ -48,8 +44,8 @@ void hl_hot_reset(struct hl_hot *hot)
 static void make_hot(struct hl_hot *hot, size_t page)
 {
     hot->heat[page] = HL_HOT_AT;
-    if (!hl_bitmap_test(hot->pages, page)) {
-        hl_bitmap_set(hot->pages, page);
+    if (!hl_pages_has(&hot->pages, page)) {
+        hl_pages_add(&hot->pages, page);
         hot->count++;
     }
 }
@@ -77,19 +73,22 @@ static void choose_period(struct hl_hot *hot)
     hot->sampled = hot->cooled = 0;
 }
 
-void hl_hot_epoch(struct hl_hot *hot, const uint64_t *dirty)
+void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
 {
     size_t n = hot->page_count, found = 0;
 
     hot->epoch++;
     choose_period(hot);
-    for (size_t word = 0; word < hl_bitmap_words(n); word++) {
-        uint64_t bits = dirty[word] & ~hot->pages[word];
-        found += (size_t)__builtin_popcountll(bits);
+    if (hot->count == n)
+        return;
+    for (size_t word = 0; hl_pages_word(dirty, &word); word++) {
+        uint64_t bits = dirty->bits[word] & ~hot->pages.bits[word];
         for (; bits; bits &= bits - 1) {
             size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
-            if (page < n)
-                found_dirty(hot, page);
+            if (page >= n)
+                break;
+            found++;
+            found_dirty(hot, page);
         }
     }
     bool flooded = found >= MANY_PAGES && found * 2 >= n;
@@ -97,7 +96,7 @@ void hl_hot_epoch(struct hl_hot *hot, const uint64_t *dirty)
     if (!flooded && !nearly_all)
         return;
     for (size_t page = 0; page < n; page++)
-        if (nearly_all || hl_bitmap_test(dirty, page))
+        if (nearly_all || hl_pages_has(dirty, page))
             make_hot(hot, page);
 }
 
@@ -110,7 +109,7 @@ bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)
 
     if (*cursor == 0)
         *cursor = hot->epoch % hot->period;
-    while (*cursor < end && hot->pages[*cursor] == 0)
+    while (*cursor < end && hot->pages.bits[*cursor] == 0)
         *cursor += hot->period;
     *word = *cursor;
     *cursor += hot->period;
@@ -128,6 +127,6 @@ void hl_hot_looked(struct hl_hot *hot, size_t page, bool written)
     if (--hot->heat[page] + 1 >= HL_HOT_AT)
         return;
     hot->heat[page] = 0;
-    hl_bitmap_clear(hot->pages, page);
+    hl_pages_remove(&hot->pages, page);
     hot->count--;
 }

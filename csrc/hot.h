@@ -16,16 +16,17 @@
 #define HL_HOT_H
 
 #include "base.h"
+#include "mem/pages.h"
 
 #define HL_HOT_AT 3
 
 struct hl_hot {
     size_t page_count;
-    size_t worth;    /* armed pages that it takes to be worth asking about */
-    size_t count;    /* hot pages */
-    uint64_t *pages; /* bitmap of them */
-    uint8_t *heat;   /* per page, up to HL_HOT_AT */
-    uint8_t *seen;   /* per page: low bits of the epoch it was dirty in */
+    size_t worth; /* armed pages that it takes to be worth asking about */
+    size_t count; /* hot pages */
+    struct hl_pages pages;
+    uint8_t *heat; /* per page, up to HL_HOT_AT */
+    uint8_t *seen; /* per page: low bits of the epoch it was dirty in */
     size_t epoch;
     unsigned period;        /* one in so many words of `pages` is sampled */
     size_t sampled, cooled; /* in this epoch */
@@ -37,8 +38,8 @@ int hl_hot_init(struct hl_hot *hot, size_t page_count,
 void hl_hot_free(struct hl_hot *hot);
 void hl_hot_reset(struct hl_hot *hot);
 
-/* A new epoch, in which the pages of dirty[] were found dirty. */
-void hl_hot_epoch(struct hl_hot *hot, const uint64_t *dirty);
+/* A new epoch, in which these pages were found dirty. */
+void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty);
 
 /* The next word of `pages` at or after *cursor whose hot pages are to be
  * looked at in this epoch, or false; and what was found for one of them. */

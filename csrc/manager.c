@@ -28,7 +28,6 @@
 #include <string.h>
 
 #include "hot.h"
-#include "mem/bitmap.h"
 #include "mem/forked.h"
 #include "mem/map.h"
 #include "mem/vma.h"
@@ -45,9 +44,9 @@ struct hl_manager {
     bool adaptive;
     bool guess; /* the tracker could not tell: pending is every page */
     unsigned generation;
-    uint64_t *pending; /* M1, M3 */
-    uint64_t *dirty;   /* of the call under way, like the next */
-    uint64_t *todo;
+    struct hl_pages pending; /* M1, M3 */
+    struct hl_pages dirty;   /* of the call under way, like the next */
+    struct hl_pages todo;
     struct hl_hot hot;
     struct hl_manager_stats stats;
 };
@@ -56,19 +55,13 @@ static atomic_size_t live;
 
 size_t hl_manager_count(void) { return atomic_load(&live); }
 
-static uint64_t *new_bitmap(size_t page_count)
-{
-    return calloc(hl_bitmap_words(page_count), sizeof(uint64_t));
-}
-
 static int allocate(struct hl_manager *m, size_t collect_cost)
 {
-    m->pending = new_bitmap(m->page_count);
-    m->dirty = new_bitmap(m->page_count);
-    m->todo = new_bitmap(m->page_count);
-    if (!m->pending || !m->dirty || !m->todo)
-        return -ENOMEM;
+    struct hl_pages *const sets[] = {&m->pending, &m->dirty, &m->todo};
     int err = hl_hot_init(&m->hot, m->page_count, collect_cost);
+
+    for (size_t i = 0; i < HL_ARRAY_SIZE(sets) && err == 0; i++)
+        err = hl_pages_init(sets[i], m->page_count);
     return err < 0 ? err : hl_store_new(&m->store, hl_page_size());
 }
 
@@ -79,9 +72,9 @@ static void release(struct hl_manager *m)
     if (m->store)
         hl_store_unref(m->store);
     hl_hot_free(&m->hot);
-    free(m->pending);
-    free(m->dirty);
-    free(m->todo);
+    hl_pages_free(&m->pending);
+    hl_pages_free(&m->dirty);
+    hl_pages_free(&m->todo);
     free(m);
 }
 
@@ -168,7 +161,7 @@ const char *hl_manager_tracker(const struct hl_manager *m)
 /* Every page may have changed, and nobody knows which. */
 static void take_all_for_written(struct hl_manager *m)
 {
-    hl_bitmap_set_range(m->pending, 0, m->page_count);
+    hl_pages_fill(&m->pending);
     m->guess = true;
     m->stats.guesses++;
 }
@@ -205,49 +198,56 @@ static int collect(struct hl_manager *m)
         if (err < 0)
             return err;
     }
-    hl_bitmap_zero(m->dirty, m->page_count);
+    hl_pages_empty(&m->dirty);
     /* With nothing armed there is nothing to ask. */
     if (m->hot.count == m->page_count || m->current == NULL)
-        hl_bitmap_set_range(m->dirty, 0, m->page_count);
-    else if (m->tracker->ops->collect(m->tracker, m->dirty) < 0)
+        hl_pages_fill(&m->dirty);
+    else if (m->tracker->ops->collect(m->tracker, &m->dirty) < 0)
         take_all_for_written(m);
-    hl_bitmap_or(m->dirty, m->pending, m->page_count);
+    hl_pages_or(&m->dirty, &m->pending);
     return 0;
 }
 
-/* Arm the pages of bits[] that are not hot; clears the others from it. */
-static void arm_cold(struct hl_manager *m, uint64_t *bits)
+/* Whether any page is ever armed: else this is a plain copy, and the passes
+ * over bitmaps would make it the slower one in a small region. */
+static bool nothing_cold(const struct hl_manager *m)
 {
-    if (m->hot.count == m->page_count) {
-        hl_bitmap_zero(bits, m->page_count);
+    return !m->tracker->ops->arms || m->hot.count == m->page_count;
+}
+
+/* Arm those of the pages that are not hot; removes the others. */
+static void arm_cold(struct hl_manager *m, struct hl_pages *pages)
+{
+    if (nothing_cold(m)) {
+        hl_pages_empty(pages);
         return;
     }
     if (m->hot.count > 0) {
-        m->tracker->ops->leave(m->tracker, m->hot.pages);
-        hl_bitmap_andnot(bits, m->hot.pages, m->page_count);
+        m->tracker->ops->leave(m->tracker, &m->hot.pages);
+        hl_pages_andnot(pages, &m->hot.pages);
     }
-    m->tracker->ops->arm(m->tracker, bits);
+    m->tracker->ops->arm(m->tracker, pages);
 }
 
 static void note_epoch(struct hl_manager *m)
 {
     if (m->adaptive && m->current && !m->guess && m->tracker->ops->arms)
-        hl_hot_epoch(&m->hot, m->dirty);
+        hl_hot_epoch(&m->hot, &m->dirty);
 }
 
 /* Compare a sample of the hot pages with the snapshot.  Those that equal it
- * are taken out of copy[] (NULL: there is none), and may cool down. */
+ * are taken out of `copy` (NULL: there is none), and may cool down. */
 static void sample_hot(struct hl_manager *m, const struct hl_snapshot *against,
-                       uint64_t *copy)
+                       struct hl_pages *copy)
 {
     for (size_t at = 0, word; hl_hot_sample(&m->hot, &at, &word);) {
-        for (uint64_t bits = m->hot.pages[word]; bits; bits &= bits - 1) {
+        for (uint64_t bits = m->hot.pages.bits[word]; bits; bits &= bits - 1) {
             size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
             struct hl_run one = {page, 1};
             bool written = hl_compare(against, m->memory, one, NULL) != 0;
             hl_hot_looked(&m->hot, page, written);
             if (!written && copy)
-                hl_bitmap_clear(copy, page);
+                hl_pages_remove(copy, page);
         }
     }
 }
@@ -257,12 +257,12 @@ static int arm_first(struct hl_manager *m)
 {
     int err = -EINVAL;
 
-    hl_bitmap_zero(m->todo, m->page_count);
+    hl_pages_empty(&m->todo);
     if (m->zero_filled)
-        err = m->tracker->ops->arm_first(m->tracker, m->todo);
+        err = m->tracker->ops->arm_first(m->tracker, &m->todo);
     if (err < 0) { /* then everything is read */
-        hl_bitmap_set_range(m->todo, 0, m->page_count);
-        m->tracker->ops->arm(m->tracker, m->todo);
+        hl_pages_fill(&m->todo);
+        m->tracker->ops->arm(m->tracker, &m->todo);
     }
     return 0;
 }
@@ -274,19 +274,19 @@ static int prepare_take(struct hl_manager *m)
     int err = collect(m);
     if (err < 0)
         return err;
-    hl_bitmap_or(m->pending, m->dirty, m->page_count);
+    hl_pages_or(&m->pending, &m->dirty);
     if (m->current == NULL)
         return arm_first(m);
 
     note_epoch(m);
     sample_hot(m, m->current, NULL);
-    memcpy(m->todo, m->dirty, hl_bitmap_words(m->page_count) * 8);
-    arm_cold(m, m->dirty);
+    hl_pages_copy(&m->todo, &m->dirty);
+    arm_cold(m, &m->dirty);
     return 0;
 }
 
 /* From here on memory equals `snapshot` but for what the tracker reports and
- * what is set in `pending`. */
+ * what is in `pending`. */
 static void publish(struct hl_manager *m, struct hl_snapshot *snapshot)
 {
     struct hl_snapshot *old = m->current;
@@ -309,8 +309,7 @@ int hl_manager_take(struct hl_manager *m, struct hl_snapshot **out)
     struct hl_run run;
     int err = prepare_take(m);
 
-    for (size_t at = 0;
-         err == 0 && hl_run_next(m->todo, m->page_count, &at, &run);)
+    for (size_t at = 0; err == 0 && hl_pages_run(&m->todo, &at, &run);)
         err = hl_capture_run(&capture, m->store, m->current, m->memory, run);
     if (err == 0)
         err = hl_snapshot_new(m->store, m->page_count, m->current,
@@ -319,7 +318,7 @@ int hl_manager_take(struct hl_manager *m, struct hl_snapshot **out)
         hl_capture_discard(&capture, m->store);
         return err;
     }
-    hl_bitmap_zero(m->pending, m->page_count);
+    hl_pages_empty(&m->pending);
     publish(m, *out);
     m->stats.takes++;
     m->stats.stored += capture.count;
@@ -328,50 +327,49 @@ int hl_manager_take(struct hl_manager *m, struct hl_snapshot **out)
 }
 
 /* The pages that may differ from the snapshot, into m->todo, given that
- * m->dirty may differ from current. */
-static void find_todo(struct hl_manager *m, const struct hl_snapshot *snapshot)
-{
-    memcpy(m->todo, m->dirty, hl_bitmap_words(m->page_count) * 8);
-    if (m->current && snapshot != m->current)
-        hl_snapshot_diff(m->current, snapshot, m->todo);
-}
-
-/* Pages that are armed and about to be written: un-arm them by the run. */
-static void disarm_clean(struct hl_manager *m)
+ * m->dirty may differ from current.  disarm: they are about to be written, so
+ * un-arm by the run those that are armed. */
+static void find_todo(struct hl_manager *m, const struct hl_snapshot *snapshot,
+                      bool disarm)
 {
     struct hl_run run;
 
-    for (size_t i = 0; i < hl_bitmap_words(m->page_count); i++)
-        m->dirty[i] = m->todo[i] & ~m->dirty[i];
-    for (size_t at = 0; hl_run_next(m->dirty, m->page_count, &at, &run);)
-        m->tracker->ops->disarm(m->tracker, run);
+    hl_pages_empty(&m->todo);
+    if (m->current && snapshot != m->current) {
+        hl_snapshot_diff(m->current, snapshot, &m->todo);
+        hl_pages_andnot(&m->todo, &m->dirty);
+        for (size_t at = 0; disarm && hl_pages_run(&m->todo, &at, &run);)
+            m->tracker->ops->disarm(m->tracker, run);
+    }
+    hl_pages_or(&m->todo, &m->dirty);
 }
 
 static void compare(const struct hl_manager *m,
-                    const struct hl_snapshot *snapshot, const uint64_t *pages,
-                    uint64_t *differs)
+                    const struct hl_snapshot *snapshot,
+                    const struct hl_pages *pages, struct hl_pages *differs)
 {
     struct hl_run run;
 
-    for (size_t at = 0; hl_run_next(pages, m->page_count, &at, &run);)
+    for (size_t at = 0; hl_pages_run(pages, &at, &run);)
         hl_compare(snapshot, m->memory, run, differs);
 }
 
-/* Copy back the pages of copy[].  Where `todo` is no more than a guess, a page
- * is only written if it differs: others may share it. */
+/* Copy back what is in m->todo, or less of it, in m->dirty then.  Where `todo`
+ * is no more than a guess, a page is only written if it differs: others may
+ * share it. */
 static void copy_back(struct hl_manager *m, struct hl_snapshot *snapshot,
-                      uint64_t *copy, struct hl_applied *done)
+                      struct hl_applied *done)
 {
     struct hl_run run;
 
     if (m->guess) {
-        hl_bitmap_zero(copy, m->page_count);
-        compare(m, snapshot, m->todo, copy);
+        hl_pages_empty(&m->dirty);
+        compare(m, snapshot, &m->todo, &m->dirty);
     } else {
-        memcpy(copy, m->todo, hl_bitmap_words(m->page_count) * 8);
-        sample_hot(m, snapshot, copy);
+        hl_pages_copy(&m->dirty, &m->todo);
+        sample_hot(m, snapshot, &m->dirty);
     }
-    for (size_t at = 0; hl_run_next(copy, m->page_count, &at, &run);)
+    for (size_t at = 0; hl_pages_run(&m->dirty, &at, &run);)
         hl_apply(snapshot, m->memory, run, done);
 }
 
@@ -383,23 +381,20 @@ int hl_manager_restore(struct hl_manager *m, struct hl_snapshot *snapshot,
         return err;
 
     note_epoch(m);
-    find_todo(m, snapshot);
-    hl_bitmap_or(m->pending, m->todo, m->page_count);
-    if (m->current && snapshot != m->current)
-        disarm_clean(m);
+    find_todo(m, snapshot, true);
+    hl_pages_or(&m->pending, &m->todo);
     *done = (struct hl_applied){0};
-    copy_back(m, snapshot, m->dirty, done);
+    copy_back(m, snapshot, done);
 
-    arm_cold(m, m->todo);
-    hl_bitmap_zero(m->pending, m->page_count);
-    if (m->tracker->ops->arms)
-        compare(m, snapshot, m->todo, m->pending);
+    arm_cold(m, &m->todo);
+    hl_pages_empty(&m->pending);
+    compare(m, snapshot, &m->todo, &m->pending);
     publish(m, snapshot);
 
     m->stats.restores++;
     m->stats.copied += done->copied;
     m->stats.zeroed += done->zeroed;
-    m->stats.raced += hl_bitmap_count(m->pending, m->page_count);
+    m->stats.raced += hl_pages_count(&m->pending);
     return 0;
 }
 
@@ -407,7 +402,7 @@ int hl_manager_dirty(struct hl_manager *m, uint64_t *bits)
 {
     int err = collect(m);
     if (err == 0)
-        hl_bitmap_or(bits, m->dirty, m->page_count);
+        hl_pages_read(&m->dirty, bits);
     return err;
 }
 
@@ -417,8 +412,10 @@ int hl_manager_changed(struct hl_manager *m,
     int err = collect(m);
     if (err < 0)
         return err;
-    find_todo(m, snapshot);
-    compare(m, snapshot, m->todo, bits);
+    find_todo(m, snapshot, false);
+    hl_pages_empty(&m->dirty);
+    compare(m, snapshot, &m->todo, &m->dirty);
+    hl_pages_read(&m->dirty, bits);
     return 0;
 }
 
@@ -429,18 +426,21 @@ ssize_t hl_manager_verify(struct hl_manager *m,
     int err = collect(m);
     if (err < 0)
         return err;
-    find_todo(m, snapshot);
-    hl_compare(snapshot, m->memory, everything, missed);
-    hl_bitmap_andnot(missed, m->todo, m->page_count);
-    if (hl_bitmap_count(missed, m->page_count) == 0)
+    find_todo(m, snapshot, false);
+    hl_pages_empty(&m->dirty);
+    hl_compare(snapshot, m->memory, everything, &m->dirty);
+    hl_pages_andnot(&m->dirty, &m->todo);
+    if (hl_pages_count(&m->dirty) == 0)
         return 0;
 
     /* Another thread may have written since: then it is reported by now. */
+    hl_pages_copy(&m->todo, &m->dirty);
     err = collect(m);
     if (err < 0)
         return err;
-    hl_bitmap_andnot(missed, m->dirty, m->page_count);
-    return (ssize_t)hl_bitmap_count(missed, m->page_count);
+    hl_pages_andnot(&m->todo, &m->dirty);
+    hl_pages_read(&m->todo, missed);
+    return (ssize_t)hl_pages_count(&m->todo);
 }
 
 void hl_manager_stats(struct hl_manager *m, struct hl_manager_stats *stats)

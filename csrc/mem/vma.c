@@ -8,7 +8,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "mem/bitmap.h"
 #include "mem/map.h"
 
 struct line {
@@ -80,14 +79,14 @@ bool hl_is_readable(uintptr_t addr)
            errno != EFAULT;
 }
 
-int hl_pagemap_find(int fd, const void *addr, size_t page_count, uint64_t mask,
-                    uint64_t *bits)
+static int find(int fd, const void *addr, uint64_t mask,
+                struct hl_pages *found)
 {
     uint64_t entries[512];
     size_t base = (uintptr_t)addr / hl_page_size();
 
-    for (size_t page = 0; page < page_count;) {
-        size_t want = page_count - page;
+    for (size_t page = 0; page < found->page_count;) {
+        size_t want = found->page_count - page;
         if (want > HL_ARRAY_SIZE(entries))
             want = HL_ARRAY_SIZE(entries);
         ssize_t got = pread(fd, entries, want * sizeof entries[0],
@@ -99,19 +98,18 @@ int hl_pagemap_find(int fd, const void *addr, size_t page_count, uint64_t mask,
         size_t n = (size_t)got / sizeof entries[0];
         for (size_t i = 0; i < n; i++)
             if (entries[i] & mask)
-                hl_bitmap_set(bits, page + i);
+                hl_pages_add(found, page + i);
         page += n;
     }
     return 0;
 }
 
-int hl_pagemap_find_once(const void *addr, size_t page_count, uint64_t mask,
-                         uint64_t *bits)
+int hl_pagemap_find(const void *addr, uint64_t mask, struct hl_pages *found)
 {
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    int err = hl_pagemap_find(fd, addr, page_count, mask, bits);
+    int err = find(fd, addr, mask, found);
     close(fd);
     return err;
 }

@@ -4,6 +4,7 @@
 #define HL_MEM_VMA_H
 
 #include "base.h"
+#include "mem/pages.h"
 
 struct hl_vma {
     int prot;       /* PROT_*, the same over the whole stretch */
@@ -27,14 +28,10 @@ bool hl_is_readable(uintptr_t addr);
 #define HL_PAGEMAP_SWAPPED (UINT64_C(1) << 62)
 #define HL_PAGEMAP_PRESENT (UINT64_C(1) << 63)
 
-/* Set in bits[] the pages of [addr, +page_count) whose pagemap entry has any
- * bit of `mask`.  fd is this process's /proc/self/pagemap.  Costs 8 bytes of
- * copying a page: some 3 ms a GiB. */
-int hl_pagemap_find(int fd, const void *addr, size_t page_count, uint64_t mask,
-                    uint64_t *bits) HL_MUST_CHECK;
-
-/* The same, opening pagemap for this one question. */
-int hl_pagemap_find_once(const void *addr, size_t page_count, uint64_t mask,
-                         uint64_t *bits) HL_MUST_CHECK;
+/* Add to found the pages from addr on, as many as found has room for, whose
+ * entry in /proc/self/pagemap has any bit of `mask`.  Costs 8 bytes of copying
+ * a page: some 3 ms a GiB. */
+int hl_pagemap_find(const void *addr, uint64_t mask,
+                    struct hl_pages *found) HL_MUST_CHECK;
 
 #endif

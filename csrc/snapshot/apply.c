@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem/bitmap.h"
 #include "mem/copy.h"
 
 /* Slots are looked up this many at a time: a stack's worth. */
@@ -79,7 +78,7 @@ static bool page_equals(const char *memory, const char *page, size_t size)
 }
 
 size_t hl_compare(const struct hl_snapshot *s, const void *memory,
-                  struct hl_run run, uint64_t *differs)
+                  struct hl_run run, struct hl_pages *differs)
 {
     const struct hl_store *store = hl_snapshot_store(s);
     size_t size = hl_store_page_size(store), found = 0;
@@ -93,7 +92,7 @@ size_t hl_compare(const struct hl_snapshot *s, const void *memory,
                 continue;
             found++;
             if (differs)
-                hl_bitmap_set(differs, run.first + i + j);
+                hl_pages_add(differs, run.first + i + j);
         }
     }
     return found;

@@ -8,7 +8,7 @@
 #define HL_SNAPSHOT_APPLY_H
 
 #include "base.h"
-#include "mem/runs.h"
+#include "mem/pages.h"
 #include "snapshot/snapshot.h"
 
 struct hl_applied {
@@ -22,10 +22,10 @@ struct hl_applied {
 void hl_apply(const struct hl_snapshot *snapshot, void *memory,
               struct hl_run run, struct hl_applied *done);
 
-/* Set in differs[] the pages of the run whose memory is not what the snapshot
+/* Add to differs the pages of the run whose memory is not what the snapshot
  * holds; return how many.  differs may be NULL. */
 size_t hl_compare(const struct hl_snapshot *snapshot, const void *memory,
-                  struct hl_run run, uint64_t *differs);
+                  struct hl_run run, struct hl_pages *differs);
 
 /* The edits of a snapshot in the making; zero-initialize. */
 struct hl_capture {

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem/bitmap.h"
 #include "mem/copy.h"
 #include "mem/runs.h"
 #include "snapshot/nodes.h"
@@ -222,7 +221,7 @@ void hl_snapshot_slots(const struct hl_snapshot *s, size_t first, size_t count,
 
 /* Two subtrees over the pages from `page` on. */
 static void diff_trees(const struct hl_store *store, uint32_t a, uint32_t b,
-                       int level, size_t page, uint64_t *bits)
+                       int level, size_t page, struct hl_pages *found)
 {
     if (a == b)
         return;
@@ -234,24 +233,24 @@ static void diff_trees(const struct hl_store *store, uint32_t a, uint32_t b,
         if (one->child[w] == two->child[w])
             continue;
         if (level == 0)
-            hl_bitmap_set(bits, page);
+            hl_pages_add(found, page);
         else
             diff_trees(store, one->child[w], two->child[w], level - 1, page,
-                       bits);
+                       found);
     }
 }
 
 void hl_snapshot_diff(const struct hl_snapshot *a, const struct hl_snapshot *b,
-                      uint64_t *bits)
+                      struct hl_pages *found)
 {
     int top = a->height - 1;
 
     if (a->store == b->store) {
-        diff_trees(a->store, a->root, b->root, top, 0, bits);
+        diff_trees(a->store, a->root, b->root, top, 0, found);
         return;
     }
-    diff_trees(a->store, a->root, 0, top, 0, bits);
-    diff_trees(b->store, 0, b->root, top, 0, bits);
+    diff_trees(a->store, a->root, 0, top, 0, found);
+    diff_trees(b->store, 0, b->root, top, 0, found);
 }
 
 static const void *page_of(const struct hl_snapshot *s, size_t page)
@@ -269,15 +268,16 @@ static bool same_bytes(const void *a, const void *b, size_t size)
 }
 
 void hl_snapshot_diff_exact(const struct hl_snapshot *a,
-                            const struct hl_snapshot *b, uint64_t *bits)
+                            const struct hl_snapshot *b,
+                            struct hl_pages *found)
 {
     size_t size = hl_store_page_size(a->store);
     struct hl_run run;
 
-    for (size_t at = 0; hl_run_next(bits, a->page_count, &at, &run);)
+    for (size_t at = 0; hl_pages_run(found, &at, &run);)
         for (size_t page = run.first; page < run.first + run.count; page++)
             if (same_bytes(page_of(a, page), page_of(b, page), size))
-                hl_bitmap_clear(bits, page);
+                hl_pages_remove(found, page);
 }
 
 /* Bytes that go with the last reference on this subtree. */

@@ -15,6 +15,7 @@
 #define HL_SNAPSHOT_SNAPSHOT_H
 
 #include "base.h"
+#include "mem/pages.h"
 #include "snapshot/store.h"
 
 struct hl_snapshot;
@@ -43,17 +44,17 @@ size_t hl_snapshot_page_count(const struct hl_snapshot *snapshot);
 void hl_snapshot_slots(const struct hl_snapshot *snapshot, size_t first,
                        size_t count, uint32_t *slots);
 
-/* Set in bits[] every page that a and b may hold differently: where both are
+/* Add to found every page that a and b may hold differently: where both are
  * of one store, those with different slots (a page with the same bytes in two
  * slots included); otherwise those that are not zero in both.  Sizes must
- * match.  Bits already set stay. */
+ * match. */
 void hl_snapshot_diff(const struct hl_snapshot *a, const struct hl_snapshot *b,
-                      uint64_t *bits);
+                      struct hl_pages *found);
 
-/* Of the pages set in bits[], clear those that a and b hold with equal
- * bytes. */
+/* Remove from found what a and b hold with equal bytes. */
 void hl_snapshot_diff_exact(const struct hl_snapshot *a,
-                            const struct hl_snapshot *b, uint64_t *bits);
+                            const struct hl_snapshot *b,
+                            struct hl_pages *found);
 
 /* Bytes that would go away with this snapshot alone: pages and index nodes
  * that no other snapshot shares.  Visits only those. */

@@ -3,7 +3,6 @@
  * else can be had. */
 #include <stdlib.h>
 
-#include "mem/bitmap.h"
 #include "mem/map.h"
 #include "track/track.h"
 
@@ -24,13 +23,14 @@ static int full_open(void *addr, size_t page_count, struct hl_tracker **out,
     return 0;
 }
 
-static int collect(struct hl_tracker *t, uint64_t *dirty)
+static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {
-    hl_bitmap_set_range(dirty, 0, t->page_count);
+    (void)t;
+    hl_pages_fill(dirty);
     return 0;
 }
 
-static void ignore(struct hl_tracker *t, const uint64_t *pages)
+static void ignore(struct hl_tracker *t, const struct hl_pages *pages)
 {
     (void)t;
     (void)pages;

@@ -19,14 +19,13 @@
 #include <unistd.h>
 
 #include "fail.h"
-#include "mem/bitmap.h"
 #include "mem/map.h"
 #include "mem/vma.h"
 #include "track/track.h"
 
 struct softdirty {
     struct hl_tracker tracker; /* first: they are cast to each other */
-    uint64_t *kept;            /* reported whatever the kernel's bits say */
+    struct hl_pages kept;      /* reported whatever the kernel's bits say */
     struct softdirty *next;
 };
 
@@ -34,10 +33,9 @@ struct softdirty {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct softdirty *everybody;
 
-static int read_bits(const struct hl_tracker *t, uint64_t *bits)
+static int read_bits(struct softdirty *s)
 {
-    return hl_pagemap_find_once(t->addr, t->page_count, HL_PAGEMAP_SOFT_DIRTY,
-                                bits);
+    return hl_pagemap_find(s->tracker.addr, HL_PAGEMAP_SOFT_DIRTY, &s->kept);
 }
 
 /* /proc/self/task has a link for itself, one for its parent, and one for each
@@ -61,14 +59,14 @@ static int clear_refs(void)
 static int keep_everybodys_bits(void)
 {
     for (struct softdirty *s = everybody; s != NULL; s = s->next) {
-        int err = read_bits(&s->tracker, s->kept);
+        int err = read_bits(s);
         if (err < 0)
             return err;
     }
     return 0;
 }
 
-static void arm(struct hl_tracker *t, const uint64_t *pages)
+static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 {
     struct softdirty *s = (struct softdirty *)t;
     int err = HL_FAIL(HL_FAIL_ARM) ? -ENOMEM : 0;
@@ -81,26 +79,26 @@ static void arm(struct hl_tracker *t, const uint64_t *pages)
     if (err == 0)
         err = clear_refs();
     if (err == 0)
-        hl_bitmap_andnot(s->kept, pages, t->page_count);
+        hl_pages_andnot(&s->kept, pages);
     else
-        hl_bitmap_or(s->kept, pages, t->page_count);
+        hl_pages_or(&s->kept, pages);
     pthread_mutex_unlock(&lock);
 }
 
-static void leave(struct hl_tracker *t, const uint64_t *pages)
+static void leave(struct hl_tracker *t, const struct hl_pages *pages)
 {
     pthread_mutex_lock(&lock);
-    hl_bitmap_or(((struct softdirty *)t)->kept, pages, t->page_count);
+    hl_pages_or(&((struct softdirty *)t)->kept, pages);
     pthread_mutex_unlock(&lock);
 }
 
-static int collect(struct hl_tracker *t, uint64_t *dirty)
+static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {
     struct softdirty *s = (struct softdirty *)t;
 
     pthread_mutex_lock(&lock);
-    int err = HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : read_bits(t, s->kept);
-    hl_bitmap_or(dirty, s->kept, t->page_count);
+    int err = HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : read_bits(s);
+    hl_pages_or(dirty, &s->kept);
     pthread_mutex_unlock(&lock);
     return err;
 }
@@ -116,7 +114,8 @@ static void disarm(struct hl_tracker *t, struct hl_run run)
 static int probe(char *why)
 {
     struct hl_map map;
-    uint64_t bits = 0;
+    uint64_t bits = 0, mark = 0;
+    struct hl_pages page = {1, &bits, &mark};
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return hl_why(why, -errno, "/proc/self/clear_refs: %s",
@@ -126,7 +125,7 @@ static int probe(char *why)
     if (err < 0)
         return hl_why(why, err, "mmap: %s", strerror(-err));
     *(volatile char *)map.addr = 1;
-    err = hl_pagemap_find_once(map.addr, 1, HL_PAGEMAP_SOFT_DIRTY, &bits);
+    err = hl_pagemap_find(map.addr, HL_PAGEMAP_SOFT_DIRTY, &page);
     hl_map_destroy(&map);
     if (err < 0)
         return hl_why(why, err, "/proc/self/pagemap: %s", strerror(-err));
@@ -140,22 +139,18 @@ static int probe(char *why)
 static int softdirty_open(void *addr, size_t page_count,
                           struct hl_tracker **out, char *why)
 {
-    size_t bytes = hl_bitmap_words(page_count) * sizeof(uint64_t);
     int err = probe(why);
     if (err < 0)
         return err;
 
     struct softdirty *s = calloc(1, sizeof *s);
-    uint64_t *kept = malloc(bytes);
-    if (s == NULL || kept == NULL) {
+    if (s == NULL || hl_pages_init(&s->kept, page_count) < 0) {
         free(s);
-        free(kept);
         return hl_why(why, -ENOMEM, "out of memory");
     }
-    memset(kept, 0xff, bytes);
+    hl_pages_fill(&s->kept);
     s->tracker = (struct hl_tracker){&hl_track_softdirty, addr, page_count,
                                      hl_page_size()};
-    s->kept = kept;
     pthread_mutex_lock(&lock);
     s->next = everybody;
     everybody = s;
@@ -174,7 +169,7 @@ static void softdirty_close(struct hl_tracker *t, bool forked)
         link = &(*link)->next;
     *link = s->next;
     pthread_mutex_unlock(&lock);
-    free(s->kept);
+    hl_pages_free(&s->kept);
     free(s);
 }
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem/bitmap.h"
 #include "mem/vma.h"
 
 const struct hl_tracker_ops *const hl_trackers[] = {
@@ -32,42 +31,43 @@ int hl_why(char *why, int err, const char *format, ...)
     return err;
 }
 
-/* Is any page of [first, end) set? */
-static bool any_set(const uint64_t *bits, size_t first, size_t end)
-{
-    struct hl_run run;
-    return hl_run_next(bits, end, &first, &run);
-}
-
-bool hl_next_stretch(const uint64_t *pages, const uint64_t *open,
-                     size_t page_count, size_t bridge, size_t *cursor,
-                     struct hl_run *stretch)
+bool hl_next_stretch(const struct hl_pages *pages, const struct hl_pages *open,
+                     size_t bridge, size_t *cursor, struct hl_run *stretch)
 {
     struct hl_run run;
 
-    if (!hl_run_next(pages, page_count, cursor, stretch))
+    if (!hl_pages_run(pages, cursor, stretch))
         return false;
-    for (size_t ahead = *cursor; hl_run_next(pages, page_count, &ahead, &run);
+    for (size_t ahead = *cursor; hl_pages_run(pages, &ahead, &run);
          *cursor = ahead) {
         size_t end = stretch->first + stretch->count;
-        if (run.first - end > bridge || any_set(open, end, run.first))
+        if (run.first - end > bridge || hl_pages_next(open, end) < run.first)
             break;
         stretch->count = run.first + run.count - stretch->first;
     }
     return true;
 }
 
+int hl_arm_all(struct hl_tracker *tracker)
+{
+    struct hl_pages all;
+    int err = hl_pages_init(&all, tracker->page_count);
+    if (err < 0)
+        return err;
+    hl_pages_fill(&all);
+    tracker->ops->arm(tracker, &all);
+    hl_pages_free(&all);
+    return 0;
+}
+
 /* Armed first, looked at second: a page first written in between is present
  * by then. */
-int hl_arm_first_by_pagemap(struct hl_tracker *tracker, uint64_t *touched)
+int hl_arm_first_by_pagemap(struct hl_tracker *tracker,
+                            struct hl_pages *touched)
 {
-    uint64_t *all = malloc(hl_bitmap_words(tracker->page_count) * 8);
-    if (all == NULL)
-        return -ENOMEM;
-    memset(all, 0xff, hl_bitmap_words(tracker->page_count) * 8);
-    tracker->ops->arm(tracker, all);
-    free(all);
-    return hl_pagemap_find_once(tracker->addr, tracker->page_count,
-                                HL_PAGEMAP_PRESENT | HL_PAGEMAP_SWAPPED,
-                                touched);
+    int err = hl_arm_all(tracker);
+    if (err < 0)
+        return err;
+    return hl_pagemap_find(tracker->addr,
+                           HL_PAGEMAP_PRESENT | HL_PAGEMAP_SWAPPED, touched);
 }

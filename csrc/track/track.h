@@ -23,7 +23,7 @@
 #define HL_TRACK_TRACK_H
 
 #include "base.h"
-#include "mem/runs.h"
+#include "mem/pages.h"
 
 /* Room for a sentence that says why something cannot be used. */
 #define HL_WHY_SIZE 160
@@ -49,21 +49,21 @@ struct hl_tracker_ops {
     int (*open)(void *addr, size_t page_count, struct hl_tracker **out,
                 char *why);
 
-    /* Or the reported pages into dirty[].  -errno: dirty[] is no superset;
-     * the caller must take every page for written. */
-    int (*collect)(struct hl_tracker *tracker, uint64_t *dirty);
+    /* Add the reported pages to dirty.  -errno: dirty is no superset; the
+     * caller must take every page for written. */
+    int (*collect)(struct hl_tracker *tracker, struct hl_pages *dirty);
 
-    /* Arm the pages set in pages[]. */
-    void (*arm)(struct hl_tracker *tracker, const uint64_t *pages);
+    /* Arm these pages. */
+    void (*arm)(struct hl_tracker *tracker, const struct hl_pages *pages);
 
-    /* From now on until they are armed, take the pages set in pages[] for not
-     * armed, without asking: they are written all the time. */
-    void (*leave)(struct hl_tracker *tracker, const uint64_t *pages);
+    /* From now on until they are armed, take these pages for not armed,
+     * without asking: they are written all the time. */
+    void (*leave)(struct hl_tracker *tracker, const struct hl_pages *pages);
 
-    /* Arm every page and set in touched[] those that may hold anything but
+    /* Arm every page and add to touched those that may hold anything but
      * zero, given that untouched memory of this region is zero.  A page
-     * written meanwhile is in touched[] or reported. */
-    int (*arm_first)(struct hl_tracker *tracker, uint64_t *touched);
+     * written meanwhile is in touched or reported. */
+    int (*arm_first)(struct hl_tracker *tracker, struct hl_pages *touched);
 
     /* Un-arm a run that is about to be written, at one price for all of it.
      * Never needed for the result to be right. */
@@ -88,15 +88,18 @@ extern const struct hl_tracker_ops hl_track_uffd, hl_track_uffd_sigbus,
 int hl_why(char *why, int err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The next stretch of pages[] to arm in one call, at or after *cursor: runs of
- * pages[], joined across gaps of at most `bridge` pages none of which is set
- * in open[].  Another thread may set bits of open[] meanwhile; a gap page that
- * opens just then may still be crossed. */
-bool hl_next_stretch(const uint64_t *pages, const uint64_t *open,
-                     size_t page_count, size_t bridge, size_t *cursor,
-                     struct hl_run *stretch);
+/* The next stretch of pages to arm in one call, at or after *cursor: runs of
+ * `pages`, joined across gaps of at most `bridge` pages none of which is in
+ * `open`.  Handlers may add to `open` meanwhile; a gap page that opens just
+ * then may still be crossed. */
+bool hl_next_stretch(const struct hl_pages *pages, const struct hl_pages *open,
+                     size_t bridge, size_t *cursor, struct hl_run *stretch);
+
+/* Arm every page, or -ENOMEM. */
+int hl_arm_all(struct hl_tracker *tracker) HL_MUST_CHECK;
 
 /* arm_first for trackers whose armed pages keep their pagemap entries. */
-int hl_arm_first_by_pagemap(struct hl_tracker *tracker, uint64_t *touched);
+int hl_arm_first_by_pagemap(struct hl_tracker *tracker,
+                            struct hl_pages *touched);
 
 #endif

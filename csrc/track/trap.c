@@ -1,10 +1,6 @@
 #include "track/trap.h"
 
-#include <stdlib.h>
-#include <time.h>
-
 #include "fail.h"
-#include "mem/bitmap.h"
 #include "mem/map.h"
 
 static int change(struct hl_trap *trap, struct hl_run run, bool closed)
@@ -14,21 +10,14 @@ static int change(struct hl_trap *trap, struct hl_run run, bool closed)
     return trap->protect(trap, run, closed);
 }
 
-/* Where the races that trap.h speaks of are: a test can make them wide. */
-static void linger(void)
-{
-    if (HL_FAIL(HL_FAIL_LINGER))
-        nanosleep(&(struct timespec){.tv_nsec = 30000}, NULL);
-}
-
 /* Note, open, note: see trap.h.  Async-signal-safe. */
 static int note_and_open(struct hl_trap *trap, struct hl_run run)
 {
-    hl_bitmap_atomic_set_range(trap->open, run.first, run.count);
-    linger();
+    hl_pages_atomic_add(&trap->open, run);
+    HL_LINGER();
     int err = change(trap, run, false);
-    linger();
-    hl_bitmap_atomic_set_range(trap->open, run.first, run.count);
+    HL_LINGER();
+    hl_pages_atomic_add(&trap->open, run);
     return err;
 }
 
@@ -63,10 +52,10 @@ int hl_trap_open(struct hl_trap *trap, const struct hl_tracker_ops *ops,
     size_t page_size = hl_page_size();
 
     trap->tracker = (struct hl_tracker){ops, addr, page_count, page_size};
-    trap->open = malloc(hl_bitmap_words(page_count) * sizeof *trap->open);
-    if (trap->open == NULL)
-        return hl_why(why, -ENOMEM, "out of memory");
-    memset(trap->open, 0xff, hl_bitmap_words(page_count) * 8);
+    int err = hl_pages_init(&trap->open, page_count);
+    if (err < 0)
+        return hl_why(why, err, "out of memory");
+    hl_pages_fill(&trap->open);
 
     trap->region = (struct hl_fault_region){
         .start = (uintptr_t)addr,
@@ -74,9 +63,9 @@ int hl_trap_open(struct hl_trap *trap, const struct hl_tracker_ops *ops,
         .signal = signal,
         .open_page = open_page,
     };
-    int err = hl_fault_add(&trap->region);
+    err = hl_fault_add(&trap->region);
     if (err < 0) {
-        free(trap->open);
+        hl_pages_free(&trap->open);
         return hl_why(why, err, "sigaction: %s", strerror(-err));
     }
     return 0;
@@ -85,58 +74,48 @@ int hl_trap_open(struct hl_trap *trap, const struct hl_tracker_ops *ops,
 void hl_trap_close(struct hl_trap *trap)
 {
     hl_fault_remove(&trap->region);
-    free(trap->open);
+    hl_pages_free(&trap->open);
 }
 
-int hl_trap_collect(struct hl_tracker *tracker, uint64_t *dirty)
+int hl_trap_collect(struct hl_tracker *tracker, struct hl_pages *dirty)
 {
-    struct hl_trap *trap = (struct hl_trap *)tracker;
-
-    hl_bitmap_atomic_or(dirty, trap->open, tracker->page_count);
+    hl_pages_atomic_or(dirty, &((struct hl_trap *)tracker)->open);
     return 0;
 }
 
-static void forget(struct hl_trap *trap, const uint64_t *pages)
-{
-    struct hl_run run;
-
-    for (size_t at = 0;
-         hl_run_next(pages, trap->tracker.page_count, &at, &run);)
-        hl_bitmap_atomic_clear_range(trap->open, run.first, run.count);
-}
-
 /* The kernel refused to close the stretch: its pages stay reported.  All of
- * them, not only those of pages[]: more is always right. */
+ * them, not only those asked for: more is always right. */
 static void keep_open(struct hl_trap *trap, struct hl_run stretch)
 {
     (void)note_and_open(trap, stretch);
 }
 
-void hl_trap_arm(struct hl_tracker *tracker, const uint64_t *pages)
+void hl_trap_arm(struct hl_tracker *tracker, const struct hl_pages *pages)
 {
     struct hl_trap *trap = (struct hl_trap *)tracker;
-    struct hl_run stretch;
+    struct hl_run run;
+    size_t at = 0;
 
     /* Somebody in front of us would take tracking faults for crashes. */
     hl_fault_reclaim();
-    if (!hl_bitmap_any(pages, tracker->page_count))
+    if (!hl_pages_run(pages, &at, &run))
         return;
-    forget(trap, pages);
-    for (size_t at = 0; hl_next_stretch(pages, trap->open, tracker->page_count,
-                                        trap->bridge, &at, &stretch);)
-        if (change(trap, stretch, true) < 0)
-            keep_open(trap, stretch);
+    for (at = 0; hl_pages_run(pages, &at, &run);)
+        hl_pages_atomic_remove(&trap->open, run);
+    for (at = 0; hl_next_stretch(pages, &trap->open, trap->bridge, &at, &run);)
+        if (change(trap, run, true) < 0)
+            keep_open(trap, run);
     hl_fault_quiesce();
 }
 
 /* Noted and closed is allowed: the first write opens it. */
-void hl_trap_leave(struct hl_tracker *tracker, const uint64_t *pages)
+void hl_trap_leave(struct hl_tracker *tracker, const struct hl_pages *pages)
 {
     struct hl_trap *trap = (struct hl_trap *)tracker;
     struct hl_run run;
 
-    for (size_t at = 0; hl_run_next(pages, tracker->page_count, &at, &run);)
-        hl_bitmap_atomic_set_range(trap->open, run.first, run.count);
+    for (size_t at = 0; hl_pages_run(pages, &at, &run);)
+        hl_pages_atomic_add(&trap->open, run);
 }
 
 void hl_trap_disarm(struct hl_tracker *tracker, struct hl_run run)

@@ -1,6 +1,6 @@
 /* Traps: what the trackers that answer a fault have in common.
  *
- * A trap keeps a bitmap of the pages that are open (writable, reported).  The
+ * A trap keeps the set of the pages that are open (writable, reported).  The
  * first write to any other page faults; the handler notes the page, opens it,
  * and notes it again.
  *
@@ -19,7 +19,7 @@
 struct hl_trap {
     struct hl_tracker tracker;
     struct hl_fault_region region;
-    uint64_t *open; /* atomic: pages that are reported, all writable ones */
+    struct hl_pages open; /* atomic: what is reported, all that is writable */
 
     /* Close (true) or open a run.  Async-signal-safe.  -errno: some of it may
      * have changed. */
@@ -37,9 +37,9 @@ int hl_trap_open(struct hl_trap *trap, const struct hl_tracker_ops *ops,
 /* Unpublish and free what open allocated.  Everything must be open. */
 void hl_trap_close(struct hl_trap *trap);
 
-int hl_trap_collect(struct hl_tracker *tracker, uint64_t *dirty);
-void hl_trap_arm(struct hl_tracker *tracker, const uint64_t *pages);
-void hl_trap_leave(struct hl_tracker *tracker, const uint64_t *pages);
+int hl_trap_collect(struct hl_tracker *tracker, struct hl_pages *dirty);
+void hl_trap_arm(struct hl_tracker *tracker, const struct hl_pages *pages);
+void hl_trap_leave(struct hl_tracker *tracker, const struct hl_pages *pages);
 void hl_trap_disarm(struct hl_tracker *tracker, struct hl_run run);
 
 #endif

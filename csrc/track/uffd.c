@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "fail.h"
-#include "mem/bitmap.h"
 #include "mem/map.h"
 #include "track/scan.h"
 #include "track/track.h"
@@ -26,10 +25,10 @@ struct uffd {
     struct hl_tracker tracker; /* first: they are cast to each other */
     int fd;
     struct hl_scan scan;
-    uint64_t *open; /* not armed, disarmed or left: no need to ask */
+    struct hl_pages open; /* not armed, disarmed or left: no need to ask */
     /* Found written by a scan that armed them again on the way to its own
      * pages: reported until they are armed on purpose. */
-    uint64_t *found;
+    struct hl_pages found;
 };
 
 static uintptr_t address(const struct hl_tracker *t, size_t page)
@@ -47,7 +46,6 @@ static struct hl_run pages_of(const struct hl_tracker *t, uintptr_t start,
 static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
                      char *why)
 {
-    size_t words = hl_bitmap_words(page_count);
     size_t page_size = hl_page_size();
     uint64_t features;
     int err = hl_uffd_features(&features, why);
@@ -63,13 +61,14 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
         return hl_why(why, -ENOMEM, "out of memory");
     u->tracker =
         (struct hl_tracker){&hl_track_uffd, addr, page_count, page_size};
-    u->open = malloc(words * sizeof *u->open);
-    u->found = calloc(words, sizeof *u->found);
-    if (u->open == NULL || u->found == NULL) {
-        err = hl_why(why, -ENOMEM, "out of memory");
+    err = hl_pages_init(&u->open, page_count);
+    if (err == 0)
+        err = hl_pages_init(&u->found, page_count);
+    if (err < 0) {
+        (void)hl_why(why, err, "out of memory");
         goto fail;
     }
-    memset(u->open, 0xff, words * sizeof *u->open);
+    hl_pages_fill(&u->open);
     err = hl_scan_open(&u->scan);
     if (err < 0) {
         err = hl_why(why, err, "/proc/self/pagemap: %s", strerror(-err));
@@ -85,8 +84,8 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
     return 0;
 
 fail:
-    free(u->open);
-    free(u->found);
+    hl_pages_free(&u->open);
+    hl_pages_free(&u->found);
     free(u);
     return err;
 }
@@ -97,22 +96,21 @@ static void uffd_close(struct hl_tracker *t, bool forked)
 
     hl_uffd_close(u->fd, t->addr, t->page_count * t->page_size, forked);
     hl_scan_close(&u->scan);
-    free(u->open);
-    free(u->found);
+    hl_pages_free(&u->open);
+    hl_pages_free(&u->found);
     free(u);
 }
 
 struct into {
     const struct hl_tracker *tracker;
-    uint64_t *bits;
+    struct hl_pages *pages;
 };
 
 static void set_found(void *context, uintptr_t start, uintptr_t end)
 {
     const struct into *into = context;
-    struct hl_run run = pages_of(into->tracker, start, end);
 
-    hl_bitmap_set_range(into->bits, run.first, run.count);
+    hl_pages_add_range(into->pages, pages_of(into->tracker, start, end));
 }
 
 /* The stretch from the first armed page to the last one, by whole words. */
@@ -120,9 +118,9 @@ static struct hl_run armed_stretch(const struct uffd *u)
 {
     size_t words = hl_bitmap_words(u->tracker.page_count), first = 0;
 
-    while (first < words && u->open[first] == UINT64_MAX)
+    while (first < words && u->open.bits[first] == UINT64_MAX)
         first++;
-    while (words > first && u->open[words - 1] == UINT64_MAX)
+    while (words > first && u->open.bits[words - 1] == UINT64_MAX)
         words--;
     size_t end = words * 64;
     if (end > u->tracker.page_count)
@@ -130,7 +128,7 @@ static struct hl_run armed_stretch(const struct uffd *u)
     return (struct hl_run){first * 64, first < words ? end - first * 64 : 0};
 }
 
-static int collect(struct hl_tracker *t, uint64_t *dirty)
+static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {
     struct uffd *u = (struct uffd *)t;
     struct hl_run run = armed_stretch(u);
@@ -138,15 +136,15 @@ static int collect(struct hl_tracker *t, uint64_t *dirty)
 
     if (HL_FAIL(HL_FAIL_COLLECT))
         return -ENOMEM;
-    for (size_t i = 0; i < hl_bitmap_words(t->page_count); i++)
-        dirty[i] |= u->open[i] | u->found[i];
+    hl_pages_or(dirty, &u->open);
+    hl_pages_or(dirty, &u->found);
     return hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
                         address(t, run.first + run.count), set_found, &into);
 }
 
 struct arming {
     struct uffd *u;
-    const uint64_t *pages;
+    const struct hl_pages *pages;
 };
 
 /* A page armed although nobody asked was written after the caller collected:
@@ -157,11 +155,11 @@ static void note_unasked(void *context, uintptr_t start, uintptr_t end)
     struct hl_run run = pages_of(&arming->u->tracker, start, end);
 
     for (size_t page = run.first; page < run.first + run.count; page++)
-        if (!hl_bitmap_test(arming->pages, page))
-            hl_bitmap_set(arming->u->found, page);
+        if (!hl_pages_has(arming->pages, page))
+            hl_pages_add(&arming->u->found, page);
 }
 
-static int arm_stretch(struct uffd *u, const uint64_t *pages,
+static int arm_stretch(struct uffd *u, const struct hl_pages *pages,
                        struct hl_run stretch)
 {
     struct arming arming = {u, pages};
@@ -174,40 +172,39 @@ static int arm_stretch(struct uffd *u, const uint64_t *pages,
                         note_unasked, &arming);
 }
 
-static void arm(struct hl_tracker *t, const uint64_t *pages)
+static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 {
     struct uffd *u = (struct uffd *)t;
     struct hl_run stretch;
 
-    hl_bitmap_andnot(u->found, pages, t->page_count);
-    hl_bitmap_andnot(u->open, pages, t->page_count);
-    for (size_t at = 0; hl_next_stretch(pages, u->open, t->page_count, BRIDGE,
-                                        &at, &stretch);)
+    hl_pages_andnot(&u->found, pages);
+    hl_pages_andnot(&u->open, pages);
+    for (size_t at = 0;
+         hl_next_stretch(pages, &u->open, BRIDGE, &at, &stretch);)
         if (arm_stretch(u, pages, stretch) < 0)
-            hl_bitmap_set_range(u->open, stretch.first, stretch.count);
+            hl_pages_add_range(&u->open, stretch);
 }
 
-static void leave(struct hl_tracker *t, const uint64_t *pages)
+static void leave(struct hl_tracker *t, const struct hl_pages *pages)
 {
-    hl_bitmap_or(((struct uffd *)t)->open, pages, t->page_count);
+    hl_pages_or(&((struct uffd *)t)->open, pages);
 }
 
 static void clear_found(void *context, uintptr_t start, uintptr_t end)
 {
     const struct into *into = context;
-    struct hl_run run = pages_of(into->tracker, start, end);
 
-    hl_bitmap_clear_range(into->bits, run.first, run.count);
+    hl_pages_remove_range(into->pages, pages_of(into->tracker, start, end));
 }
 
 /* Two walks, each of which looks at a page and arms it in one step.  A page
  * first touched between them is left alone by the second one: still open, it
  * stays reported. */
-static int arm_first(struct hl_tracker *t, uint64_t *touched)
+static int arm_first(struct hl_tracker *t, struct hl_pages *touched)
 {
     struct uffd *u = (struct uffd *)t;
     uintptr_t start = address(t, 0), end = address(t, t->page_count);
-    struct into existing = {t, touched}, rest = {t, u->open};
+    struct into existing = {t, touched}, rest = {t, &u->open};
 
     int err = hl_scan_walk(&u->scan, HL_SCAN_ARM_TOUCHED, start, end,
                            set_found, &existing);
@@ -215,9 +212,9 @@ static int arm_first(struct hl_tracker *t, uint64_t *touched)
         err = hl_scan_walk(&u->scan, HL_SCAN_ARM_REST, start, end, clear_found,
                            &rest);
     if (err == 0)
-        hl_bitmap_andnot(u->open, touched, t->page_count);
+        hl_pages_andnot(&u->open, touched);
     else
-        hl_bitmap_set_range(u->open, 0, t->page_count);
+        hl_pages_fill(&u->open);
     return err;
 }
 
@@ -227,7 +224,7 @@ static void disarm(struct hl_tracker *t, struct hl_run run)
 
     (void)hl_uffd_protect(u->fd, (void *)address(t, run.first),
                           run.count * t->page_size, false);
-    hl_bitmap_set_range(u->open, run.first, run.count);
+    hl_pages_add_range(&u->open, run);
 }
 
 /* A page of our own: armed, written, found. */
@@ -235,18 +232,19 @@ static int probe(char *why)
 {
     struct hl_map map;
     struct hl_tracker *t;
-    uint64_t bits = 0;
+    uint64_t one = 1, bit = 1, bits = 0, mark = 0;
+    struct hl_pages page = {1, &one, &bit}, dirty = {1, &bits, &mark};
     int err = hl_map_create(&map, hl_page_size(), HL_HUGE_NEVER);
     if (err < 0)
         return hl_why(why, err, "mmap: %s", strerror(-err));
     err = uffd_open(map.addr, 1, &t, why);
     if (err == 0) {
-        arm(t, &(uint64_t){1});
-        err = collect(t, &bits);
+        arm(t, &page);
+        err = collect(t, &dirty);
         bool clean = err == 0 && !(bits & 1);
         *(volatile char *)map.addr = 1;
         if (err == 0)
-            err = collect(t, &bits);
+            err = collect(t, &dirty);
         if (err < 0)
             err = hl_why(why, err, "PAGEMAP_SCAN: %s", strerror(-err));
         else if (!clean || !(bits & 1))

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "mem/bitmap.h"
 #include "mem/map.h"
 #include "mem/vma.h"
 #include "track/trap.h"
@@ -93,16 +92,16 @@ static void sigbus_close(struct hl_tracker *t, bool forked)
 }
 
 /* Reading maps the zero page, which can be protected. */
-static void populate(const struct hl_tracker *t, const uint64_t *pages)
+static void populate(const struct hl_tracker *t, const struct hl_pages *pages)
 {
     struct hl_run run;
 
-    for (size_t at = 0; hl_run_next(pages, t->page_count, &at, &run);)
+    for (size_t at = 0; hl_pages_run(pages, &at, &run);)
         for (size_t i = 0; i < run.count; i++)
             (void)*(volatile char *)(t->addr + (run.first + i) * t->page_size);
 }
 
-static void arm(struct hl_tracker *t, const uint64_t *pages)
+static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 {
     if (((struct sigbus *)t)->populated_only)
         populate(t, pages);
@@ -111,22 +110,15 @@ static void arm(struct hl_tracker *t, const uint64_t *pages)
 
 /* An armed page that was never touched looks swapped in pagemap, so pages are
  * looked at before as well; one first touched in between is present after. */
-static int arm_first(struct hl_tracker *t, uint64_t *touched)
+static int arm_first(struct hl_tracker *t, struct hl_pages *touched)
 {
-    size_t bytes = hl_bitmap_words(t->page_count) * sizeof(uint64_t);
-    int err =
-        hl_pagemap_find_once(t->addr, t->page_count,
-                             HL_PAGEMAP_PRESENT | HL_PAGEMAP_SWAPPED, touched);
-    if (err < 0)
-        return err;
-    uint64_t *all = malloc(bytes);
-    if (all == NULL)
-        return -ENOMEM;
-    memset(all, 0xff, bytes);
-    arm(t, all);
-    free(all);
-    return hl_pagemap_find_once(t->addr, t->page_count, HL_PAGEMAP_PRESENT,
-                                touched);
+    int err = hl_pagemap_find(t->addr, HL_PAGEMAP_PRESENT | HL_PAGEMAP_SWAPPED,
+                              touched);
+    if (err == 0)
+        err = hl_arm_all(t);
+    if (err == 0)
+        err = hl_pagemap_find(t->addr, HL_PAGEMAP_PRESENT, touched);
+    return err;
 }
 
 static int probe(char *why)

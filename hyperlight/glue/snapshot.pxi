@@ -1,14 +1,21 @@
 # csrc/snapshot: what a snapshot holds.
 
+cdef extern from "mem/pages.h" nogil:
+    struct hl_pages:
+        pass
+    int hl_pages_init(hl_pages *set, size_t page_count)
+    void hl_pages_free(hl_pages *set)
+    void hl_pages_read(const hl_pages *set, uint64_t *bits)
+
 cdef extern from "snapshot/snapshot.h" nogil:
     struct hl_snapshot:
         pass
     void hl_snapshot_unref(hl_snapshot *snapshot)
     size_t hl_snapshot_page_count(const hl_snapshot *snapshot)
     void hl_snapshot_diff(const hl_snapshot *a, const hl_snapshot *b,
-                          uint64_t *bits)
+                          hl_pages *found)
     void hl_snapshot_diff_exact(const hl_snapshot *a, const hl_snapshot *b,
-                                uint64_t *bits)
+                                hl_pages *found)
     size_t hl_snapshot_nbytes(const hl_snapshot *snapshot)
     void hl_snapshot_read(const hl_snapshot *snapshot, size_t offset,
                           size_t length, void *dst)
@@ -82,7 +89,11 @@ cdef class SnapshotCore:
         cdef size_t n = hl_snapshot_page_count(a)
         cdef bytes bits = new_bits(n)
         cdef uint64_t *words = words_of(bits)
+        cdef hl_pages found
+        check(hl_pages_init(&found, n), "diff")
         with nogil:
-            hl_snapshot_diff(a, b, words)
-            hl_snapshot_diff_exact(a, b, words)
+            hl_snapshot_diff(a, b, &found)
+            hl_snapshot_diff_exact(a, b, &found)
+            hl_pages_read(&found, words)
+            hl_pages_free(&found)
         return bits

@@ -1,11 +1,15 @@
 /* Bitmaps, runs and byte helpers against the plainest way to do the same. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "check.h"
+#include "fail.h"
 #include "mem/bitmap.h"
 #include "mem/copy.h"
 #include "mem/map.h"
+#include "mem/pages.h"
 #include "mem/runs.h"
 #include "mem/vma.h"
 
@@ -114,6 +118,165 @@ static void words_combine(void)
     }
 }
 
+/* Enough for several words of marks. */
+#define SET_PAGES ((size_t)3 * 64 * 64 + 77)
+
+struct both {
+    struct hl_pages set;
+    bool *plain;
+};
+
+static struct both new_both(size_t pages)
+{
+    struct both b = {.plain = calloc(pages, 1)};
+    CHECK(hl_pages_init(&b.set, pages) == 0);
+    return b;
+}
+
+static void free_both(struct both *b)
+{
+    hl_pages_free(&b->set);
+    free(b->plain);
+}
+
+static void check_both(const struct both *b)
+{
+    size_t pages = b->set.page_count, total = 0, at = 0, cursor = 0;
+    uint64_t *bits = calloc(hl_bitmap_words(pages), 8);
+    struct hl_run run;
+
+    hl_pages_read(&b->set, bits);
+    for (size_t p = 0; p < pages; p++) {
+        total += b->plain[p];
+        CHECK(hl_pages_has(&b->set, p) == b->plain[p]);
+        CHECK(hl_bitmap_test(bits, p) == b->plain[p]);
+    }
+    CHECK(hl_pages_count(&b->set) == total);
+    while (hl_pages_run(&b->set, &cursor, &run)) {
+        for (; at < run.first; at++)
+            CHECK(!b->plain[at]);
+        for (; at < run.first + run.count; at++)
+            CHECK(b->plain[at]);
+        CHECK(at == pages || !b->plain[at]);
+    }
+    for (; at < pages; at++)
+        CHECK(!b->plain[at]);
+    free(bits);
+}
+
+static void change_one(struct both *b, bool atomic)
+{
+    size_t pages = b->set.page_count;
+    bool add = next_random(&seed) & 1;
+    struct hl_run run = {next_random(&seed) % pages, 1};
+
+    if (next_random(&seed) & 1)
+        run.count = next_random(&seed) % (pages - run.first + 1);
+    if (atomic)
+        (add ? hl_pages_atomic_add : hl_pages_atomic_remove)(&b->set, run);
+    else if (run.count != 1)
+        (add ? hl_pages_add_range : hl_pages_remove_range)(&b->set, run);
+    else
+        (add ? hl_pages_add : hl_pages_remove)(&b->set, run.first);
+    memset(b->plain + run.first, add, run.count);
+}
+
+static void combine(struct both *a, const struct both *b, uint64_t how)
+{
+    if (how == 0)
+        hl_pages_or(&a->set, &b->set);
+    else if (how == 1)
+        hl_pages_andnot(&a->set, &b->set);
+    else if (how == 2)
+        hl_pages_copy(&a->set, &b->set);
+    else if (how == 3)
+        hl_pages_atomic_or(&a->set, &b->set);
+    else if (how == 4)
+        hl_pages_empty(&a->set);
+    else
+        hl_pages_fill(&a->set);
+    for (size_t p = 0; p < a->set.page_count; p++) {
+        bool one = a->plain[p], two = b->plain[p];
+        bool result[] = {one || two, one && !two, two, one || two, 0, 1};
+        a->plain[p] = result[how];
+    }
+}
+
+static void sets_are_what_was_added(void)
+{
+    for (int i = 0; i < 300; i++) {
+        size_t pages = 1 + next_random(&seed) % (i % 4 ? MOST : SET_PAGES);
+        struct both a = new_both(pages), b = new_both(pages);
+        for (int k = 0; k < 20; k++) {
+            change_one(next_random(&seed) & 1 ? &a : &b, i & 1);
+            if (next_random(&seed) % 3 == 0)
+                combine(&a, &b, next_random(&seed) % 6);
+            check_both(&a);
+        }
+        check_both(&b);
+        free_both(&a);
+        free_both(&b);
+    }
+}
+
+/* What an empty region costs: no page of it is looked at. */
+static void little_is_found_without_a_walk(void)
+{
+    struct hl_pages set;
+    struct hl_run run = {SET_PAGES - 1, 1};
+    size_t words = 0, cursor = 0;
+
+    CHECK(hl_pages_init(&set, SET_PAGES) == 0);
+    hl_pages_fill(&set);
+    hl_pages_empty(&set);
+    hl_pages_add_range(&set, run);
+    for (size_t w = 0; hl_pages_word(&set, &w); w++)
+        words++;
+    CHECK(words == 1);
+    CHECK(hl_pages_run(&set, &cursor, &run) && run.first == SET_PAGES - 1);
+    hl_pages_andnot(&set, &set);
+    cursor = 0;
+    CHECK(!hl_pages_word(&set, &cursor));
+    hl_pages_free(&set);
+}
+
+/* One thread adds a page while another removes the others of the same word:
+ * it must be found afterwards, whoever was first. */
+static struct hl_pages shared;
+static atomic_size_t asked, told;
+
+static void *add_pages(void *argument)
+{
+    (void)argument;
+    for (size_t i = 1; i <= 1500; i++) {
+        while (atomic_load(&asked) < i)
+            ;
+        hl_pages_atomic_add(&shared, (struct hl_run){64 + i % 64, 1});
+        atomic_store(&told, i);
+    }
+    return NULL;
+}
+
+static void added_while_others_are_removed(void)
+{
+    pthread_t thread;
+
+    CHECK(hl_pages_init(&shared, 128) == 0);
+    hl_fail_plan(HL_FAIL_LINGER, 0, UINT32_MAX);
+    CHECK(pthread_create(&thread, NULL, add_pages, NULL) == 0);
+    for (size_t i = 1; i <= 1500; i++) {
+        atomic_store(&asked, i);
+        hl_pages_atomic_remove(&shared, (struct hl_run){64, i % 64});
+        while (atomic_load(&told) < i)
+            ;
+        CHECK(hl_pages_next(&shared, 0) == 64 + i % 64);
+        hl_pages_atomic_remove(&shared, (struct hl_run){64, 64});
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    hl_fail_plan(HL_FAIL_LINGER, 0, 0);
+    hl_pages_free(&shared);
+}
+
 /* One byte that is not zero, at every place. */
 static void one_byte_makes_a_difference(void)
 {
@@ -170,6 +333,9 @@ int main(void)
     RUN(runs_are_what_bits_say);
     RUN(ranges_touch_only_themselves);
     RUN(words_combine);
+    RUN(sets_are_what_was_added);
+    RUN(little_is_found_without_a_walk);
+    RUN(added_while_others_are_removed);
     RUN(one_byte_makes_a_difference);
     RUN(mappings);
     return 0;

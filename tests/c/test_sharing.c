@@ -157,16 +157,17 @@ static void diff_across_stores(void)
     size_t pages = 100;
     struct hl_store *stores[2] = {new_store(), new_store()};
     char *memory = calloc(pages, PAGE);
-    uint64_t bits[2] = {0};
+    uint64_t bits[2] = {0}, marks[1] = {0};
+    struct hl_pages found = {pages, bits, marks};
 
     memory[3 * PAGE] = memory[4 * PAGE] = 1;
     struct hl_snapshot *a = must_take(stores[0], NULL, memory, pages);
     memory[4 * PAGE] = 0;
     memory[5 * PAGE] = 2;
     struct hl_snapshot *b = must_take(stores[1], NULL, memory, pages);
-    hl_snapshot_diff(a, b, bits);
+    hl_snapshot_diff(a, b, &found);
     CHECK(bits[0] == 0x38 && bits[1] == 0);
-    hl_snapshot_diff_exact(a, b, bits);
+    hl_snapshot_diff_exact(a, b, &found);
     CHECK(bits[0] == 0x30 && bits[1] == 0);
     hl_snapshot_unref(a);
     hl_snapshot_unref(b);
@@ -183,15 +184,16 @@ static void diff_exact_looks(void)
     struct hl_store *store = new_store();
     struct hl_snapshot *a, *b;
     struct hl_edit edit = {.page = 7};
-    uint64_t bits = 0;
+    uint64_t bits = 0, mark = 0;
+    struct hl_pages found = {16, &bits, &mark};
 
     CHECK(hl_store_alloc(store, 1, &edit.slot) == 1);
     memset(hl_store_page(store, edit.slot), 0, PAGE);
     CHECK(hl_snapshot_new(store, 16, NULL, NULL, 0, &a) == 0);
     CHECK(hl_snapshot_new(store, 16, NULL, &edit, 1, &b) == 0);
-    hl_snapshot_diff(a, b, &bits);
+    hl_snapshot_diff(a, b, &found);
     CHECK(bits == 1 << 7);
-    hl_snapshot_diff_exact(a, b, &bits);
+    hl_snapshot_diff_exact(a, b, &found);
     CHECK(bits == 0);
     hl_snapshot_unref(a);
     hl_snapshot_unref(b);

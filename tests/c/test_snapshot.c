@@ -63,37 +63,39 @@ static void scribble(char *memory, size_t pages)
 /* What memory differs in is what compare says; applying puts it right. */
 static void check_apply(const struct copy *from, char *memory, size_t pages)
 {
-    uint64_t *differs = calloc(hl_bitmap_words(pages), 8);
+    struct hl_pages differs;
     struct hl_run all = {0, pages}, run;
     struct hl_applied done = {0, 0};
     size_t expected = 0;
 
+    CHECK(hl_pages_init(&differs, pages) == 0);
     for (size_t p = 0; p < pages; p++)
         expected +=
             memcmp(memory + p * PAGE, from->bytes + p * PAGE, PAGE) != 0;
-    CHECK(hl_compare(from->snapshot, memory, all, differs) == expected);
+    CHECK(hl_compare(from->snapshot, memory, all, &differs) == expected);
     CHECK(hl_compare(from->snapshot, memory, all, NULL) == expected);
-    CHECK(hl_bitmap_count(differs, pages) == expected);
-    for (size_t at = 0; hl_run_next(differs, pages, &at, &run);)
+    CHECK(hl_pages_count(&differs) == expected);
+    for (size_t at = 0; hl_pages_run(&differs, &at, &run);)
         hl_apply(from->snapshot, memory, run, &done);
     CHECK(done.copied + done.zeroed == expected);
     CHECK(memcmp(memory, from->bytes, pages * PAGE) == 0);
-    free(differs);
+    hl_pages_free(&differs);
 }
 
 static void check_diff(const struct copy *a, const struct copy *b,
                        size_t pages)
 {
-    uint64_t *bits = calloc(hl_bitmap_words(pages), 8);
-    hl_snapshot_diff(a->snapshot, b->snapshot, bits);
+    struct hl_pages found;
+    CHECK(hl_pages_init(&found, pages) == 0);
+    hl_snapshot_diff(a->snapshot, b->snapshot, &found);
     for (size_t p = 0; p < pages; p++)
         if (memcmp(a->bytes + p * PAGE, b->bytes + p * PAGE, PAGE) != 0)
-            CHECK(hl_bitmap_test(bits, p));
-    hl_snapshot_diff_exact(a->snapshot, b->snapshot, bits);
+            CHECK(hl_pages_has(&found, p));
+    hl_snapshot_diff_exact(a->snapshot, b->snapshot, &found);
     for (size_t p = 0; p < pages; p++)
-        CHECK(hl_bitmap_test(bits, p) ==
+        CHECK(hl_pages_has(&found, p) ==
               (memcmp(a->bytes + p * PAGE, b->bytes + p * PAGE, PAGE) != 0));
-    free(bits);
+    hl_pages_free(&found);
 }
 
 static void drop(struct copy *copy)
@@ -239,22 +241,24 @@ static void *churn(void *argument)
 {
     uint64_t mine = (uintptr_t)argument * 77 + 1;
     char *memory = aligned_alloc(PAGE, SHARED_PAGES * PAGE);
-    uint64_t bits[4] = {0};
+    struct hl_pages found;
     char page[64];
 
+    CHECK(hl_pages_init(&found, SHARED_PAGES) == 0);
     for (int i = 0; i < 150; i++) {
         struct hl_snapshot *s;
         memset(memory, 9, SHARED_PAGES * PAGE);
         size_t p = next_random(&mine) % SHARED_PAGES;
         memory[p * PAGE] = 8;
         CHECK(take(shared, common, memory, SHARED_PAGES, &s) == 0);
-        hl_snapshot_diff(common, s, bits);
-        CHECK(hl_bitmap_test(bits, p));
+        hl_snapshot_diff(common, s, &found);
+        CHECK(hl_pages_has(&found, p));
         hl_snapshot_read(s, p * PAGE, sizeof page, page);
         CHECK(page[0] == 8 && page[1] == 9);
         CHECK(hl_snapshot_nbytes(s) > PAGE);
         hl_snapshot_unref(s);
     }
+    hl_pages_free(&found);
     free(memory);
     return NULL;
 }

@@ -1,0 +1,85 @@
+/* Sets of pages of which little is set: a bitmap, and a mark for each of its
+ * words that holds any.
+ *
+ * A pass over a set costs what is in it, and one load for every 4096 pages: 64
+ * for a GiB where the bare bitmap takes 4096, and a restore makes a dozen
+ * passes.
+ *
+ *  P1. Where the mark of a word is clear, the word is zero.  A marked word may
+ *      be zero as well.
+ *  P2. Bits past page_count mean nothing, here as in bitmap.h.
+ *
+ * Only hl_pages_init allocates or fails; nothing locks.  The functions with
+ * `atomic` in their name are for a set that signal handlers add to: adding may
+ * happen in any number of handlers at any moment, the rest in one thread at a
+ * time. */
+#ifndef HL_MEM_PAGES_H
+#define HL_MEM_PAGES_H
+
+#include "base.h"
+#include "mem/bitmap.h"
+#include "mem/runs.h"
+
+struct hl_pages {
+    size_t page_count;
+    uint64_t *bits;  /* one a page */
+    uint64_t *marks; /* one a word of bits[] */
+};
+
+/* An empty set of up to page_count pages, or -ENOMEM. */
+int hl_pages_init(struct hl_pages *set, size_t page_count) HL_MUST_CHECK;
+/* Does nothing on one that is zeroed. */
+void hl_pages_free(struct hl_pages *set);
+
+static inline bool hl_pages_has(const struct hl_pages *set, size_t page)
+{
+    return hl_bitmap_test(set->bits, page);
+}
+
+static inline void hl_pages_add(struct hl_pages *set, size_t page)
+{
+    hl_bitmap_set(set->bits, page);
+    hl_bitmap_set(set->marks, page / 64);
+}
+
+static inline void hl_pages_remove(struct hl_pages *set, size_t page)
+{
+    hl_bitmap_clear(set->bits, page);
+}
+
+void hl_pages_add_range(struct hl_pages *set, struct hl_run run);
+void hl_pages_remove_range(struct hl_pages *set, struct hl_run run);
+
+/* All of them; none of them. */
+void hl_pages_fill(struct hl_pages *set);
+void hl_pages_empty(struct hl_pages *set);
+
+/* Two sets of the same page_count: dst |= src; dst &= ~src; dst = src. */
+void hl_pages_or(struct hl_pages *dst, const struct hl_pages *src);
+void hl_pages_andnot(struct hl_pages *dst, const struct hl_pages *src);
+void hl_pages_copy(struct hl_pages *dst, const struct hl_pages *src);
+
+/* bits[] |= set. */
+void hl_pages_read(const struct hl_pages *set, uint64_t *bits);
+
+size_t hl_pages_count(const struct hl_pages *set);
+
+/* The next marked word of bits[] at or after *word, or false: `for (size_t w =
+ * 0; hl_pages_word(set, &w); w++)`. */
+bool hl_pages_word(const struct hl_pages *set, size_t *word);
+
+/* The first page of the set at or after `page`, or page_count. */
+size_t hl_pages_next(const struct hl_pages *set, size_t page);
+
+/* The next run at or after *cursor, which moves behind it; false at the end:
+ * `for (size_t at = 0; hl_pages_run(set, &at, &run);)`. */
+bool hl_pages_run(const struct hl_pages *set, size_t *cursor,
+                  struct hl_run *run);
+
+/* Async-signal-safe. */
+void hl_pages_atomic_add(struct hl_pages *set, struct hl_run run);
+void hl_pages_atomic_remove(struct hl_pages *set, struct hl_run run);
+/* dst |= src, where handlers add to src and nobody to dst. */
+void hl_pages_atomic_or(struct hl_pages *dst, const struct hl_pages *src);
+
+#endif
