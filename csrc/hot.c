@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* The smallest sample: few enough that looking costs little beside copying. */
-#define LONGEST_PERIOD 16
+#define LONGEST_PERIOD 64
 
 /* From so many pages on, a region most of which is dirty is at once taken for
  * one that always will be: arming it all and comparing it all would cost more
@@ -103,17 +103,15 @@ void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
 bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)
 {
     /* What is never worth asking about need not cool down. */
-    size_t end = hot->count == 0 || hot->page_count < hot->worth
-                     ? 0
-                     : hl_bitmap_words(hot->page_count);
-
-    if (*cursor == 0)
-        *cursor = hot->epoch % hot->period;
-    while (*cursor < end && hot->pages.bits[*cursor] == 0)
-        *cursor += hot->period;
-    *word = *cursor;
-    *cursor += hot->period;
-    return *word < end;
+    if (hot->count == 0 || hot->page_count < hot->worth)
+        return false;
+    for (; hl_pages_word(&hot->pages, cursor); ++*cursor) {
+        if ((*cursor + hot->epoch) % hot->period != 0)
+            continue;
+        *word = (*cursor)++;
+        return true;
+    }
+    return false;
 }
 
 void hl_hot_looked(struct hl_hot *hot, size_t page, bool written)

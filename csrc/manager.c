@@ -33,6 +33,11 @@
 #include "mem/vma.h"
 #include "track/range.h"
 
+/* Arming splits huge pages, and small ones make a copy of everything some 5 %
+ * slower.  After so many restores in a row that were no more than such a copy,
+ * one more is spent on making them whole. */
+#define COLLAPSE_AFTER 16
+
 struct hl_manager {
     char *memory;
     size_t page_count;
@@ -44,6 +49,7 @@ struct hl_manager {
     bool adaptive;
     bool guess; /* the tracker could not tell: pending is every page */
     unsigned generation;
+    unsigned plain_copies;   /* in a row: restores that copied everything */
     struct hl_pages pending; /* M1, M3 */
     struct hl_pages dirty;   /* of the call under way, like the next */
     struct hl_pages todo;
@@ -373,6 +379,16 @@ static void copy_back(struct hl_manager *m, struct hl_snapshot *snapshot,
         hl_apply(snapshot, m->memory, run, done);
 }
 
+static void collapse_if_worth(struct hl_manager *m)
+{
+    if (m->hot.count < m->page_count)
+        m->plain_copies = 0;
+    else if (m->plain_copies <= COLLAPSE_AFTER &&
+             ++m->plain_copies == COLLAPSE_AFTER)
+        m->stats.collapsed +=
+            hl_map_collapse(m->memory, m->page_count * hl_page_size());
+}
+
 int hl_manager_restore(struct hl_manager *m, struct hl_snapshot *snapshot,
                        struct hl_applied *done)
 {
@@ -390,6 +406,7 @@ int hl_manager_restore(struct hl_manager *m, struct hl_snapshot *snapshot,
     hl_pages_empty(&m->pending);
     compare(m, snapshot, &m->todo, &m->pending);
     publish(m, snapshot);
+    collapse_if_worth(m);
 
     m->stats.restores++;
     m->stats.copied += done->copied;

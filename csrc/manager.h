@@ -71,6 +71,7 @@ struct hl_manager_stats {
     size_t raced;          /* pages written while they were being restored */
     size_t guesses;        /* times every page had to be taken for written */
     size_t reopened;       /* trackers opened anew, after a fork */
+    size_t collapsed;      /* times huge pages were made whole again */
     struct hl_store_usage store;
 };
 void hl_manager_stats(struct hl_manager *manager,

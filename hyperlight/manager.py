@@ -271,7 +271,8 @@ class SnapshotManager:
         ``pages_copied`` and ``pages_zeroed`` (by restores), ``pages_raced``
         (written by another thread while they were restored), ``guesses``
         (times every page had to be taken for written), ``reopened`` (trackers
-        opened anew after a fork), ``store_pages``, ``store_nodes``,
+        opened anew after a fork), ``collapsed`` (times huge pages that
+        tracking had split were made whole), ``store_pages``, ``store_nodes``,
         ``store_bytes`` and ``store_reserved`` (of the page store that this
         manager's snapshots share; bytes).
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -221,7 +222,6 @@ print("done")
 
 def test_region_that_was_mapped_over(tmp_path) -> None:
     """Memory replaced behind the tracker's back: all of it counts."""
-    import ctypes
     import mmap
 
     require_tracker("uffd")
@@ -256,7 +256,6 @@ def test_dropped_pages_are_seen(
     real_tracker: str, hugepages: bool, range_: tuple[int, int]
 ) -> None:
     """MADV_DONTNEED: the pages are zero, and that is a change."""
-    import ctypes
 
     first, count = range_
     memory, manager = new_manager(
@@ -304,37 +303,60 @@ def swap(tmp_path: Path) -> Iterator[None]:
     subprocess.run(["swapoff", str(file)], check=True)
 
 
+def page_out(memory: SharedMemory) -> None:
+    """Everything to swap; skips where the kernel would not."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise(
+        ctypes.c_void_p(memory.address),
+        ctypes.c_size_t(memory.size),
+        21,  # MADV_PAGEOUT
+    )
+
+
+def skip_unless_swapped(memory: SharedMemory) -> None:
+    with Path("/proc/self/pagemap").open("rb") as pagemap:
+        pagemap.seek((memory.address // PAGE) * 8)
+        entry = int.from_bytes(pagemap.read(8), "little")
+    if not entry >> 62 & 1:
+        pytest.skip("the kernel kept the page in memory")
+
+
 def test_swapped_out_pages(real_tracker: str, swap: None) -> None:
     """A dirty page in swap is a dirty page."""
-    import ctypes
-
     memory, manager = new_manager(256, real_tracker, "always", hugepages=False)
-    libc = ctypes.CDLL(None, use_errno=True)
     with memory, manager:
         memory.fill(0, memory.size, 1)
         manager.take()
         for page in range(0, 256, 3):
             memory.write(page * PAGE, b"dirty")
-        libc.madvise(
-            ctypes.c_void_p(memory.address),
-            ctypes.c_size_t(memory.size),
-            21,  # MADV_PAGEOUT
-        )
-        with Path("/proc/self/pagemap").open("rb") as pagemap:
-            pagemap.seek((memory.address // PAGE) * 8)
-            entry = int.from_bytes(pagemap.read(8), "little")
-        if not entry >> 62 & 1:
-            pytest.skip("the kernel kept the page in memory")
+        page_out(memory)
+        skip_unless_swapped(memory)
         assert set(manager.dirty()) == set(range(0, 256, 3))
-        libc.madvise(
-            ctypes.c_void_p(memory.address), ctypes.c_size_t(memory.size), 21
-        )
+        page_out(memory)
         manager.restore()
         assert memory.read(0, memory.size) == b"\x01" * memory.size
-        libc.madvise(
-            ctypes.c_void_p(memory.address), ctypes.c_size_t(memory.size), 21
-        )
+        page_out(memory)
         assert not manager.dirty()
+        manager.verify()
+
+
+def test_first_take_of_swapped_out_memory(
+    real_tracker: str, swap: None
+) -> None:
+    """What is in swap exists, beside pages that never did."""
+    memory, manager = new_manager(256, real_tracker, hugepages=False)
+    with memory, manager:
+        memory.fill(0, 64 * PAGE, 1)
+        page_out(memory)
+        skip_unless_swapped(memory)
+        base = manager.take()
+        page_out(memory)
+        memory.fill(60 * PAGE, 8 * PAGE, 2)
+        assert set(range(60, 68)) <= set(manager.dirty())
+        manager.restore(base)
+        expected = b"\x01" * 64 * PAGE + bytes(192 * PAGE)
+        assert memory.read(0, memory.size) == expected
+        assert base.read(0, base.size) == expected
         manager.verify()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import mmap
+import re
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from conftest import new_manager, run_python
@@ -354,6 +356,61 @@ def test_reentered_from_a_signal_handler() -> None:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, old)
+        manager.verify()
+
+
+def huge_bytes(memory: SharedMemory) -> int:
+    """How much of it is in huge pages."""
+    total, here = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            start, end = (int(part, 16) for part in found.groups())
+            here = (
+                start < memory.address + memory.size and memory.address < end
+            )
+        elif here and line.startswith("AnonHugePages:"):
+            total += int(line.split()[1]) << 10
+    return total
+
+
+def can_collapse() -> bool:
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    with mmap.mmap(-1, 8 << 20, flags) as mapping:
+        mapping.write(bytes(8 << 20))
+        try:
+            mapping.madvise(25)  # MADV_COLLAPSE, Linux 6.1
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("hugepages", [False, True])
+def test_split_huge_pages_are_made_whole(
+    real_tracker: str, hugepages: bool
+) -> None:
+    """Where a restore is a plain copy, it costs what a plain copy does."""
+    memory, manager = new_manager(1024, real_tracker, hugepages=hugepages)
+    with memory, manager:
+        memory.fill(0, memory.size, 7)
+        if hugepages and (
+            huge_bytes(memory) < memory.size or not can_collapse()
+        ):
+            pytest.skip("no transparent huge pages to be had")
+        base = manager.take()
+        split = memory.size
+        for i in range(40):
+            memory.fill(0, memory.size, i)
+            split = min(split, huge_bytes(memory))
+            manager.restore(base)
+            assert memory.read(0, memory.size) == b"\7" * memory.size
+        if hugepages and split < memory.size:
+            assert manager.stats["collapsed"] == 1
+            assert huge_bytes(memory) == memory.size
+        elif not hugepages:
+            assert manager.stats["collapsed"] == huge_bytes(memory) == 0
+        memory.write(5 * PAGE, b"x")
+        assert 5 in manager.dirty()
+        assert list(manager.changed()) == [5]
         manager.verify()
 
 

@@ -4,6 +4,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "mem/uapi.h"
+#include "mem/vma.h"
+
 #define HUGE_SIZE ((size_t)2 << 20)
 
 static atomic_size_t live;
@@ -60,4 +63,15 @@ void hl_map_destroy(struct hl_map *map)
     munmap(map->base, map->reserved);
     *map = (struct hl_map){0};
     atomic_fetch_sub(&live, 1);
+}
+
+bool hl_map_collapse(void *addr, size_t size)
+{
+    uintptr_t start = (uintptr_t)addr, end = start + size;
+
+    start = (start + HUGE_SIZE - 1) / HUGE_SIZE * HUGE_SIZE;
+    end = end / HUGE_SIZE * HUGE_SIZE;
+    /* The kernel does it even where the system's setting is never to. */
+    return start < end && hl_vma_wants_huge(addr) &&
+           madvise((void *)start, end - start, MADV_COLLAPSE) == 0;
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <linux/futex.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -59,6 +60,59 @@ int hl_vma_query(const void *addr, size_t size, struct hl_vma *vma)
     }
     fclose(maps);
     return err == 0 && at < end ? -ENOMEM : err;
+}
+
+/* Sum of a field of smaps over the mappings that [start, end) touches, or
+ * -errno. */
+static ssize_t smaps_sum(uintptr_t start, uintptr_t end, const char *field)
+{
+    size_t value, length = strlen(field);
+    ssize_t total = 0;
+    bool inside = false;
+    char text[4200];
+
+    FILE *smaps = fopen("/proc/self/smaps", "re");
+    if (smaps == NULL)
+        return -errno;
+    while (fgets(text, sizeof text, smaps)) {
+        struct line line;
+        if (parse_line(text, &line)) {
+            inside = line.start < end && start < line.end;
+            if (line.start >= end)
+                break;
+        } else if (inside && strncmp(text, field, length) == 0 &&
+                   sscanf(text + length, "%zu", &value) == 1) {
+            total += (ssize_t)value;
+        }
+    }
+    fclose(smaps);
+    return total;
+}
+
+bool hl_vma_wants_huge(const void *addr)
+{
+    uintptr_t at = (uintptr_t)addr;
+    return smaps_sum(at, at + 1, "THPeligible:") == 1;
+}
+
+/* A line for each, below a heading. */
+static bool has_swap(void)
+{
+    int lines = 0, c;
+
+    FILE *swaps = fopen("/proc/swaps", "re");
+    if (swaps == NULL)
+        return true;
+    while ((c = getc(swaps)) != EOF)
+        lines += c == '\n';
+    fclose(swaps);
+    return lines > 1;
+}
+
+bool hl_may_be_swapped(const void *addr, size_t size)
+{
+    uintptr_t at = (uintptr_t)addr;
+    return has_swap() && smaps_sum(at, at + size, "Swap:") != 0;
 }
 
 bool hl_is_writable(uintptr_t addr)

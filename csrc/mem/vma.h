@@ -16,6 +16,17 @@ struct hl_vma {
 int hl_vma_query(const void *addr, size_t size,
                  struct hl_vma *vma) HL_MUST_CHECK;
 
+/* Does the mapping at addr get huge pages, by its advice and by the system's
+ * setting ("THPeligible" of /proc/self/smaps)?  Costs a walk over the tables
+ * of what is mapped below it. */
+bool hl_vma_wants_huge(const void *addr);
+
+/* Is any page of [addr, +size) swapped out now, as far as that can be known?
+ * pagemap does not tell such a page from one that was armed before it was ever
+ * touched; "Swap" of /proc/self/smaps does, and /proc/swaps mostly says that
+ * there is nothing to look for. */
+bool hl_may_be_swapped(const void *addr, size_t size);
+
 /* Can this process write to addr now?  Asked by adding zero to the 32-bit word
  * there in a futex operation, which changes nothing and reports a refusal
  * instead of raising a signal.  Async-signal-safe. */

@@ -33,8 +33,11 @@ static void fill_categories(struct pm_scan_arg *arg, enum hl_scan_for what)
         arg->category_inverted = exists;
         arg->category_mask = exists;
         break;
+    case HL_SCAN_PRESENT:
+        arg->category_mask = PAGE_IS_PRESENT;
+        break;
     }
-    if (what != HL_SCAN_WRITTEN)
+    if (what != HL_SCAN_WRITTEN && what != HL_SCAN_PRESENT)
         arg->flags |= PM_SCAN_WP_MATCHING;
 }
 

@@ -22,8 +22,13 @@ enum hl_scan_for {
     HL_SCAN_WRITTEN,     /* written since armed, dropped pages included */
     HL_SCAN_ARM_WRITTEN, /* the same, each armed as it is found */
     HL_SCAN_ARM_TOUCHED, /* arm pages that exist, in memory or in swap */
-    HL_SCAN_ARM_REST,    /* arm pages that do not exist */
+    HL_SCAN_ARM_REST,    /* arm pages that do not exist; see below */
+    HL_SCAN_PRESENT,     /* pages in memory */
 };
+
+/* Looking at a page and arming it is one step, but for HL_SCAN_ARM_REST: where
+ * there is no page table yet, the kernel looks at up to a GiB at once, and a
+ * page first touched after that is armed as if it did not exist. */
 
 /* Called with each stretch found, ascending. */
 typedef void hl_scan_found(void *context, uintptr_t start, uintptr_t end);

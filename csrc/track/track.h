@@ -62,7 +62,8 @@ struct hl_tracker_ops {
 
     /* Arm every page and add to touched those that may hold anything but
      * zero, given that untouched memory of this region is zero.  A page
-     * written meanwhile is in touched or reported. */
+     * written meanwhile is in touched or reported.  -errno: what holds
+     * anything cannot be told; some pages may be armed. */
     int (*arm_first)(struct hl_tracker *tracker, struct hl_pages *touched);
 
     /* Un-arm a run that is about to be written, at one price for all of it.

@@ -9,6 +9,7 @@
 
 #include "fail.h"
 #include "mem/map.h"
+#include "mem/vma.h"
 #include "track/scan.h"
 #include "track/track.h"
 #include "track/uffd_fd.h"
@@ -197,9 +198,10 @@ static void clear_found(void *context, uintptr_t start, uintptr_t end)
     hl_pages_remove_range(into->pages, pages_of(into->tracker, start, end));
 }
 
-/* Two walks, each of which looks at a page and arms it in one step.  A page
- * first touched between them is left alone by the second one: still open, it
- * stays reported. */
+/* What exists is armed first, and then the rest.  A page first touched
+ * meanwhile is found by the third walk, armed or not: it is in memory then,
+ * unless it was swapped out at once.  Pages that are swapped out look like
+ * those just armed, so that with any of them nothing is certain. */
 static int arm_first(struct hl_tracker *t, struct hl_pages *touched)
 {
     struct uffd *u = (struct uffd *)t;
@@ -211,6 +213,11 @@ static int arm_first(struct hl_tracker *t, struct hl_pages *touched)
     if (err == 0)
         err = hl_scan_walk(&u->scan, HL_SCAN_ARM_REST, start, end, clear_found,
                            &rest);
+    if (err == 0)
+        err = hl_scan_walk(&u->scan, HL_SCAN_PRESENT, start, end, set_found,
+                           &existing);
+    if (err == 0 && hl_may_be_swapped(t->addr, end - start))
+        err = -EAGAIN;
     if (err == 0)
         hl_pages_andnot(&u->open, touched);
     else

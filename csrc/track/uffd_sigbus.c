@@ -109,7 +109,8 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 }
 
 /* An armed page that was never touched looks swapped in pagemap, so pages are
- * looked at before as well; one first touched in between is present after. */
+ * looked at before as well; one first touched in between is present after,
+ * unless it was swapped out at once. */
 static int arm_first(struct hl_tracker *t, struct hl_pages *touched)
 {
     int err = hl_pagemap_find(t->addr, HL_PAGEMAP_PRESENT | HL_PAGEMAP_SWAPPED,
@@ -118,6 +119,8 @@ static int arm_first(struct hl_tracker *t, struct hl_pages *touched)
         err = hl_arm_all(t);
     if (err == 0)
         err = hl_pagemap_find(t->addr, HL_PAGEMAP_PRESENT, touched);
+    if (err == 0 && hl_may_be_swapped(t->addr, t->page_count * t->page_size))
+        err = -EAGAIN;
     return err;
 }
 

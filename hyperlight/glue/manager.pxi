@@ -20,7 +20,7 @@ cdef extern from "manager.h" nogil:
     struct hl_manager_stats_t "hl_manager_stats":
         const char *tracker
         size_t pages, hot, takes, restores, stored, copied, zeroed
-        size_t raced, guesses, reopened
+        size_t raced, guesses, reopened, collapsed
         hl_store_usage store
     int hl_manager_new(void *memory, size_t page_count,
                        const hl_tracker_ops *tracker, bint adaptive,
@@ -184,6 +184,7 @@ cdef class ManagerCore:
             "pages_raced": s.raced,
             "guesses": s.guesses,
             "reopened": s.reopened,
+            "collapsed": s.collapsed,
             "store_pages": s.store.pages,
             "store_nodes": s.store.nodes,
             "store_bytes": s.store.bytes,

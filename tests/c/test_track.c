@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "check.h"
 #include "fail.h"
@@ -180,6 +181,51 @@ static void first_touches(const struct hl_tracker_ops *ops)
     }
 }
 
+/* The same where there are no page tables yet: the kernel looks at a whole GiB
+ * at once, and arms it page by page while a thread comes to meet it. */
+#define GIB ((size_t)1 << 30)
+#define STEP ((size_t)1 << 18)
+static char *whole_gib;
+
+static void *touch_from_the_end(void *argument)
+{
+    nanosleep(&(struct timespec){.tv_nsec = (intptr_t)argument}, NULL);
+    for (size_t at = GIB; at > 0; at -= STEP)
+        __atomic_store_n(&whole_gib[at - STEP], 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void first_touches_far_apart(const struct hl_tracker_ops *ops,
+                                    intptr_t delay)
+{
+    size_t page = hl_page_size(), pages = 2 * GIB / page, lost = 0;
+    uint64_t *dirty = calloc(hl_bitmap_words(pages), 8);
+    struct hl_manager *m;
+    struct hl_snapshot *s;
+    struct hl_map map;
+    pthread_t thread;
+    char why[HL_WHY_SIZE], byte;
+
+    CHECK(hl_map_create(&map, 2 * GIB, HL_HUGE_NEVER) == 0);
+    CHECK(hl_manager_new(map.addr, pages, ops, false, &m, why) == 0);
+    size_t up = GIB - (uintptr_t)map.addr % GIB;
+    whole_gib = (char *)map.addr + up;
+    CHECK(pthread_create(&thread, NULL, touch_from_the_end, (void *)delay) ==
+          0);
+    CHECK(hl_manager_take(m, &s) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(hl_manager_dirty(m, dirty) == 0);
+    for (size_t at = up; at < up + GIB; at += STEP) {
+        hl_snapshot_read(s, at, 1, &byte);
+        lost += byte != 1 && !hl_bitmap_test(dirty, at / page);
+    }
+    CHECK(lost == 0);
+    free(dirty);
+    hl_snapshot_unref(s);
+    hl_manager_free(m);
+    hl_map_destroy(&map);
+}
+
 /* A fault leaves errno alone, in the thread that it interrupts. */
 static void keeps_errno(const struct hl_tracker_ops *ops)
 {
@@ -213,6 +259,8 @@ int main(void)
         }
         comes_and_goes(ops);
         first_touches(ops);
+        for (intptr_t ns = 100000; ops->arms && ns < 10000000; ns *= 2)
+            first_touches_far_apart(ops, ns);
         keeps_errno(ops);
         /* The same with handlers that take their time at the worst moments. */
         hl_fail_plan(HL_FAIL_LINGER, 0, UINT32_MAX);
