@@ -5,58 +5,19 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "check.h"
 #include "fail.h"
-#include "snapshot/apply.h"
 #include "snapshot/nodes.h"
+#include "stores.h"
 
-#define PAGE ((size_t)4096)
 #define ALIVE 50
 
 static uint64_t seed = 11;
-
-static struct hl_store *new_store(void)
-{
-    struct hl_store *store;
-    CHECK(hl_store_new(&store, PAGE) == 0);
-    return store;
-}
-
-static struct hl_store_usage usage_of(struct hl_store *store)
-{
-    struct hl_store_usage usage;
-    hl_store_usage(store, &usage);
-    return usage;
-}
-
-static void check_nothing_alive(void)
-{
-    size_t snapshots, stores;
-    hl_snapshot_counts(&snapshots, &stores);
-    CHECK(snapshots == 0 && stores == 0);
-}
 
 static void check_reserve(struct hl_store *store)
 {
     struct hl_store_usage usage = usage_of(store);
     size_t most = usage.pages / 4 < 256 ? 256 : usage.pages / 4;
     CHECK(usage.reserved <= most * PAGE);
-}
-
-static int take(struct hl_store *store, const struct hl_snapshot *base,
-                const char *memory, size_t pages, struct hl_snapshot **out)
-{
-    struct hl_capture capture = {0};
-    struct hl_run all = {0, pages};
-    int err = hl_capture_run(&capture, store, base, memory, all);
-    if (err == 0)
-        err = hl_snapshot_new(store, pages, base, capture.edits, capture.count,
-                              out);
-    if (err < 0)
-        hl_capture_discard(&capture, store);
-    else
-        hl_capture_free(&capture);
-    return err;
 }
 
 static struct hl_snapshot *must_take(struct hl_store *store,

@@ -3,12 +3,10 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "check.h"
 #include "fail.h"
 #include "mem/bitmap.h"
-#include "snapshot/apply.h"
+#include "stores.h"
 
-#define PAGE ((size_t)4096)
 #define ALIVE 12
 
 static uint64_t seed = 7;
@@ -17,36 +15,6 @@ struct copy {
     struct hl_snapshot *snapshot;
     char *bytes;
 };
-
-static struct hl_store *new_store(void)
-{
-    struct hl_store *store;
-    CHECK(hl_store_new(&store, PAGE) == 0);
-    return store;
-}
-
-static void check_nothing_alive(void)
-{
-    size_t snapshots, stores;
-    hl_snapshot_counts(&snapshots, &stores);
-    CHECK(snapshots == 0 && stores == 0);
-}
-
-static int take(struct hl_store *store, const struct hl_snapshot *base,
-                const char *memory, size_t pages, struct hl_snapshot **out)
-{
-    struct hl_capture capture = {0};
-    struct hl_run all = {0, pages};
-    int err = hl_capture_run(&capture, store, base, memory, all);
-    if (err == 0)
-        err = hl_snapshot_new(store, pages, base, capture.edits, capture.count,
-                              out);
-    if (err < 0)
-        hl_capture_discard(&capture, store);
-    else
-        hl_capture_free(&capture);
-    return err;
-}
 
 static void scribble(char *memory, size_t pages)
 {

@@ -4,35 +4,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "check.h"
-#include "snapshot/snapshot.h"
-#include "snapshot/store.h"
+#include "stores.h"
 
-#define PAGE ((size_t)4096)
 #define HUGE ((size_t)512) /* pages in a huge one */
 
 static uint64_t seed = 11;
-
-static struct hl_store *new_store(void)
-{
-    struct hl_store *store;
-    CHECK(hl_store_new(&store, PAGE) == 0);
-    return store;
-}
-
-static struct hl_store_usage usage_of(struct hl_store *store)
-{
-    struct hl_store_usage usage;
-    hl_store_usage(store, &usage);
-    return usage;
-}
-
-static void check_nothing_alive(void)
-{
-    size_t snapshots, stores;
-    hl_snapshot_counts(&snapshots, &stores);
-    CHECK(snapshots == 0 && stores == 0);
-}
 
 /* Slots that this test holds, each page filled with its own number. */
 struct held {
