@@ -95,6 +95,8 @@ def test_demo_puts_it_back(tracker: str) -> None:
     assert full["bytes"] == 16 << 20
     if tracker == "full":
         assert tracked["pages"] == full["pages"]
+    elif tracker == "softdirty":  # a huge page has one soft-dirty bit
+        assert 0 < tracked["pages"] <= full["pages"]
     else:
         assert 0 < tracked["pages"] <= 2 * report["transfers"]
     assert "every byte is as it was" in report["sentence"]
