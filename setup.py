@@ -1,4 +1,5 @@
-"""Builds hyperlight._core from the hand-written C in csrc and its glue.
+"""Builds hyperlight._core from the hand-written C in csrc and its glue, and
+guests from csrc/guest, which are data of the package.
 
 Environment, for development:
 
@@ -11,14 +12,26 @@ HYPERLIGHT_COVERAGE=1         gcov
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import platform
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-CSRC = sorted(map(str, Path("csrc").rglob("*.c")))
+SDK = Path("csrc/guest")
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+CSRC = sorted(
+    str(path)
+    for path in Path("csrc").rglob("*.c")
+    if SDK not in path.parents
+    # Its structures are the processor's; the emulator runs anywhere.
+    and (X86 or not path.name.startswith("kvm"))
+)
 HEADERS = sorted(map(str, Path("csrc").rglob("*.h")))
 GLUE = sorted(map(str, Path("hyperlight/glue").glob("*.pxi")))
 
@@ -37,10 +50,25 @@ def switched_on(name: str) -> bool:
     return os.environ.get(f"HYPERLIGHT_{name}", "0") not in ("", "0")
 
 
+def sdk_files() -> list[Path]:
+    """What guests are built with, relative to SDK."""
+    patterns = ("*.h", "*.c", "*.S", "*.ld", "include/*.h")
+    return [
+        path.relative_to(SDK)
+        for pattern in patterns
+        for path in sorted(SDK.glob(pattern))
+    ]
+
+
+def guest_sources() -> list[Path]:
+    """Each is a guest that ships."""
+    return sorted(SDK.glob("guests/*.c"))
+
+
 def flags() -> tuple[list[str], list[str]]:
     """Compiler and linker arguments for all of it."""
     compile_args = ["-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-g"]
-    link_args = ["-pthread"]
+    link_args = ["-pthread", "-ldl"]
     debug = switched_on("DEBUG")
     compile_args.append("-O0" if debug else "-O2")
     if debug or switched_on("FAULT_INJECTION"):
@@ -55,8 +83,55 @@ def flags() -> tuple[list[str], list[str]]:
     return compile_args, link_args
 
 
+def has_guests() -> bool:
+    """Guests are built where they can run."""
+    return sys.platform == "linux" and X86
+
+
+def build_guest(source: Path, target: Path) -> None:
+    """Build with the package's own code, which cannot be imported yet."""
+    spec = importlib.util.spec_from_file_location("_cc", "hyperlight/_cc.py")
+    cc = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cc)
+    strict = ["-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+    flags = strict if switched_on("WERROR") else []
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Without -g: who debugs a guest builds it himself.
+    command = cc.command(SDK, [source], target, flags=[*flags, "-g0"])
+    print(*command)
+    subprocess.run(command, check=True)  # noqa: S603
+
+
 class BuildExt(build_ext):
-    """Compiles csrc by stricter rules than what Cython generates can meet."""
+    """Compiles csrc by stricter rules than what Cython generates can meet, and
+    guests by other rules altogether.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if not has_guests():
+            return
+        package = Path("hyperlight" if self.inplace else self.build_lib)
+        if not self.inplace:
+            package /= "hyperlight"
+            # In place, csrc/guest itself is the SDK: no copy can be stale.
+            for name in sdk_files():
+                target = package / "sdk" / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(SDK / name, target)
+        for source in guest_sources():
+            build_guest(source, package / "guests" / source.stem)
+
+    def get_outputs(self) -> list[str]:
+        outputs = super().get_outputs()
+        if self.inplace or not has_guests():
+            return outputs
+        package = Path(self.build_lib, "hyperlight")
+        outputs += [str(package / "sdk" / name) for name in sdk_files()]
+        outputs += [
+            str(package / "guests" / source.stem) for source in guest_sources()
+        ]
+        return outputs
 
     def finalize_options(self) -> None:
         super().finalize_options()

@@ -84,9 +84,8 @@ static void release(struct hl_manager *m)
     free(m);
 }
 
-/* Claim the range, look at it, track it. */
-static int start_tracking(struct hl_manager *m,
-                          const struct hl_tracker_ops *ops, char *why)
+/* Claim the range, look at it, track it unless it is tracked. */
+static int start_tracking(struct hl_manager *m, char *why)
 {
     size_t size = m->page_count * hl_page_size(), other_size;
     const void *other;
@@ -104,33 +103,30 @@ static int start_tracking(struct hl_manager *m,
         (void)hl_why(why, err, "/proc/self/maps: %s", strerror(-err));
     } else {
         m->zero_filled = vma.anonymous;
-        err = ops->open(m->memory, m->page_count, &m->tracker, why);
+        if (m->tracker == NULL)
+            err = m->wanted->open(m->memory, m->page_count, &m->tracker, why);
     }
     if (err < 0)
         hl_range_release(m->memory);
     return err;
 }
 
-int hl_manager_new(void *memory, size_t page_count,
-                   const struct hl_tracker_ops *tracker, bool adaptive,
-                   struct hl_manager **out, char *why)
+static int make(struct hl_manager blank, struct hl_manager **out, char *why)
 {
-    if (page_count == 0 || page_count > HL_MAX_PAGES)
-        return hl_why(why, -EINVAL, "%zu pages are too many", page_count);
-    struct hl_manager *m = calloc(1, sizeof *m);
+    if (blank.page_count == 0 || blank.page_count > HL_MAX_PAGES)
+        return hl_why(why, -EINVAL, "%zu pages are too many",
+                      blank.page_count);
+    struct hl_manager *m = malloc(sizeof *m);
     if (m == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
-    m->memory = memory;
-    m->page_count = page_count;
-    m->adaptive = adaptive;
-    m->wanted = tracker;
+    *m = blank;
     m->generation = hl_fork_generation();
 
-    int err = allocate(m, tracker->collect_cost);
+    int err = allocate(m, m->wanted->collect_cost);
     if (err < 0)
         (void)hl_why(why, err, "out of memory");
     else
-        err = start_tracking(m, tracker, why);
+        err = start_tracking(m, why);
     if (err < 0) {
         release(m);
         return err;
@@ -138,6 +134,32 @@ int hl_manager_new(void *memory, size_t page_count,
     atomic_fetch_add(&live, 1);
     *out = m;
     return 0;
+}
+
+int hl_manager_new(void *memory, size_t page_count,
+                   const struct hl_tracker_ops *tracker, bool adaptive,
+                   struct hl_manager **out, char *why)
+{
+    struct hl_manager blank = {
+        .memory = memory,
+        .page_count = page_count,
+        .adaptive = adaptive,
+        .wanted = tracker,
+    };
+    return make(blank, out, why);
+}
+
+int hl_manager_adopt(struct hl_tracker *tracker, bool adaptive,
+                     struct hl_manager **out, char *why)
+{
+    struct hl_manager blank = {
+        .memory = tracker->addr,
+        .page_count = tracker->page_count,
+        .adaptive = adaptive,
+        .wanted = tracker->ops,
+        .tracker = tracker,
+    };
+    return make(blank, out, why);
 }
 
 static bool forked(const struct hl_manager *m)
@@ -164,6 +186,11 @@ const char *hl_manager_tracker(const struct hl_manager *m)
     return (m->tracker ? m->tracker->ops : m->wanted)->name;
 }
 
+size_t hl_manager_page_count(const struct hl_manager *m)
+{
+    return m->page_count;
+}
+
 /* Every page may have changed, and nobody knows which. */
 static void take_all_for_written(struct hl_manager *m)
 {
@@ -181,6 +208,8 @@ static int reopen(struct hl_manager *m)
     struct hl_tracker *fresh = NULL;
     int err = -ENOMEM;
 
+    if (m->wanted->open == NULL)
+        return -ECHILD;
     if (m->tracker)
         m->tracker->ops->close(m->tracker, true);
     m->tracker = NULL;

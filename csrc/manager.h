@@ -27,10 +27,19 @@ struct hl_manager;
 int hl_manager_new(void *memory, size_t page_count,
                    const struct hl_tracker_ops *tracker, bool adaptive,
                    struct hl_manager **out, char *why) HL_MUST_CHECK;
+
+/* The same with a tracker that is open already and that nobody else can open,
+ * such as a machine's; the manager's own from here on, unless this fails.  A
+ * child of fork cannot use such a manager: its calls give -ECHILD. */
+int hl_manager_adopt(struct hl_tracker *tracker, bool adaptive,
+                     struct hl_manager **out, char *why) HL_MUST_CHECK;
+
 void hl_manager_free(struct hl_manager *manager);
 
 /* Name of the tracker in use: a string that lives for ever. */
 const char *hl_manager_tracker(const struct hl_manager *manager);
+
+size_t hl_manager_page_count(const struct hl_manager *manager);
 
 /* Freeze the memory as it is into *out (one reference for the caller) and make
  * that current.  -ENOMEM: no snapshot, and every page that was dirty is. */

@@ -19,6 +19,7 @@ from rich.table import Table
 from hyperlight import __version__
 from hyperlight import demo as demo_module
 from hyperlight import doctor as doctor_module
+from hyperlight import guest as guest_module
 from hyperlight.errors import HyperlightError
 from hyperlight.units import format_size, parse_size
 
@@ -119,6 +120,49 @@ def demo(size: int, tracker: str, as_json: bool) -> None:
     else:
         _print_demo(Console(), report)
     sys.exit(0 if report["identical"] else 1)
+
+
+@cli.group()
+def guest() -> None:
+    """Make programs that run in a sandbox."""
+
+
+@guest.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("-o", "--output", required=True, help="The program to write.")
+@click.option(
+    "-l",
+    "--library",
+    "libraries",
+    multiple=True,
+    help="A static library: a path, or a name as the linker has it.",
+)
+@click.option(
+    "-f",
+    "--flag",
+    "flags",
+    multiple=True,
+    help="One more argument for the compiler, such as -f -DNDEBUG.",
+)
+@click.option("--cc", help="The compiler.  [default: $CC or cc]")
+def build(
+    sources: tuple[str, ...],
+    output: str,
+    libraries: tuple[str, ...],
+    flags: tuple[str, ...],
+    cc: str | None,
+) -> None:
+    """Compile C against the SDK and link it into a guest.
+
+    Ends with status 2 and the compiler's words if that did not work.
+    """
+    try:
+        path = guest_module.build(
+            sources, output, cc=cc, libraries=libraries, flags=flags
+        )
+    except (HyperlightError, OSError) as error:
+        raise _CannotRun(str(error)) from None
+    click.echo(str(path))
 
 
 class _CannotRun(click.ClickException):

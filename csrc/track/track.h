@@ -45,7 +45,7 @@ struct hl_tracker_ops {
     int (*probe)(char *why);
 
     /* Start on [addr, +page_count).  On error nothing is left behind and `why`
-     * holds a sentence. */
+     * holds a sentence.  NULL: it takes more than memory to open one. */
     int (*open)(void *addr, size_t page_count, struct hl_tracker **out,
                 char *why);
 

@@ -1,0 +1,81 @@
+#include "vm/driver.h"
+
+#include <string.h>
+
+#include "mem/map.h"
+
+const struct hl_driver_ops *const hl_drivers[] = {
+#ifdef __x86_64__
+    &hl_driver_kvm,
+#endif
+    &hl_driver_emulator,
+};
+const size_t hl_driver_count = HL_ARRAY_SIZE(hl_drivers);
+
+const struct hl_driver_ops *hl_driver_find(const char *name)
+{
+    for (size_t i = 0; i < hl_driver_count; i++)
+        if (strcmp(hl_drivers[i]->name, name) == 0)
+            return hl_drivers[i];
+    return NULL;
+}
+
+#define CODE ((uint64_t)1 << 20)
+#define TABLES ((uint64_t)2 << 20)
+#define PAGE 4096
+
+/* out %al, HL_PORT_GUEST: at CPL 3, which is all that is promised. */
+static const unsigned char leave[] = {0xe6, HL_PORT_GUEST};
+
+static int run_it(const struct hl_driver_ops *ops, char *memory, size_t tables,
+                  char *why)
+{
+    struct hl_vm_config config = {
+        .slots = {{memory, CODE, PAGE, false},
+                  {memory + PAGE, TABLES, tables, false}},
+        .slot_count = 2,
+        .regions = {{CODE, PAGE, HL_PERM_READ | HL_PERM_EXECUTE}},
+        .region_count = 1,
+    };
+    struct hl_exit exit;
+    struct hl_vm *vm;
+
+    memcpy(memory, leave, sizeof leave);
+    int err = hl_x86_build(memory + PAGE, tables, TABLES, config.regions, 1,
+                           &config.tables);
+    if (err < 0)
+        return hl_why(why, err, "page tables: %s", strerror(-err));
+    err = ops->create(&config, &vm, why);
+    if (err < 0)
+        return err;
+    ops->regs(vm)->rip = CODE;
+    do
+        err = ops->run(vm, 0, &exit);
+    while (err == 0 && exit.reason == HL_EXIT_INTERRUPTED);
+    if (err < 0)
+        (void)hl_why(why, err, "an instruction did not run: %s",
+                     strerror(-err));
+    else if (exit.reason != HL_EXIT_CALL)
+        err = hl_why(why, -EIO,
+                     "an instruction at CPL 3 did not run: exit %d, vector "
+                     "%llu, rip %#llx, cr2 %#llx",
+                     (int)exit.reason, (unsigned long long)exit.frame.vector,
+                     (unsigned long long)exit.frame.rip,
+                     (unsigned long long)exit.cr2);
+    ops->destroy(vm);
+    return err;
+}
+
+int hl_driver_try(const struct hl_driver_ops *ops, char *why)
+{
+    struct hl_x86_region code = {CODE, PAGE, HL_PERM_READ};
+    size_t tables = hl_x86_tables_size(TABLES, &code, 1);
+    struct hl_map map;
+
+    int err = hl_map_create(&map, PAGE + tables, HL_HUGE_NEVER);
+    if (err < 0)
+        return hl_why(why, err, "mmap: %s", strerror(-err));
+    err = run_it(ops, map.addr, tables, why);
+    hl_map_destroy(&map);
+    return err;
+}

@@ -1,0 +1,138 @@
+/* Drivers: what runs a guest.
+ *
+ * Each driver is one file that fills in a struct hl_driver_ops; driver.c lists
+ * them in order of preference.  A machine has one vCPU, which runs at CPL 3 in
+ * long mode on the tables that vm/x86.h builds.
+ *
+ * What every driver promises:
+ *
+ *  V1. Guest memory is the caller's memory, slot by slot; the guest reaches
+ *      nothing else of this process.
+ *  V2. run() returns when the guest leaves, and says why; whatever it left
+ *      for, the machine can be loaded with a saved state and run again.
+ *  V3. load() after save() gives the guest exactly what it had: general,
+ *      segment and control registers, x87/SSE/AVX state, the MSRs and debug
+ *      registers that a guest could change, pending events.  Time goes on.
+ *  V4. interrupt() makes a run() under way, or else the next one, return
+ *      HL_EXIT_INTERRUPTED, and a deadline HL_EXIT_TIMEOUT, at the latest a
+ *      few milliseconds later.
+ *
+ * Threads: one call at a time on a machine, on any thread; interrupt() at any
+ * moment on any thread.  Fork: a child cannot use its parent's machines, but
+ * destroy them. */
+#ifndef HL_VM_DRIVER_H
+#define HL_VM_DRIVER_H
+
+#include "base.h"
+#include "track/track.h"
+#include "vm/x86.h"
+
+#define HL_VM_SLOTS 8
+
+/* Guest memory [addr, +size) is host memory [host, +size). */
+struct hl_vm_slot {
+    void *host;
+    uint64_t addr, size;
+    bool logged; /* the guest's writes to it are to be found out */
+};
+
+/* fs_base: where the guest's thread block is.  Slots and everything that the
+ * tables map must agree. */
+struct hl_vm_config {
+    struct hl_vm_slot slots[HL_VM_SLOTS];
+    size_t slot_count;
+    struct hl_x86_region regions[HL_X86_REGIONS];
+    size_t region_count;
+    struct hl_x86_tables tables;
+    uint64_t fs_base;
+    const char *tracker; /* that track() is to open; NULL: the best */
+};
+
+/* Registers, in the order in which instructions number them. */
+struct hl_vm_regs {
+    uint64_t gpr[16];
+    uint64_t rip, rflags;
+};
+
+enum { HL_RAX, HL_RCX, HL_RDX, HL_RBX, HL_RSP, HL_RBP, HL_RSI, HL_RDI };
+
+enum hl_exit_reason {
+    HL_EXIT_CALL,        /* a write to HL_PORT_GUEST; value: its RAX */
+    HL_EXIT_EXCEPTION,   /* frame and cr2 say which */
+    HL_EXIT_SHUTDOWN,    /* a triple fault */
+    HL_EXIT_BAD_ACCESS,  /* outside of every slot; value: the address */
+    HL_EXIT_INTERRUPTED, /* value 1: by interrupt(); 0: a signal came */
+    HL_EXIT_TIMEOUT,     /* the deadline passed */
+    HL_EXIT_UNKNOWN      /* value: the driver's own number for it */
+};
+
+struct hl_exit {
+    enum hl_exit_reason reason;
+    uint64_t value;
+    struct hl_x86_frame frame;
+    uint64_t cr2;
+};
+
+struct hl_vm;
+
+struct hl_driver_ops {
+    const char *name;
+
+    /* Try it for real: make a machine and run an instruction.  0, or -errno
+     * and a sentence that says what to install or whom to ask. */
+    int (*probe)(char *why);
+
+    /* The memory must outlive the machine.  On error nothing is left and `why`
+     * (HL_WHY_SIZE bytes) holds a sentence. */
+    int (*create)(const struct hl_vm_config *config, struct hl_vm **out,
+                  char *why);
+    void (*destroy)(struct hl_vm *vm);
+
+    /* A tracker of the guest's writes to the logged slots, which are
+     * [memory, +page_count) of the host; the machine must outlive it and not
+     * run during its calls.  NULL: writes show as this process's own do. */
+    int (*track)(struct hl_vm *vm, void *memory, size_t page_count,
+                 struct hl_tracker **out, char *why);
+
+    /* The registers that the next run() starts with; they stay valid until
+     * then and hold what the guest had when it left.  Costs nothing. */
+    struct hl_vm_regs *(*regs)(struct hl_vm *vm);
+
+    /* Run until the guest leaves, or until CLOCK_MONOTONIC reaches `deadline`
+     * (ns; 0: none).  -errno: the machine is unusable. */
+    int (*run)(struct hl_vm *vm, uint64_t deadline, struct hl_exit *exit);
+
+    /* Async-signal-safe. */
+    void (*interrupt)(struct hl_vm *vm);
+
+    /* Code in guest memory was changed by the host.  NULL: nobody minds. */
+    void (*code_changed)(struct hl_vm *vm);
+
+    /* state_size bytes; they hold no pointers.  A state may be loaded into
+     * any machine of this driver with equal tables. */
+    size_t state_size;
+    int (*save)(struct hl_vm *vm, void *state);
+    int (*load)(struct hl_vm *vm, const void *state);
+};
+
+struct hl_vm {
+    const struct hl_driver_ops *ops;
+};
+
+/* All drivers in order of preference, and one by its name, or NULL. */
+extern const struct hl_driver_ops *const hl_drivers[];
+extern const size_t hl_driver_count;
+const struct hl_driver_ops *hl_driver_find(const char *name);
+
+/* Run an instruction of a new machine of this driver: what probe() is for
+ * most of them. */
+int hl_driver_try(const struct hl_driver_ops *ops, char *why);
+
+/* For the drivers' own files. */
+extern const struct hl_driver_ops hl_driver_kvm, hl_driver_emulator;
+
+/* Where the emulator's library is, for those who know: a path, or NULL for the
+ * usual name.  To be said before the emulator is first used. */
+void hl_emulator_set_library(const char *path);
+
+#endif

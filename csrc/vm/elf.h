@@ -1,0 +1,69 @@
+/* The guest loader: ELF files for x86-64, linked statically.
+ *
+ * The file is hostile.  No number in it is used before it was checked against
+ * the size of the file, of the image or of the address space; nothing is
+ * allocated, and the time is bounded by the size of file and image.
+ *
+ *  E1. Whatever is accepted lies in [low, high), in segments that share no
+ *      page; none is both writable and executable.
+ *  E2. The entry point is in an executable segment.
+ *  E3. hl_elf_load() writes to segments alone, and reads nothing but the file.
+ *
+ * Relocations are the loader's: only the host can write to code and constants.
+ * Everything else that a C library would want of its loader (IFUNCs,
+ * libraries, symbols) is refused.  PT_GNU_RELRO is not obeyed: such data stays
+ * writable.
+ *
+ * Pure: no system call, no lock. */
+#ifndef HL_VM_ELF_H
+#define HL_VM_ELF_H
+
+#include "base.h"
+
+#define HL_ELF_SEGMENTS 16
+
+/* Below the first are the host's own addresses, at the second its devices. */
+#define HL_ELF_LOW_LIMIT ((uint64_t)1 << 20)
+#define HL_ELF_HIGH_LIMIT ((uint64_t)3 << 30)
+#define HL_ELF_SIZE_LIMIT ((uint64_t)1 << 30)
+
+struct hl_elf_segment {
+    uint64_t addr, size; /* whole pages, those that start as zeros included */
+    unsigned perms;      /* enum hl_perm; always readable */
+};
+
+struct hl_elf {
+    bool pie;       /* addresses are relative to a base of the loader's choice,
+                       and low may be 0 */
+    uint64_t align; /* the base is a multiple of this: 4096 to 2 MiB */
+    uint64_t entry;
+    uint64_t low, high; /* page-aligned, below HL_ELF_HIGH_LIMIT */
+    uint64_t writable;  /* page-aligned; all that is writable, and what lies
+                           between, is from here to high, which it equals if
+                           nothing is */
+
+    /* Thread-local variables.  The first tls_file_size bytes lie in a segment
+     * (copy them after hl_elf_load, which relocates them), the others are
+     * zero.  tls_size 0: there are none. */
+    uint64_t tls_addr, tls_file_size, tls_size;
+    uint64_t tls_align; /* a power of two up to 4096 */
+
+    /* Ascending, without overlap; neighbours differ in perms. */
+    size_t segment_count;
+    struct hl_elf_segment segments[HL_ELF_SEGMENTS];
+};
+
+/* Understand file[0..size), relocations included.  -ENOEXEC: no guest can be
+ * made of it; *elf is as before, and `why` (HL_WHY_SIZE) says what is wrong
+ * and, where that helps, how to link it. */
+int hl_elf_read(const void *file, size_t size, struct hl_elf *elf,
+                char *why) HL_MUST_CHECK;
+
+/* Put that file into memory[0..high - low), zeroed, which the guest has at
+ * base + low, and relocate it.  The base is 0 unless pie.  On error memory
+ * holds anything: -EINVAL for a base that cannot be or a file that is not the
+ * one that was read, else as hl_elf_read. */
+int hl_elf_load(const struct hl_elf *elf, const void *file, size_t size,
+                uint64_t base, void *memory, char *why) HL_MUST_CHECK;
+
+#endif

@@ -1,0 +1,329 @@
+/* kvm: the kernel's virtual machine monitor (Documentation/virt/kvm/api.rst).
+ *
+ * A plain call is one KVM_RUN and no other system call: registers travel in
+ * the shared kvm_run page. */
+#include "vm/kvm.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Where VMX without "unrestricted guest" keeps pages of its own: between the
+ * memory that slots may have, below 3 GiB and from 4 GiB on. */
+#define VMX_PAGES 0xfffbd000
+
+void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size)
+{
+    for (size_t i = 0; i < k->config.slot_count; i++) {
+        const struct hl_vm_slot *s = &k->config.slots[i];
+        if (addr >= s->addr && addr - s->addr < s->size &&
+            size <= s->size - (addr - s->addr))
+            return (char *)s->host + (addr - s->addr);
+    }
+    return NULL;
+}
+
+static int open_kvm(char *why)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (fd >= 0) {
+        const int needed = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+        if (ioctl(fd, KVM_GET_API_VERSION, 0) == KVM_API_VERSION &&
+            (ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & needed) ==
+                needed)
+            return fd;
+        close(fd);
+        return hl_why(why, -EOPNOTSUPP,
+                      "this kernel's KVM is too old: Linux 4.17 is needed");
+    }
+    int err = -errno;
+    if (err == -ENOENT)
+        return hl_why(why, err,
+                      "no /dev/kvm: the kernel has no KVM, or this machine "
+                      "does not offer virtualization");
+    if (err == -EACCES || err == -EPERM)
+        return hl_why(why, err,
+                      "/dev/kvm: no permission; ask to be put into the group "
+                      "that owns it (often 'kvm')");
+    return hl_why(why, err, "/dev/kvm: %s", strerror(-err));
+}
+
+static size_t logged_pages(const struct hl_vm_config *config)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < config->slot_count; i++)
+        if (config->slots[i].logged)
+            bytes += config->slots[i].size;
+    return bytes / 4096;
+}
+
+static int set_slots(struct hl_kvm *k)
+{
+    for (size_t i = 0; i < k->config.slot_count; i++) {
+        const struct hl_vm_slot *slot = &k->config.slots[i];
+        struct kvm_userspace_memory_region region = {
+            .slot = (uint32_t)i,
+            .flags = slot->logged ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+            .guest_phys_addr = slot->addr,
+            .memory_size = slot->size,
+            .userspace_addr = (uintptr_t)slot->host,
+        };
+        if (ioctl(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+            return -errno;
+    }
+    return 0;
+}
+
+static int map_run(struct hl_kvm *k, int kvm_fd)
+{
+    int size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (size < 0)
+        return -errno;
+    void *run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                     k->cpu_fd, 0);
+    if (run == MAP_FAILED)
+        return -errno;
+    k->run = run;
+    k->run_size = (size_t)size;
+    k->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
+    return 0;
+}
+
+static bool wants_ring(const struct hl_vm_config *config)
+{
+    return config->tracker == NULL || strcmp(config->tracker, "kvm-ring") == 0;
+}
+
+/* The steps of create; *what names the one that failed. */
+static int set_up(struct hl_kvm *k, int kvm_fd, const char **what)
+{
+    size_t logged = logged_pages(&k->config);
+    int err;
+
+    *what = "KVM_CREATE_VM";
+    k->vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+    if (k->vm_fd < 0)
+        return -errno;
+    /* Refused by processors that do not need it. */
+    (void)ioctl(k->vm_fd, KVM_SET_TSS_ADDR, VMX_PAGES);
+    if (logged && wants_ring(&k->config))
+        k->ring_size = hl_kvm_ring_enable(kvm_fd, k->vm_fd, logged);
+    *what = "KVM_SET_USER_MEMORY_REGION";
+    err = set_slots(k);
+    if (err < 0)
+        return err;
+    *what = "KVM_CREATE_VCPU";
+    k->cpu_fd = ioctl(k->vm_fd, KVM_CREATE_VCPU, 0);
+    if (k->cpu_fd < 0)
+        return -errno;
+    *what = "mmap of kvm_run";
+    err = map_run(k, kvm_fd);
+    if (err < 0)
+        return err;
+    err = hl_kvm_set_up_vcpu(k, kvm_fd, what);
+    if (err < 0)
+        return err;
+    *what = "sigaction";
+    return hl_kvm_kick_install();
+}
+
+static void destroy(struct hl_vm *vm)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+
+    hl_kvm_timer_free(k);
+    if (k->run)
+        munmap(k->run, k->run_size);
+    if (k->cpu_fd >= 0)
+        close(k->cpu_fd);
+    if (k->vm_fd >= 0)
+        close(k->vm_fd);
+    free(k);
+}
+
+static int create(const struct hl_vm_config *config, struct hl_vm **out,
+                  char *why)
+{
+    const char *what = "";
+    int kvm_fd = open_kvm(why);
+    if (kvm_fd < 0)
+        return kvm_fd;
+    struct hl_kvm *k = calloc(1, sizeof *k);
+    if (k == NULL) {
+        close(kvm_fd);
+        return hl_why(why, -ENOMEM, "out of memory");
+    }
+    k->vm.ops = &hl_driver_kvm;
+    k->vm_fd = k->cpu_fd = -1;
+    k->config = *config;
+    k->regs.rflags = 2;
+
+    int err = set_up(k, kvm_fd, &what);
+    close(kvm_fd);
+    if (err < 0) {
+        (void)hl_why(why, err, "%s: %s", what, strerror(-err));
+        destroy(&k->vm);
+        return err;
+    }
+    *out = &k->vm;
+    return 0;
+}
+
+static int open_tracker(struct hl_vm *vm, void *memory, size_t page_count,
+                        struct hl_tracker **out, char *why)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+
+    if (k->ring_size)
+        return hl_kvm_ring_open(k, memory, page_count, out, why);
+    if (k->config.tracker && wants_ring(&k->config))
+        return hl_why(why, -EOPNOTSUPP,
+                      "this kernel's KVM has no dirty rings: Linux 5.11 is "
+                      "needed");
+    return hl_kvm_log_open(k, memory, page_count, out, why);
+}
+
+static struct hl_vm_regs *registers(struct hl_vm *vm)
+{
+    return &hl_kvm_of(vm)->regs;
+}
+
+static int read_exception(struct hl_kvm *k, struct hl_exit *exit)
+{
+    struct kvm_sregs sregs;
+
+    exit->reason = HL_EXIT_EXCEPTION;
+    if (ioctl(k->cpu_fd, KVM_GET_SREGS, &sregs) < 0)
+        return -errno;
+    exit->cr2 = sregs.cr2;
+    const void *frame =
+        hl_kvm_host(k, k->run->s.regs.regs.rsp, sizeof exit->frame);
+    if (frame == NULL)
+        return -EFAULT;
+    memcpy(&exit->frame, frame, sizeof exit->frame);
+    return 0;
+}
+
+static int read_port(struct hl_kvm *k, struct hl_exit *exit)
+{
+    const struct kvm_run *run = k->run;
+    bool out = run->io.direction == KVM_EXIT_IO_OUT && run->io.size == 1 &&
+               run->io.count == 1;
+
+    if (out && run->io.port == HL_PORT_GUEST) {
+        exit->reason = HL_EXIT_CALL;
+        exit->value = run->s.regs.regs.rax;
+        return 0;
+    }
+    k->plain = false;
+    return out && run->io.port == HL_PORT_EXCEPTION ? read_exception(k, exit)
+                                                    : 0;
+}
+
+static int read_exit(struct hl_kvm *k, struct hl_exit *exit)
+{
+    *exit = (struct hl_exit){HL_EXIT_UNKNOWN, k->run->exit_reason, {0}, 0};
+    if (k->run->exit_reason == KVM_EXIT_IO)
+        return read_port(k, exit);
+    k->plain = false;
+    if (k->run->exit_reason == KVM_EXIT_SHUTDOWN) {
+        exit->reason = HL_EXIT_SHUTDOWN;
+    } else if (k->run->exit_reason == KVM_EXIT_MMIO) {
+        exit->reason = HL_EXIT_BAD_ACCESS;
+        exit->value = k->run->mmio.phys_addr;
+    }
+    return 0;
+}
+
+/* `interrupted` is looked at after `runner` is set, and set before `runner` is
+ * looked at: either this sees it, or the other thread sends the signal.  That
+ * may come before KVM_RUN: immediate_exit, set earlier still, covers it.  A
+ * guest that leaves by itself just then is reported as such, and the
+ * interruption goes to the next run. */
+static int enter(struct hl_kvm *k)
+{
+    int err = 0;
+
+    do {
+        hl_kvm_regs_out(k);
+        atomic_store(&k->runner, hl_kvm_kick_target());
+        if (atomic_load(&k->interrupted)) {
+            atomic_store(&k->runner, 0);
+            return -EINTR;
+        }
+        if (ioctl(k->cpu_fd, KVM_RUN, 0) < 0)
+            err = -errno;
+        atomic_store(&k->runner, 0);
+        if (err < 0 && err != -EINTR)
+            return err;
+        hl_kvm_regs_in(k);
+    } while (err == 0 && k->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL &&
+             (err = hl_kvm_ring_full(k)) == 0);
+    return err;
+}
+
+static uint64_t now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static int run(struct hl_vm *vm, uint64_t deadline, struct hl_exit *exit)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+    int err = -EINTR;
+
+    if (deadline == 0) {
+        err = enter(k);
+    } else if (now() < deadline) {
+        err = hl_kvm_timer_start(k, deadline);
+        if (err < 0)
+            return err;
+        err = enter(k);
+        hl_kvm_timer_stop(k);
+    }
+    if (err == 0)
+        return read_exit(k, exit);
+    if (err != -EINTR)
+        return err;
+    k->plain = false;
+    __atomic_store_n(&k->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    *exit = (struct hl_exit){.reason = HL_EXIT_INTERRUPTED};
+    exit->value = atomic_exchange(&k->interrupted, false);
+    if (!exit->value && deadline && now() >= deadline)
+        exit->reason = HL_EXIT_TIMEOUT;
+    return 0;
+}
+
+static void interrupt(struct hl_vm *vm)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+
+    atomic_store(&k->interrupted, true);
+    __atomic_store_n(&k->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    pid_t runner = atomic_load(&k->runner);
+    if (runner)
+        hl_kvm_kick(runner);
+}
+
+static int probe(char *why) { return hl_driver_try(&hl_driver_kvm, why); }
+
+const struct hl_driver_ops hl_driver_kvm = {
+    .name = "kvm",
+    .probe = probe,
+    .create = create,
+    .destroy = destroy,
+    .track = open_tracker,
+    .regs = registers,
+    .run = run,
+    .interrupt = interrupt,
+    .state_size = sizeof(struct hl_kvm_state),
+    .save = hl_kvm_save,
+    .load = hl_kvm_load,
+};

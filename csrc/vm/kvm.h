@@ -1,0 +1,107 @@
+/* What the files of the kvm driver tell each other: kvm.c makes and runs the
+ * machine, kvm_state.c sets up, saves and loads its vCPU, kvm_kick.c ends a
+ * run, kvm_ring.c and kvm_log.c say what the guest wrote. */
+#ifndef HL_VM_KVM_H
+#define HL_VM_KVM_H
+
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "vm/driver.h"
+
+/* What a vCPU has and a guest at CPL 3 cannot change; an exception might. */
+#define HL_KVM_MSRS 10
+struct hl_kvm_rest {
+    struct kvm_xcrs xcrs;
+    struct kvm_debugregs debug;
+    struct kvm_vcpu_events events;
+    uint64_t msrs[HL_KVM_MSRS];
+};
+
+struct hl_kvm_state {
+    struct hl_vm_regs regs;
+    struct kvm_sregs sregs;
+    struct kvm_xsave xsave;
+    struct hl_kvm_rest rest;
+};
+
+struct hl_kvm {
+    struct hl_vm vm; /* first: they are cast to each other */
+    int vm_fd, cpu_fd;
+    struct kvm_run *run;
+    size_t run_size;
+    struct hl_vm_config config;
+    struct hl_vm_regs regs;
+
+    /* The vCPU. */
+    bool has_xcrs;
+    uint32_t msrs[HL_KVM_MSRS]; /* those of the list that there are */
+    size_t msr_count;
+    struct hl_x86_entry *entry; /* NULL: no XSAVE */
+    struct hl_kvm_rest rest;    /* what it holds, as long as... */
+    bool plain;                 /* ...the guest only ever left by calls */
+    bool enters;                /* the next run starts at the entry code */
+    bool sets_sregs;            /* and with run->s.regs.sregs */
+
+    /* Ending a run. */
+    _Atomic pid_t runner;    /* thread inside KVM_RUN, or 0 */
+    atomic_bool interrupted; /* asked for, not yet reported */
+    timer_t timer;           /* of timer_thread, if that is not 0 */
+    pid_t timer_thread;
+
+    /* Dirty ring. */
+    size_t ring_size; /* entries; 0: it has none */
+    struct hl_kvm_ring *ring;
+};
+
+static inline struct hl_kvm *hl_kvm_of(struct hl_vm *vm)
+{
+    return (struct hl_kvm *)vm;
+}
+
+/* Host memory of guest memory [addr, +size), or NULL. */
+void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size);
+
+/* kvm_state.c.  kvm_fd: /dev/kvm. */
+int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd,
+                       const char **what) HL_MUST_CHECK;
+int hl_kvm_save(struct hl_vm *vm, void *state);
+int hl_kvm_load(struct hl_vm *vm, const void *state);
+/* The registers into the shared page, for the next KVM_RUN; and back. */
+void hl_kvm_regs_out(struct hl_kvm *k);
+void hl_kvm_regs_in(struct hl_kvm *k);
+
+/* kvm_kick.c.  A signal that makes KVM_RUN return; a timer that sends it from
+ * `deadline` on, again and again until it is stopped. */
+int hl_kvm_kick_install(void) HL_MUST_CHECK;
+pid_t hl_kvm_kick_target(void); /* this thread, which can now get it */
+void hl_kvm_kick(pid_t thread);
+int hl_kvm_timer_start(struct hl_kvm *k, uint64_t deadline) HL_MUST_CHECK;
+void hl_kvm_timer_stop(struct hl_kvm *k);
+void hl_kvm_timer_free(struct hl_kvm *k);
+
+/* kvm_ring.c, kvm_log.c: trackers of the logged slots, which are
+ * [memory, +page_count).
+ *
+ * The size that a ring for so many pages has, 0: this KVM has no rings.  To be
+ * asked, and the ring made, before there is a vCPU. */
+size_t hl_kvm_ring_enable(int kvm_fd, int vm_fd, size_t page_count);
+int hl_kvm_ring_open(struct hl_kvm *k, void *memory, size_t page_count,
+                     struct hl_tracker **out, char *why) HL_MUST_CHECK;
+/* Make room in a full ring; the vCPU must not run. */
+int hl_kvm_ring_full(struct hl_kvm *k) HL_MUST_CHECK;
+int hl_kvm_log_open(struct hl_kvm *k, void *memory, size_t page_count,
+                    struct hl_tracker **out, char *why) HL_MUST_CHECK;
+
+/* A logged slot's pages, as such a tracker counts them. */
+static inline struct hl_run hl_kvm_slot_pages(const struct hl_tracker *t,
+                                              const struct hl_vm_slot *slot)
+{
+    size_t offset = (size_t)((char *)slot->host - t->addr);
+
+    return (struct hl_run){offset / t->page_size, slot->size / t->page_size};
+}
+
+#endif

@@ -1,0 +1,294 @@
+/* kvm-ring: KVM's dirty ring as a tracker of what a guest writes
+ * (Documentation/virt/kvm/api.rst, KVM_CAP_DIRTY_LOG_RING).
+ *
+ * The ring is shared memory: the first write to a protected page adds an entry
+ * and opens the page.  Collecting is reading what is new, no system call.  One
+ * call, KVM_RESET_DIRTY_RINGS, protects the pages of the oldest entries again.
+ *
+ * Entries are therefore kept, not given back as they come: each is worth
+ * protecting one page later, whichever it names by then.  Hot pages stay open
+ * and keep theirs, so a loop that only writes to hot pages makes no call.
+ *
+ *  R1. `open` holds every page that a guest can write to without an entry, and
+ *      pages that are reported although they are protected.  `writable` holds
+ *      the former only.
+ *  R2. Entries [oldest, next) are kept.  There is one for each page of
+ *      `writable`, or `short_of` is set: the ring was full once, its entries
+ *      were given back without protecting anything, and slots have to be
+ *      protected as a whole the next time. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "fail.h"
+#include "mem/map.h"
+#include "vm/kvm.h"
+
+#ifndef KVM_CAP_DIRTY_LOG_RING
+#define KVM_CAP_DIRTY_LOG_RING 192
+#define KVM_DIRTY_LOG_PAGE_OFFSET 64
+#define KVM_DIRTY_GFN_F_DIRTY 1
+#define KVM_DIRTY_GFN_F_RESET 2
+#define KVM_RESET_DIRTY_RINGS _IO(KVMIO, 0xc7)
+struct kvm_dirty_gfn {
+    __u32 flags;
+    __u32 slot;
+    __u64 offset;
+};
+#endif
+#ifndef KVM_CAP_DIRTY_LOG_RING_ACQ_REL
+#define KVM_CAP_DIRTY_LOG_RING_ACQ_REL 223
+#endif
+
+_Static_assert(sizeof(struct kvm_dirty_gfn) == 16, "linux/kvm.h");
+_Static_assert(KVM_RESET_DIRTY_RINGS == 0xaec7, "linux/kvm.h");
+
+/* The kernel keeps 64 entries back, and as many as a processor's own log
+ * (512); more than this costs kernel memory for what a full ring does as
+ * well. */
+#define RESERVED 576
+#define MAX_ENTRIES 16384
+
+/* A slot that is never there: KVM passes over entries of slots that are gone.
+ */
+#define NO_SLOT (HL_VM_SLOTS + 1)
+
+struct hl_kvm_ring {
+    struct hl_tracker tracker; /* first: they are cast to each other */
+    struct hl_kvm *kvm;
+    struct kvm_dirty_gfn *entries;
+    size_t size;           /* a power of two */
+    uint32_t oldest, next; /* R2; modulo size */
+    bool short_of;
+    struct hl_pages open, writable; /* R1 */
+};
+
+size_t hl_kvm_ring_enable(int kvm_fd, int vm_fd, size_t page_count)
+{
+    static const uint32_t kinds[] = {KVM_CAP_DIRTY_LOG_RING_ACQ_REL,
+                                     KVM_CAP_DIRTY_LOG_RING};
+    size_t size = 1024;
+
+    while (size < page_count + RESERVED && size < MAX_ENTRIES)
+        size *= 2;
+    for (size_t i = 0; i < HL_ARRAY_SIZE(kinds); i++) {
+        struct kvm_enable_cap cap = {
+            .cap = kinds[i],
+            .args[0] = size * sizeof(struct kvm_dirty_gfn),
+        };
+        if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, cap.cap) > 0 &&
+            ioctl(vm_fd, KVM_ENABLE_CAP, &cap) == 0)
+            return size;
+    }
+    return 0;
+}
+
+static struct kvm_dirty_gfn *entry(const struct hl_kvm_ring *r, uint32_t at)
+{
+    return &r->entries[at & (r->size - 1)];
+}
+
+/* Pages of the entries that are new. */
+static void harvest(struct hl_kvm_ring *r)
+{
+    const struct hl_vm_config *config = &r->kvm->config;
+
+    for (; r->next - r->oldest < r->size; r->next++) {
+        const struct kvm_dirty_gfn *e = entry(r, r->next);
+        if (!(__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) &
+              KVM_DIRTY_GFN_F_DIRTY))
+            break;
+        if (e->slot >= config->slot_count || !config->slots[e->slot].logged)
+            continue;
+        struct hl_run pages =
+            hl_kvm_slot_pages(&r->tracker, &config->slots[e->slot]);
+        if (e->offset >= pages.count)
+            continue;
+        hl_pages_add(&r->open, pages.first + e->offset);
+        hl_pages_add(&r->writable, pages.first + e->offset);
+    }
+}
+
+/* Make the oldest entry protect this page, or nothing. */
+static void give_back(struct hl_kvm_ring *r, uint32_t slot, uint64_t offset)
+{
+    struct kvm_dirty_gfn *e = entry(r, r->oldest++);
+
+    e->slot = slot;
+    e->offset = offset;
+    __atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+}
+
+static int reset(const struct hl_kvm_ring *r)
+{
+    return ioctl(r->kvm->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0 ? -errno : 0;
+}
+
+static int give_all_back(struct hl_kvm_ring *r)
+{
+    while (r->oldest != r->next)
+        give_back(r, NO_SLOT, 0);
+    return reset(r);
+}
+
+int hl_kvm_ring_full(struct hl_kvm *k)
+{
+    struct hl_kvm_ring *r = k->ring;
+
+    if (r == NULL)
+        return -EIO; /* nobody collects: the caller forgot to */
+    harvest(r);
+    r->short_of = true;
+    return give_all_back(r);
+}
+
+static int collect(struct hl_tracker *t, struct hl_pages *dirty)
+{
+    struct hl_kvm_ring *r = (struct hl_kvm_ring *)t;
+
+    harvest(r);
+    hl_pages_or(dirty, &r->open);
+    return HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : 0;
+}
+
+/* Turning the log off and on protects every page of a slot. */
+static int protect_everything(struct hl_kvm_ring *r)
+{
+    const struct hl_vm_config *config = &r->kvm->config;
+
+    harvest(r);
+    for (uint32_t i = 0; i < config->slot_count; i++) {
+        const struct hl_vm_slot *slot = &config->slots[i];
+        struct kvm_userspace_memory_region region = {
+            .slot = i,
+            .guest_phys_addr = slot->addr,
+            .memory_size = slot->size,
+            .userspace_addr = (uintptr_t)slot->host,
+        };
+        if (!slot->logged)
+            continue;
+        if (ioctl(r->kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+            return -errno;
+        region.flags = KVM_MEM_LOG_DIRTY_PAGES;
+        if (ioctl(r->kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+            return -errno;
+    }
+    hl_pages_empty(&r->writable);
+    r->short_of = false;
+    return give_all_back(r);
+}
+
+/* Protect those of the pages that are in `writable`, by one entry each. */
+static int protect(struct hl_kvm_ring *r, const struct hl_pages *pages)
+{
+    const struct hl_vm_config *config = &r->kvm->config;
+    uint32_t before = r->oldest;
+
+    for (size_t word = 0; hl_pages_word(pages, &word); word++) {
+        uint64_t bits = pages->bits[word] & r->writable.bits[word];
+        for (; bits; bits &= bits - 1) {
+            size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
+            struct hl_run slot = {0, 0};
+            uint32_t i = 0;
+            for (; page - slot.first >= slot.count; i++)
+                slot = config->slots[i].logged
+                           ? hl_kvm_slot_pages(&r->tracker, &config->slots[i])
+                           : (struct hl_run){0, 0};
+            give_back(r, i - 1, page - slot.first);
+            hl_pages_remove(&r->writable, page);
+        }
+    }
+    return before == r->oldest ? 0 : reset(r);
+}
+
+static void arm(struct hl_tracker *t, const struct hl_pages *pages)
+{
+    struct hl_kvm_ring *r = (struct hl_kvm_ring *)t;
+    int err = -ENOMEM;
+
+    hl_pages_andnot(&r->open, pages);
+    if (!HL_FAIL(HL_FAIL_ARM))
+        err = r->short_of ? protect_everything(r) : protect(r, pages);
+    if (err < 0) {
+        r->short_of = true;
+        hl_pages_or(&r->open, pages);
+    }
+}
+
+static void leave(struct hl_tracker *t, const struct hl_pages *pages)
+{
+    hl_pages_or(&((struct hl_kvm_ring *)t)->open, pages);
+}
+
+/* The host's own writes meet no protection. */
+static void disarm(struct hl_tracker *t, struct hl_run run)
+{
+    (void)t;
+    (void)run;
+}
+
+static void unmap(struct hl_kvm_ring *r)
+{
+    munmap(r->entries, r->size * sizeof *r->entries);
+}
+
+static void ring_close(struct hl_tracker *t, bool forked)
+{
+    struct hl_kvm_ring *r = (struct hl_kvm_ring *)t;
+
+    (void)forked;
+    r->kvm->ring = NULL;
+    unmap(r);
+    hl_pages_free(&r->open);
+    hl_pages_free(&r->writable);
+    free(r);
+}
+
+static const struct hl_tracker_ops kvm_ring = {
+    .name = "kvm-ring",
+    .kernel_writes = false,
+    .arms = true,
+    .collect_cost = 1,
+    .collect = collect,
+    .arm = arm,
+    .leave = leave,
+    .arm_first = hl_arm_first_by_pagemap,
+    .disarm = disarm,
+    .close = ring_close,
+};
+
+int hl_kvm_ring_open(struct hl_kvm *k, void *memory, size_t page_count,
+                     struct hl_tracker **out, char *why)
+{
+    struct hl_kvm_ring *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return hl_why(why, -ENOMEM, "out of memory");
+    r->tracker =
+        (struct hl_tracker){&kvm_ring, memory, page_count, hl_page_size()};
+    r->kvm = k;
+    r->size = k->ring_size;
+    if (hl_pages_init(&r->open, page_count) < 0 ||
+        hl_pages_init(&r->writable, page_count) < 0) {
+        (void)hl_why(why, -ENOMEM, "out of memory");
+        goto fail;
+    }
+    r->entries = mmap(NULL, r->size * sizeof *r->entries,
+                      PROT_READ | PROT_WRITE, MAP_SHARED, k->cpu_fd,
+                      KVM_DIRTY_LOG_PAGE_OFFSET * (off_t)hl_page_size());
+    if (r->entries == MAP_FAILED) {
+        (void)hl_why(why, -errno, "mmap of the dirty ring: %s",
+                     strerror(errno));
+        goto fail;
+    }
+    hl_pages_fill(&r->open);
+    k->ring = r;
+    *out = &r->tracker;
+    return 0;
+
+fail:
+    hl_pages_free(&r->open);
+    hl_pages_free(&r->writable);
+    free(r);
+    return -ENOMEM;
+}

@@ -1,0 +1,394 @@
+/* What a vCPU holds: how it starts, and how it is saved and loaded.
+ *
+ * A restore after a plain call costs no system call.  General and system
+ * registers go with the next KVM_RUN (KVM_CAP_SYNC_REGS); x87, SSE and AVX
+ * state is loaded by the guest's own first instruction, at the entry code of
+ * vm/x86.h; everything else cannot have changed at CPL 3.  After any other
+ * exit all of it is loaded. */
+#include <cpuid.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "vm/kvm.h"
+
+/* All end in a flexible array, whose size C++ counts and C does not. */
+_Static_assert(KVM_SET_CPUID2 == 0x4008ae90, "linux/kvm.h");
+_Static_assert(KVM_SET_MSRS == 0x4008ae89, "linux/kvm.h");
+_Static_assert(KVM_GET_XSAVE == 0x9000aea4, "linux/kvm.h");
+
+#define CPUID_ENTRIES 256
+
+#define CR0_PE (UINT64_C(1) << 0)
+#define CR0_MP (UINT64_C(1) << 1)
+#define CR0_ET (UINT64_C(1) << 4)
+#define CR0_NE (UINT64_C(1) << 5)
+#define CR0_WP (UINT64_C(1) << 16)
+#define CR0_PG (UINT64_C(1) << 31)
+#define CR4_PAE (UINT64_C(1) << 5)
+#define CR4_OSFXSR (UINT64_C(1) << 9)
+#define CR4_OSXMMEXCPT (UINT64_C(1) << 10)
+#define CR4_OSXSAVE (UINT64_C(1) << 18)
+#define EFER_LME (UINT64_C(1) << 8)
+#define EFER_LMA (UINT64_C(1) << 10)
+#define EFER_NXE (UINT64_C(1) << 11)
+#define RFLAGS_TF (UINT64_C(1) << 8)
+#define XCR0_X87_SSE UINT64_C(3)
+#define XCR0_X87_SSE_AVX UINT64_C(7)
+#define XSTATE_BV 512 /* of the XSAVE area: what is not in its first state */
+
+/* Where struct kvm_regs has the registers that instructions number so. */
+static const uint8_t gpr_at[16] = {
+    offsetof(struct kvm_regs, rax), offsetof(struct kvm_regs, rcx),
+    offsetof(struct kvm_regs, rdx), offsetof(struct kvm_regs, rbx),
+    offsetof(struct kvm_regs, rsp), offsetof(struct kvm_regs, rbp),
+    offsetof(struct kvm_regs, rsi), offsetof(struct kvm_regs, rdi),
+    offsetof(struct kvm_regs, r8),  offsetof(struct kvm_regs, r9),
+    offsetof(struct kvm_regs, r10), offsetof(struct kvm_regs, r11),
+    offsetof(struct kvm_regs, r12), offsetof(struct kvm_regs, r13),
+    offsetof(struct kvm_regs, r14), offsetof(struct kvm_regs, r15),
+};
+
+static void to_kvm(const struct hl_vm_regs *from, struct kvm_regs *to)
+{
+    for (size_t i = 0; i < HL_ARRAY_SIZE(gpr_at); i++)
+        memcpy((char *)to + gpr_at[i], &from->gpr[i], 8);
+    to->rip = from->rip;
+    to->rflags = from->rflags;
+}
+
+static void from_kvm(const struct kvm_regs *from, struct hl_vm_regs *to)
+{
+    for (size_t i = 0; i < HL_ARRAY_SIZE(gpr_at); i++)
+        memcpy(&to->gpr[i], (const char *)from + gpr_at[i], 8);
+    to->rip = from->rip;
+    to->rflags = from->rflags;
+}
+
+void hl_kvm_regs_out(struct hl_kvm *k)
+{
+    struct kvm_regs *regs = &k->run->s.regs.regs;
+
+    to_kvm(&k->regs, regs);
+    k->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+    if (k->sets_sregs)
+        k->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+    if (k->enters) {
+        k->entry->rax = regs->rax;
+        k->entry->rdx = regs->rdx;
+        k->entry->rip = regs->rip;
+        regs->rip = k->config.tables.entry;
+    }
+}
+
+void hl_kvm_regs_in(struct hl_kvm *k)
+{
+    from_kvm(&k->run->s.regs.regs, &k->regs);
+    k->sets_sregs = k->enters = false;
+    if (k->regs.rflags & RFLAGS_TF) /* there may be a trap on its way */
+        k->plain = false;
+}
+
+/* What the host has, but for what a guest does not need: no nested
+ * virtualization, no performance counters. */
+static int set_cpuid(const struct hl_kvm *k, int kvm_fd)
+{
+    struct kvm_cpuid2 *cpuid = calloc(
+        1, sizeof *cpuid + CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2));
+    if (cpuid == NULL)
+        return -ENOMEM;
+    cpuid->nent = CPUID_ENTRIES;
+    int err = ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) < 0 ? -errno : 0;
+    for (uint32_t i = 0; err == 0 && i < cpuid->nent; i++) {
+        struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+        if (e->function == 1)
+            e->ecx &= ~(UINT32_C(1) << 5); /* VMX */
+        if (e->function == 0x80000001)
+            e->ecx &= ~(UINT32_C(1) << 2); /* SVM */
+        if (e->function == 0xa)
+            e->eax = e->ebx = e->ecx = e->edx = 0;
+    }
+    if (err == 0 && ioctl(k->cpu_fd, KVM_SET_CPUID2, cpuid) < 0)
+        err = -errno;
+    free(cpuid);
+    return err;
+}
+
+static struct kvm_segment segment(uint16_t selector, uint8_t type, bool code)
+{
+    return (struct kvm_segment){
+        .limit = UINT32_MAX,
+        .selector = selector,
+        .type = type,
+        .present = 1,
+        .dpl = 3,
+        .db = !code,
+        .s = 1,
+        .l = code,
+        .g = 1,
+    };
+}
+
+/* Intel's processors enter a guest with a busy TSS only (SDM vol. 3,
+ * 26.3.1.2).  AMD's take any, but emulations of theirs look for the I/O bitmap
+ * in an available one only. */
+static uint8_t tss_type(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    bool intel =
+        __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_INTEL_ebx;
+    return intel ? 0xb : 0x9;
+}
+
+/* Long mode at CPL 3, on the tables. */
+static int set_sregs(struct hl_kvm *k)
+{
+    const struct hl_x86_tables *t = &k->config.tables;
+    struct kvm_sregs s;
+    if (ioctl(k->cpu_fd, KVM_GET_SREGS, &s) < 0)
+        return -errno;
+
+    s.cs = segment(HL_X86_USER_CODE, 0xb, true);
+    s.ds = s.es = s.ss = s.fs = s.gs = segment(HL_X86_USER_DATA, 0x3, false);
+    s.fs.base = k->config.fs_base;
+    s.tr = (struct kvm_segment){
+        .base = t->tss,
+        .limit = (uint32_t)t->tss_limit,
+        .selector = HL_X86_TSS,
+        .type = tss_type(),
+        .present = 1,
+    };
+    s.ldt = (struct kvm_segment){.unusable = 1};
+    s.gdt =
+        (struct kvm_dtable){.base = t->gdt, .limit = (uint16_t)t->gdt_limit};
+    s.idt =
+        (struct kvm_dtable){.base = t->idt, .limit = (uint16_t)t->idt_limit};
+    s.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
+    s.cr3 = t->cr3;
+    s.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT |
+            (k->has_xcrs ? CR4_OSXSAVE : 0);
+    s.efer = EFER_LME | EFER_LMA | EFER_NXE;
+    return ioctl(k->cpu_fd, KVM_SET_SREGS, &s) < 0 ? -errno : 0;
+}
+
+static int set_xcr0(const struct hl_kvm *k)
+{
+    struct kvm_xcrs xcrs = {
+        .nr_xcrs = 1,
+        .xcrs[0] = {.xcr = 0, .value = XCR0_X87_SSE_AVX},
+    };
+    if (!k->has_xcrs || ioctl(k->cpu_fd, KVM_SET_XCRS, &xcrs) == 0)
+        return 0;
+    xcrs.xcrs[0].value = XCR0_X87_SSE; /* a processor without AVX */
+    return ioctl(k->cpu_fd, KVM_SET_XCRS, &xcrs) < 0 ? -errno : 0;
+}
+
+/* Those that instructions for user programs use, and PAT: none of them is
+ * within a guest's reach as it is set up here. */
+static const uint32_t all_msrs[HL_KVM_MSRS] = {
+    0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR to SFMASK */
+    0xc0000102, 0xc0000103,                         /* kernel GS, TSC_AUX */
+    0x174,      0x175,      0x176,                  /* SYSENTER */
+    0x277,                                          /* PAT */
+};
+
+struct msrs {
+    struct kvm_msrs head;
+    struct kvm_msr_entry entries[HL_KVM_MSRS];
+};
+
+/* How many of the MSRs from `list` on could be read: the call stops at one
+ * that this processor does not have. */
+static int read_msrs(const struct hl_kvm *k, const uint32_t *list,
+                     size_t count, uint64_t *values)
+{
+    struct msrs m = {.head.nmsrs = (uint32_t)count};
+
+    for (size_t i = 0; i < count; i++)
+        m.entries[i].index = list[i];
+    int done = count ? ioctl(k->cpu_fd, KVM_GET_MSRS, &m) : 0;
+    if (done < 0)
+        return -errno;
+    for (int i = 0; i < done; i++)
+        values[i] = m.entries[i].data;
+    return done;
+}
+
+static int find_msrs(struct hl_kvm *k)
+{
+    uint64_t values[HL_KVM_MSRS];
+
+    for (size_t at = 0; at < HL_KVM_MSRS; at++) { /* steps over one missing */
+        int done =
+            read_msrs(k, &all_msrs[at], HL_ARRAY_SIZE(all_msrs) - at, values);
+        if (done < 0)
+            return done;
+        for (int i = 0; i < done; i++)
+            k->msrs[k->msr_count++] = all_msrs[at++];
+    }
+    return 0;
+}
+
+static int write_msrs(const struct hl_kvm *k, const uint64_t *values)
+{
+    struct msrs m = {.head.nmsrs = (uint32_t)k->msr_count};
+
+    for (size_t i = 0; i < k->msr_count; i++) {
+        m.entries[i].index = k->msrs[i];
+        m.entries[i].data = values[i];
+    }
+    int done = ioctl(k->cpu_fd, KVM_SET_MSRS, &m);
+    return done < 0 ? -errno : (size_t)done != k->msr_count ? -EIO : 0;
+}
+
+static int read_rest(const struct hl_kvm *k, struct hl_kvm_rest *rest)
+{
+    memset(rest, 0, sizeof *rest);
+    if ((k->has_xcrs && ioctl(k->cpu_fd, KVM_GET_XCRS, &rest->xcrs) < 0) ||
+        ioctl(k->cpu_fd, KVM_GET_DEBUGREGS, &rest->debug) < 0 ||
+        ioctl(k->cpu_fd, KVM_GET_VCPU_EVENTS, &rest->events) < 0)
+        return -errno;
+    int done = read_msrs(k, k->msrs, k->msr_count, rest->msrs);
+    return done < 0 ? done : (size_t)done != k->msr_count ? -EIO : 0;
+}
+
+static int write_rest(struct hl_kvm *k, const struct hl_kvm_rest *rest)
+{
+    if ((k->has_xcrs && ioctl(k->cpu_fd, KVM_SET_XCRS, &rest->xcrs) < 0) ||
+        ioctl(k->cpu_fd, KVM_SET_DEBUGREGS, &rest->debug) < 0 ||
+        ioctl(k->cpu_fd, KVM_SET_VCPU_EVENTS, &rest->events) < 0)
+        return -errno;
+    return write_msrs(k, rest->msrs);
+}
+
+int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd, const char **what)
+{
+    *what = "KVM_SET_CPUID2";
+    int err = set_cpuid(k, kvm_fd);
+    if (err < 0)
+        return err;
+    *what = "KVM_SET_SREGS";
+    k->has_xcrs = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XCRS) > 0;
+    err = set_sregs(k);
+    if (err < 0)
+        return err;
+    *what = "KVM_SET_XCRS";
+    err = set_xcr0(k);
+    if (err < 0)
+        return err;
+    *what = "KVM_GET_MSRS";
+    err = find_msrs(k);
+    if (k->has_xcrs && k->config.tables.entry_data)
+        k->entry =
+            hl_kvm_host(k, k->config.tables.entry_data, sizeof *k->entry);
+    return err;
+}
+
+/* Do at once what was left to the next run. */
+static int finish_load(struct hl_kvm *k)
+{
+    struct kvm_xsave xsave = {0};
+
+    if (k->sets_sregs &&
+        ioctl(k->cpu_fd, KVM_SET_SREGS, &k->run->s.regs.sregs) < 0)
+        return -errno;
+    k->sets_sregs = false;
+    if (k->enters) {
+        memcpy(&xsave, k->entry->xsave, sizeof k->entry->xsave);
+        if (ioctl(k->cpu_fd, KVM_SET_XSAVE, &xsave) < 0)
+            return -errno;
+    }
+    k->enters = false;
+    return 0;
+}
+
+/* An instruction that left is completed by the next KVM_RUN only, and until
+ * then RIP may still point at it; immediate_exit makes that all that is done
+ * (Documentation/virt/kvm/api.rst, 5). */
+static int settle(struct hl_kvm *k)
+{
+    struct kvm_regs regs;
+
+    int err = finish_load(k);
+    if (err < 0)
+        return err;
+    hl_kvm_regs_out(k);
+    uint8_t was = k->run->immediate_exit;
+    k->run->immediate_exit = 1;
+    int rc = ioctl(k->cpu_fd, KVM_RUN, 0);
+    err = rc < 0 ? -errno : 0;
+    k->run->immediate_exit = was | atomic_load(&k->interrupted);
+    k->run->kvm_dirty_regs = 0;
+    if (err < 0 && err != -EINTR)
+        return err;
+    if (ioctl(k->cpu_fd, KVM_GET_REGS, &regs) < 0)
+        return -errno;
+    from_kvm(&regs, &k->regs);
+    return 0;
+}
+
+int hl_kvm_save(struct hl_vm *vm, void *state)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+    struct hl_kvm_state *s = state;
+
+    memset(s, 0, sizeof *s);
+    int err = settle(k);
+    if (err < 0)
+        return err;
+    s->regs = k->regs;
+    if (ioctl(k->cpu_fd, KVM_GET_SREGS, &s->sregs) < 0 ||
+        ioctl(k->cpu_fd, KVM_GET_XSAVE, &s->xsave) < 0)
+        return -errno;
+    s->sregs.tr.type = tss_type(); /* what was read always says busy */
+    err = read_rest(k, &s->rest);
+    if (err == 0) {
+        k->rest = s->rest;
+        k->plain = true;
+    }
+    return err;
+}
+
+/* XRSTOR refuses state components that XCR0 does not have; those that KVM
+ * reports beyond it are in their first state. */
+static void prepare_entry(struct hl_kvm *k, const struct kvm_xsave *from)
+{
+    const unsigned char *bytes = (const unsigned char *)from;
+    uint64_t components;
+
+    memcpy(&components, bytes + XSTATE_BV, sizeof components);
+    components &= XCR0_X87_SSE_AVX;
+    memcpy(k->entry->xsave, bytes, sizeof k->entry->xsave);
+    memcpy(k->entry->xsave + XSTATE_BV, &components, sizeof components);
+    k->enters = true;
+}
+
+int hl_kvm_load(struct hl_vm *vm, const void *state)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+    const struct hl_kvm_state *s = state;
+    int err;
+
+    if (k->plain && k->entry && !(s->regs.rflags & RFLAGS_TF) &&
+        memcmp(&s->rest, &k->rest, sizeof k->rest) == 0) {
+        k->regs = s->regs;
+        k->run->s.regs.sregs = s->sregs;
+        k->sets_sregs = true;
+        prepare_entry(k, &s->xsave);
+        return 0;
+    }
+    k->plain = false;
+    err = settle(k);
+    if (err < 0)
+        return err;
+    k->regs = s->regs;
+    if (ioctl(k->cpu_fd, KVM_SET_SREGS, &s->sregs) < 0 ||
+        ioctl(k->cpu_fd, KVM_SET_XSAVE, &s->xsave) < 0)
+        return -errno;
+    err = write_rest(k, &s->rest);
+    if (err == 0) {
+        k->rest = s->rest;
+        k->plain = true;
+    }
+    return err;
+}

@@ -1,0 +1,85 @@
+#include "vm/unicorn.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "track/track.h"
+#include "vm/driver.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char *path;
+static struct hl_uc_library library;
+static bool loaded;
+
+void hl_emulator_set_library(const char *where)
+{
+    char *copy = where ? strdup(where) : NULL;
+
+    pthread_mutex_lock(&lock);
+    free(path);
+    path = copy;
+    pthread_mutex_unlock(&lock);
+}
+
+static const struct {
+    const char *name;
+    size_t at;
+} functions[] = {
+    {"uc_version", offsetof(struct hl_uc_library, version)},
+    {"uc_strerror", offsetof(struct hl_uc_library, strerror)},
+    {"uc_open", offsetof(struct hl_uc_library, open)},
+    {"uc_close", offsetof(struct hl_uc_library, close)},
+    {"uc_ctl", offsetof(struct hl_uc_library, ctl)},
+    {"uc_mem_map_ptr", offsetof(struct hl_uc_library, mem_map_ptr)},
+    {"uc_reg_read", offsetof(struct hl_uc_library, reg_read)},
+    {"uc_reg_write", offsetof(struct hl_uc_library, reg_write)},
+    {"uc_hook_add", offsetof(struct hl_uc_library, hook_add)},
+    {"uc_emu_start", offsetof(struct hl_uc_library, emu_start)},
+    {"uc_emu_stop", offsetof(struct hl_uc_library, emu_stop)},
+    {"uc_context_alloc", offsetof(struct hl_uc_library, context_alloc)},
+    {"uc_context_save", offsetof(struct hl_uc_library, context_save)},
+    {"uc_context_restore", offsetof(struct hl_uc_library, context_restore)},
+    {"uc_context_free", offsetof(struct hl_uc_library, context_free)},
+};
+
+/* The library stays loaded, whatever comes: its code may have left threads or
+ * exit handlers. */
+static bool load(char *why)
+{
+    unsigned major = 0, minor;
+    void *handle = dlopen(path ? path : "libunicorn.so.2", RTLD_NOW);
+
+    if (handle == NULL) {
+        (void)hl_why(why, 0,
+                     "no Unicorn library: pip install "
+                     "'pyhyperlight[emulator]'");
+        return false;
+    }
+    for (size_t i = 0; i < HL_ARRAY_SIZE(functions); i++) {
+        void *function = dlsym(handle, functions[i].name);
+        if (function == NULL) {
+            (void)hl_why(why, 0, "the Unicorn library has no %s",
+                         functions[i].name);
+            return false;
+        }
+        memcpy((char *)&library + functions[i].at, &function, sizeof function);
+    }
+    library.version(&major, &minor);
+    if (major != 2) {
+        (void)hl_why(why, 0, "Unicorn %u is there, and 2 is needed", major);
+        return false;
+    }
+    return true;
+}
+
+const struct hl_uc_library *hl_uc_load(char *why)
+{
+    pthread_mutex_lock(&lock);
+    if (!loaded)
+        loaded = load(why);
+    bool done = loaded;
+    pthread_mutex_unlock(&lock);
+    return done ? &library : NULL;
+}

@@ -1,0 +1,306 @@
+#include "vm/x86.h"
+
+#include <string.h>
+
+#define PAGE ((uint64_t)4096)
+#define HUGE ((uint64_t)2 << 20)
+#define LIMIT ((uint64_t)1 << 47)
+
+/* Page-table entries. */
+#define PTE_PRESENT (UINT64_C(1) << 0)
+#define PTE_WRITE (UINT64_C(1) << 1)
+#define PTE_USER (UINT64_C(1) << 2)
+#define PTE_TOUCHED (UINT64_C(3) << 5) /* accessed and dirty: X4 */
+#define PTE_LARGE (UINT64_C(1) << 7)
+#define PTE_NX (UINT64_C(1) << 63)
+#define PTE_ADDR UINT64_C(0x000ffffffffff000)
+#define PTE_TABLE (PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_TOUCHED)
+
+/* The fixed part, by page. */
+enum {
+    AT_GDT,
+    AT_IDT,
+    AT_TSS, /* and its I/O bitmap */
+    AT_TSS_END = AT_TSS + 3,
+    AT_STUBS = AT_TSS_END,
+    AT_STACK,
+    AT_ENTRY,
+    AT_ENTRY_DATA,
+    AT_PAGE_TABLES,
+};
+
+#define TSS_SIZE 104
+#define IO_BITMAP_SIZE (65536 / 8 + 1) /* and a byte of ones */
+#define STUB_SIZE 16
+#define IRET_AT 0xf00 /* in the page of the stubs */
+
+struct builder {
+    char *memory;
+    uint64_t addr; /* of the guest */
+    size_t used, pages;
+};
+
+static void *page_at(const struct builder *b, uint64_t guest)
+{
+    return b->memory + (guest - b->addr);
+}
+
+static uint64_t add_page(struct builder *b)
+{
+    if (b->used == b->pages)
+        return 0;
+    return b->addr + b->used++ * PAGE;
+}
+
+/* The entry for addr in a table of this level (3: the root, 0: 4 KiB pages).
+ * What is missing above is added; NULL: no room. */
+static uint64_t *entry_at(struct builder *b, uint64_t root, uint64_t addr,
+                          int level)
+{
+    uint64_t *table = page_at(b, root);
+
+    for (int l = 3;; l--) {
+        uint64_t *entry = &table[addr >> (12 + 9 * l) & 511];
+        if (l == level)
+            return entry;
+        if (*entry == 0) {
+            uint64_t page = add_page(b);
+            if (page == 0)
+                return NULL;
+            *entry = page | PTE_TABLE;
+        }
+        table = page_at(b, *entry & PTE_ADDR);
+    }
+}
+
+static uint64_t flags_of(unsigned perms)
+{
+    return PTE_PRESENT | PTE_TOUCHED |
+           (perms & HL_PERM_WRITE ? PTE_WRITE : 0) |
+           (perms & HL_PERM_EXECUTE ? 0 : PTE_NX);
+}
+
+/* In large pages where the region covers them whole: 1 GiB is then one page of
+ * tables. */
+static int map(struct builder *b, uint64_t root,
+               const struct hl_x86_region *region, uint64_t extra)
+{
+    uint64_t flags = flags_of(region->perms) | extra;
+    uint64_t at = region->addr, end = at + region->size;
+
+    while (at < end) {
+        bool large = at % HUGE == 0 && end - at >= HUGE;
+        uint64_t *entry = entry_at(b, root, at, large ? 1 : 0);
+        if (entry == NULL)
+            return -ENOMEM;
+        if (*entry != 0)
+            return -EINVAL;
+        *entry = at | flags | (large ? PTE_LARGE : 0);
+        at += large ? HUGE : PAGE;
+    }
+    return 0;
+}
+
+static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+    return a < b + b_size && b < a + a_size;
+}
+
+static bool is_sound(const struct hl_x86_region *r)
+{
+    return r->size > 0 && r->addr % PAGE == 0 && r->size % PAGE == 0 &&
+           r->addr < LIMIT && r->size <= LIMIT - r->addr &&
+           (r->perms & (HL_PERM_WRITE | HL_PERM_EXECUTE)) !=
+               (HL_PERM_WRITE | HL_PERM_EXECUTE);
+}
+
+/* Tables of one level that [addr, +size) touches. */
+static size_t tables_for(uint64_t addr, uint64_t size, int shift)
+{
+    return (size_t)(((addr + size - 1) >> shift) - (addr >> shift) + 1);
+}
+
+size_t hl_x86_tables_size(uint64_t addr, const struct hl_x86_region *regions,
+                          size_t count)
+{
+    size_t pages = AT_PAGE_TABLES + 1;
+
+    /* An upper bound: neighbours may share. */
+    for (size_t i = 0; i < count; i++) {
+        const struct hl_x86_region *r = &regions[i];
+        pages += tables_for(r->addr, r->size, 39);
+        pages += tables_for(r->addr, r->size, 30);
+        pages += 2; /* of 4 KiB pages: at its ends only */
+    }
+    pages += 3 + 3; /* for the tables themselves, which may cross one */
+    (void)addr;
+    return pages * PAGE;
+}
+
+/* A descriptor of code or data in long mode; base and limit mean nothing. */
+static uint64_t segment(bool code, unsigned dpl)
+{
+    uint64_t access =
+        0x93 | dpl << 5 | (code ? 8 : 0); /* P, S, RW, accessed */
+    uint64_t flags = code ? 0xA : 0xC;    /* G, and L or D */
+
+    return UINT64_C(0xffff) | access << 40 | UINT64_C(0xf) << 48 | flags << 52;
+}
+
+static void build_gdt(const struct builder *b, struct hl_x86_tables *t)
+{
+    uint64_t limit = TSS_SIZE + IO_BITMAP_SIZE - 1, tss = t->tss;
+    uint64_t gdt[7] = {
+        [HL_X86_KERNEL_CODE / 8] = segment(true, 0),
+        [HL_X86_KERNEL_DATA / 8] = segment(false, 0),
+        [HL_X86_USER_DATA / 8] = segment(false, 3),
+        [HL_X86_USER_CODE / 8] = segment(true, 3),
+        /* Present, busy 64-bit TSS: 16 bytes. */
+        [HL_X86_TSS / 8] = (limit & 0xffff) | (tss & 0xffffff) << 16 |
+                           UINT64_C(0x8b) << 40 | (limit >> 16 & 0xf) << 48 |
+                           (tss >> 24 & 0xff) << 56,
+        [HL_X86_TSS / 8 + 1] = tss >> 32,
+    };
+
+    memcpy(page_at(b, t->gdt), gdt, sizeof gdt);
+    t->gdt_limit = sizeof gdt - 1;
+    t->tss_limit = limit;
+}
+
+/* RSP0 for exceptions from CPL 3, IST1 for those in a stub: both the same
+ * stack, since nothing of the first is needed once there is a second. */
+static void build_tss(const struct builder *b, const struct hl_x86_tables *t)
+{
+    char *tss = page_at(b, t->tss);
+    uint64_t top = t->stack + t->stack_size;
+    uint16_t map_at = TSS_SIZE;
+
+    memcpy(tss + 4, &top, sizeof top);  /* RSP0 */
+    memcpy(tss + 36, &top, sizeof top); /* IST1 */
+    memcpy(tss + 102, &map_at, sizeof map_at);
+    memset(tss + TSS_SIZE, 0xff, IO_BITMAP_SIZE);
+    tss[TSS_SIZE + HL_PORT_GUEST / 8] &= (char)~(1 << HL_PORT_GUEST % 8);
+}
+
+/* Vectors for which the processor pushes an error code. */
+static bool has_error_code(unsigned vector)
+{
+    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 ||
+           vector == 21 || vector == 29 || vector == 30;
+}
+
+/* push 0 (where there is no error code); push vector; out %al, port; hlt. */
+static void build_stub(uint8_t *code, unsigned vector)
+{
+    uint8_t *at = code;
+
+    if (!has_error_code(vector)) {
+        *at++ = 0x6a;
+        *at++ = 0;
+    }
+    *at++ = 0x6a;
+    *at++ = (uint8_t)vector;
+    *at++ = 0xe6;
+    *at++ = HL_PORT_EXCEPTION;
+    *at++ = 0xf4;
+    memset(at, 0xf4, (size_t)(code + STUB_SIZE - at));
+}
+
+static void build_idt(const struct builder *b, struct hl_x86_tables *t,
+                      uint64_t stubs)
+{
+    uint64_t *idt = page_at(b, t->idt);
+
+    for (unsigned v = 0; v < HL_X86_VECTORS; v++) {
+        uint64_t stub = stubs + v * STUB_SIZE;
+        uint64_t ist = v == 8 ? 1 : 0;
+        build_stub(page_at(b, stub), v);
+        /* Present interrupt gate of DPL 0: `int n` at CPL 3 is refused. */
+        idt[2 * v] = (stub & 0xffff) | (uint64_t)HL_X86_KERNEL_CODE << 16 |
+                     ist << 32 | UINT64_C(0x8e) << 40 |
+                     (stub >> 16 & 0xffff) << 48;
+        idt[2 * v + 1] = stub >> 32;
+    }
+    t->idt_limit = HL_X86_VECTORS * 16 - 1;
+}
+
+/* Sets no flag, and uses RAX and RDX only. */
+static void build_entry(const struct builder *b, const struct hl_x86_tables *t)
+{
+    uint8_t code[] = {
+        0xb8, 7,    0,    0,    0,          /* mov $7, %eax */
+        0xba, 0,    0,    0,    0,          /* mov $0, %edx */
+        0x48, 0x0f, 0xae, 0x2d, 0, 0, 0, 0, /* xrstor64 xsave(%rip) */
+        0x48, 0x8b, 0x05, 0,    0, 0, 0,    /* mov rax(%rip), %rax */
+        0x48, 0x8b, 0x15, 0,    0, 0, 0,    /* mov rdx(%rip), %rdx */
+        0xff, 0x25, 0,    0,    0, 0,       /* jmp *rip(%rip) */
+    };
+    static const struct {
+        uint8_t end; /* of the instruction; its displacement ends there too */
+        uint16_t field;
+    } uses[] = {
+        {18, offsetof(struct hl_x86_entry, xsave)},
+        {25, offsetof(struct hl_x86_entry, rax)},
+        {32, offsetof(struct hl_x86_entry, rdx)},
+        {38, offsetof(struct hl_x86_entry, rip)},
+    };
+
+    for (size_t i = 0; i < HL_ARRAY_SIZE(uses); i++) {
+        uint32_t distance =
+            (uint32_t)(t->entry_data - t->entry) + uses[i].field - uses[i].end;
+        memcpy(&code[uses[i].end - 4], &distance, sizeof distance);
+    }
+    memcpy(page_at(b, t->entry), code, sizeof code);
+}
+
+int hl_x86_build(void *memory, size_t size, uint64_t addr,
+                 const struct hl_x86_region *regions, size_t count,
+                 struct hl_x86_tables *t)
+{
+    struct builder b = {memory, addr, AT_PAGE_TABLES + 1, size / PAGE};
+    const struct {
+        struct hl_x86_region region;
+        uint64_t extra;
+    } own[] = {
+        {{addr, AT_STUBS * PAGE, HL_PERM_READ | HL_PERM_WRITE}, 0},
+        {{addr + AT_STUBS * PAGE, PAGE, HL_PERM_READ | HL_PERM_EXECUTE}, 0},
+        {{addr + AT_STACK * PAGE, PAGE, HL_PERM_READ | HL_PERM_WRITE}, 0},
+        {{addr + AT_ENTRY * PAGE, PAGE, HL_PERM_READ | HL_PERM_EXECUTE},
+         PTE_USER},
+        {{addr + AT_ENTRY_DATA * PAGE, PAGE, HL_PERM_READ}, PTE_USER},
+    };
+    uint64_t root = addr + AT_PAGE_TABLES * PAGE;
+    int err = 0;
+
+    if (addr % PAGE || size % PAGE || b.pages < b.used || addr >= LIMIT ||
+        size > LIMIT - addr)
+        return -EINVAL;
+    *t = (struct hl_x86_tables){
+        .cr3 = root,
+        .gdt = addr + AT_GDT * PAGE,
+        .idt = addr + AT_IDT * PAGE,
+        .tss = addr + AT_TSS * PAGE,
+        .stack = addr + AT_STACK * PAGE,
+        .stack_size = PAGE,
+        .entry = addr + AT_ENTRY * PAGE,
+        .entry_data = addr + AT_ENTRY_DATA * PAGE,
+        .iret = addr + AT_STUBS * PAGE + IRET_AT,
+    };
+    for (size_t i = 0; i < count && err == 0; i++) {
+        if (!is_sound(&regions[i]) ||
+            overlaps(regions[i].addr, regions[i].size, addr, size))
+            err = -EINVAL;
+        else
+            err = map(&b, root, &regions[i], PTE_USER);
+    }
+    for (size_t i = 0; i < HL_ARRAY_SIZE(own) && err == 0; i++)
+        err = map(&b, root, &own[i].region, own[i].extra);
+    if (err < 0)
+        return err;
+    build_gdt(&b, t);
+    build_tss(&b, t);
+    build_idt(&b, t, addr + AT_STUBS * PAGE);
+    build_entry(&b, t);
+    memcpy(page_at(&b, t->iret), "\x48\xcf", 2);
+    return 0;
+}

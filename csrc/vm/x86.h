@@ -1,0 +1,87 @@
+/* What an x86-64 processor needs in memory before a guest can run in long mode
+ * at CPL 3: page tables, GDT, IDT, TSS, and stubs that report exceptions
+ * (Intel SDM vol. 3 ch. 3-8, AMD APM vol. 2 ch. 4-5, 8, 12).
+ *
+ *  X1. Virtual and physical addresses are the same; what is not in a region is
+ *      not mapped.
+ *  X2. The tables themselves are mapped for the supervisor only: the guest can
+ *      neither read nor write them.  Of the pages around them it can read the
+ *      two of struct hl_x86_entry.
+ *  X3. Nothing is both writable and executable.
+ *  X4. Accessed and dirty bits are set from the start, so that no processor
+ *      ever writes to the page tables.
+ *  X5. Of all I/O ports the guest reaches HL_PORT_GUEST, by the TSS's bitmap.
+ *
+ * Pure: no system call, no lock; fills in bytes of memory that the caller
+ * owns. */
+#ifndef HL_VM_X86_H
+#define HL_VM_X86_H
+
+#include "base.h"
+#include "guest/abi.h"
+
+/* Where exceptions leave: the port behind HL_PORT_GUEST, which CPL 3 cannot
+ * reach, not with a wider write either. */
+#define HL_PORT_EXCEPTION 0x49
+
+#define HL_X86_VECTORS 32
+
+enum hl_perm { HL_PERM_READ = 1, HL_PERM_WRITE = 2, HL_PERM_EXECUTE = 4 };
+
+#define HL_X86_REGIONS 32
+
+/* A stretch of guest memory, in whole pages. */
+struct hl_x86_region {
+    uint64_t addr, size;
+    unsigned perms; /* enum hl_perm; always readable */
+};
+
+/* Where things are, for the registers. */
+struct hl_x86_tables {
+    uint64_t cr3, gdt, idt, tss;
+    uint64_t gdt_limit, idt_limit, tss_limit;
+    uint64_t stack, stack_size; /* of the exception stubs */
+    uint64_t entry;             /* code that takes a struct hl_x86_entry */
+    uint64_t entry_data;        /* where that lies */
+    uint64_t iret;              /* an IRETQ for the supervisor */
+};
+
+/* What the entry code loads, so that a vCPU's vector state is put back without
+ * a call into the kernel: the guest is started there, and ends up at `rip`
+ * with x87, SSE and AVX state, RAX and RDX as given and everything else
+ * untouched.  The guest can read and run these pages, but not write to them;
+ * they hold nothing but what it is given anyway.  Needs CR4.OSXSAVE. */
+#define HL_X86_XSAVE_SIZE                                                     \
+    832 /* legacy area, header, AVX: SDM vol. 1, 13.4                         \
+         */
+
+struct hl_x86_entry {
+    unsigned char xsave[HL_X86_XSAVE_SIZE];
+    uint64_t rax, rdx, rip;
+};
+
+enum {
+    HL_X86_KERNEL_CODE = 0x08,
+    HL_X86_KERNEL_DATA = 0x10,
+    HL_X86_USER_DATA = 0x18 | 3,
+    HL_X86_USER_CODE = 0x20 | 3,
+    HL_X86_TSS = 0x28,
+};
+
+/* Bytes that hl_x86_build needs for these regions, with tables at `addr`. */
+size_t hl_x86_tables_size(uint64_t addr, const struct hl_x86_region *regions,
+                          size_t count);
+
+/* Build the tables in memory[0..size), zeroed, which the guest has at `addr`.
+ * Regions and tables must not overlap and must lie below 2^47; -EINVAL where
+ * they do not, or where a region breaks X3. */
+int hl_x86_build(void *memory, size_t size, uint64_t addr,
+                 const struct hl_x86_region *regions, size_t count,
+                 struct hl_x86_tables *tables) HL_MUST_CHECK;
+
+/* What a stub leaves on its stack. */
+struct hl_x86_frame {
+    uint64_t vector, error, rip, cs, rflags, rsp, ss;
+};
+
+#endif
