@@ -8,17 +8,27 @@
 1
 """
 
+from hyperlight.config import SandboxConfig
 from hyperlight.drivers import DriverInfo, drivers
 from hyperlight.errors import (
+    DriverUnavailable,
+    GuestAborted,
+    GuestError,
+    GuestInterrupted,
+    GuestTimeout,
     HyperlightError,
+    LayoutError,
+    SandboxPoisoned,
     SnapshotMismatch,
     TrackerMissedPage,
     TrackerOverlap,
     TrackerUnavailable,
 )
+from hyperlight.layout import MemoryLayout, Region
 from hyperlight.manager import RestoreStats, SnapshotManager
 from hyperlight.memory import SharedMemory
 from hyperlight.pageset import PageSet
+from hyperlight.sandbox import Sandbox, UninitializedSandbox
 from hyperlight.snapshot import Snapshot
 from hyperlight.trackers import (
     FaultHandlerInfo,
@@ -38,6 +48,12 @@ __all__ = [
     "RestoreStats",
     "Snapshot",
     "SnapshotManager",
+    # sandboxes
+    "MemoryLayout",
+    "Region",
+    "Sandbox",
+    "SandboxConfig",
+    "UninitializedSandbox",
     # what this host has
     "DriverInfo",
     "FaultHandlerInfo",
@@ -47,7 +63,14 @@ __all__ = [
     "reclaim_fault_handlers",
     "trackers",
     # errors
+    "DriverUnavailable",
+    "GuestAborted",
+    "GuestError",
+    "GuestInterrupted",
+    "GuestTimeout",
     "HyperlightError",
+    "LayoutError",
+    "SandboxPoisoned",
     "SnapshotMismatch",
     "TrackerMissedPage",
     "TrackerOverlap",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, NoReturn
 
-from hyperlight.errors import TrackerUnavailable
+from hyperlight.errors import DriverUnavailable, TrackerUnavailable
 
 PAGE_SIZE = 4096
 HUGE_NEVER, HUGE_AUTO, HUGE_ALWAYS = range(3)
@@ -14,12 +14,43 @@ TRACKERS = tuple(
     for name in ("uffd", "uffd-sigbus", "sigsegv", "softdirty", "full")
 )
 CAN_FAIL = False
+TYPES = (
+    *("none", "int32", "int64", "uint32", "uint64", "float", "double"),
+    *("bool", "str", "bytes"),
+)
+DRIVERS = ("kvm", "emulator")
+REPLY_SIZE = 4096
+LEFT_READY, LEFT_HOST_CALL, LEFT_LOG, LEFT_ABORT = range(1, 5)
+LEFT_EXCEPTION, LEFT_INTERRUPTED, LEFT_TIMEOUT, LEFT_BROKEN = range(-1, -5, -1)
+EXIT_CALL, EXIT_EXCEPTION, EXIT_SHUTDOWN, EXIT_BAD_ACCESS = range(4)
+MESSAGE_CALL, MESSAGE_RESULT, MESSAGE_ERROR = range(1, 4)
+MESSAGE_LOG, MESSAGE_FUNCTIONS = range(4, 6)
 
 _REASON = f"not compiled in: needs Linux, and this is {sys.platform}"
 
 
 def probe_tracker(name: str) -> str | None:
     return _REASON
+
+
+def probe_driver(name: str) -> str | None:
+    return _REASON
+
+
+def set_emulator_library(path: str) -> None:
+    pass
+
+
+def elf_facts(file: bytes) -> NoReturn:
+    raise DriverUnavailable("any", _REASON)
+
+
+def tables_size(addr: int, regions: Any) -> int:
+    return 4096
+
+
+def encoded_name(name: str) -> bytes:
+    return name.encode()
 
 
 def fault_status() -> list[tuple[int, bool, bool]]:
@@ -61,6 +92,10 @@ class SnapshotCore(_Absent):
 
 
 class ManagerCore(_Absent):
+    pass
+
+
+class SandboxCore(_Absent):
     pass
 
 

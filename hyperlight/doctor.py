@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperlight._binding import core
-from hyperlight.drivers import drivers
+from hyperlight.drivers import DriverInfo, drivers
 from hyperlight.trackers import TrackerInfo, fault_handlers, trackers
 from hyperlight.version import __version__
 
@@ -22,15 +22,15 @@ _DEFAULT_MAP_COUNT = 65530
 
 def examine() -> dict[str, Any]:
     """Everything, as plain data: trackers, drivers, host facts, advice."""
-    found = trackers()
+    found, machines = trackers(), drivers()
     host = _host_facts()
     return {
         "version": __version__,
         "trackers": [asdict(info) for info in found],
-        "drivers": [asdict(info) for info in drivers()],
+        "drivers": [asdict(info) for info in machines],
         "fault_handlers": [asdict(info) for info in fault_handlers()],
         "host": host,
-        "advice": _advice(found, host),
+        "advice": _advice(found, host) + _driver_advice(machines),
     }
 
 
@@ -95,6 +95,20 @@ def _access(path: str) -> str:
         return "absent"
     usable = os.access(path, os.R_OK | os.W_OK)
     return "usable" if usable else "no permission"
+
+
+def _driver_advice(found: list[DriverInfo]) -> list[str]:
+    usable = {info.name for info in found if info.available}
+    if not found or "kvm" in usable:
+        return []
+    reason = next(info.reason for info in found if info.name == "kvm")
+    lines = [f"Run sandboxes on hardware: {reason}."]
+    if not usable:
+        lines.append(
+            "Run them in software meanwhile: pip install "
+            "'pyhyperlight[emulator]'."
+        )
+    return lines
 
 
 def _advice(found: list[TrackerInfo], host: dict[str, Any]) -> list[str]:

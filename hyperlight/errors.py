@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "DriverUnavailable",
+    "GuestAborted",
+    "GuestError",
+    "GuestInterrupted",
+    "GuestTimeout",
     "HyperlightError",
+    "LayoutError",
+    "SandboxPoisoned",
     "SnapshotMismatch",
     "TrackerMissedPage",
     "TrackerOverlap",
@@ -77,6 +84,95 @@ class TrackerMissedPage(HyperlightError):
 
 class SnapshotMismatch(HyperlightError):
     """The snapshot is of memory of another size or layout."""
+
+
+class DriverUnavailable(HyperlightError):
+    """The hypervisor driver that was asked for cannot run here.
+
+    Attributes:
+        driver: Its name.
+        reason: What is missing or forbidden, and whom to ask.
+        usable: Names of the drivers that can run here.
+    """
+
+    def __init__(
+        self, driver: str, reason: str, usable: Sequence[str] = ()
+    ) -> None:
+        super().__init__(driver, reason, tuple(usable))
+        self.driver = driver
+        self.reason = reason
+        self.usable = tuple(usable)
+
+    def __str__(self) -> str:
+        text = f"driver={self.driver!r}: {self.reason}"
+        if self.usable:
+            text += f"; usable here: {', '.join(self.usable)}"
+        return text
+
+
+class LayoutError(HyperlightError):
+    """Regions of guest memory overlap, or do not fit."""
+
+
+class GuestError(HyperlightError):
+    """The guest function said no; the sandbox can go on.
+
+    Attributes:
+        code: One of ``guest/abi.h``'s ``HL_ERROR_*``, or the guest's own from
+            1000 on.
+        message: What the guest says about it.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.message} (code {self.code})"
+
+
+class GuestAborted(HyperlightError):
+    """The guest faulted, gave up, or broke the rules; restore it first.
+
+    Attributes:
+        reason: What happened.
+        vector: Number of the processor exception (Intel SDM vol. 3, 6.3), or
+            None if it was none.
+        error_code: What the processor says about it.
+        rip: Address of the instruction.
+        cr2: Address that was accessed, for a page fault.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        vector: int | None = None,
+        error_code: int | None = None,
+        rip: int | None = None,
+        cr2: int | None = None,
+    ) -> None:
+        super().__init__(reason, vector, error_code, rip, cr2)
+        self.reason = reason
+        self.vector = vector
+        self.error_code = error_code
+        self.rip = rip
+        self.cr2 = cr2
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class GuestTimeout(HyperlightError):
+    """The call took longer than it was allowed to; restore first."""
+
+
+class GuestInterrupted(HyperlightError):
+    """Somebody interrupted the call; restore first."""
+
+
+class SandboxPoisoned(HyperlightError):
+    """A call did not end well, and the guest may be in any state."""
 
 
 for _name in __all__:

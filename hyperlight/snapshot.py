@@ -18,8 +18,9 @@ _ids = itertools.count(1)
 class Snapshot(core.SnapshotCore):
     """The immutable content of a region at one moment.
 
-    Made by :meth:`SnapshotManager.take`. Holds only the pages that changed
-    since its parent, and stays usable after its manager and memory are gone.
+    Made by :meth:`SnapshotManager.take` and :meth:`Sandbox.snapshot`. Holds
+    only the pages that changed since its parent, and stays usable after its
+    manager and memory are gone.
     To drop it, let go of the last reference to it: pages that nobody shares
     with it are freed at once. Any thread may use it.
     """
@@ -40,6 +41,8 @@ class Snapshot(core.SnapshotCore):
         self.name = name
         self.id = next(_ids)
         self._parent = None if parent is None else weakref.ref(parent)
+        # Driver, guest and layout, where it is a sandbox's.
+        self._identity: tuple[str, bytes, object] | None = None
 
     @property
     def parent(self) -> Snapshot | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import hyperlight
-from hyperlight import SharedMemory, SnapshotManager
+from hyperlight import Sandbox, SandboxConfig, SharedMemory, SnapshotManager
 from hyperlight._binding import core
 
 HERE = Path(__file__).parent
@@ -55,6 +55,60 @@ def trap(request: pytest.FixtureRequest) -> str:
 def rearm(request: pytest.FixtureRequest) -> str:
     """Both ways to deal with hot pages."""
     return str(request.param)
+
+
+DRIVERS = ("kvm", "emulator")
+
+_driver_reasons: dict[str, str] = {
+    info.name: info.reason
+    for info in hyperlight.drivers()
+    if not info.available
+}
+
+
+def require_driver(name: str) -> str:
+    """`name`, or skip with the driver's own reason."""
+    if name in _driver_reasons:
+        pytest.skip(f"driver {name}: {_driver_reasons[name]}")
+    return name
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    """Each hypervisor driver that there is, one after the other."""
+    return require_driver(request.param)
+
+
+#: Trackers that a sandbox can have, by driver.
+SANDBOX_TRACKERS = {
+    "kvm": ("kvm-ring", "kvm-log", "full"),
+    "emulator": ("uffd", "sigsegv", "full"),
+}
+
+
+@pytest.fixture
+def new_sandbox(driver: str) -> Iterator[Callable[..., Sandbox]]:
+    """new_sandbox(guest="simple", host_functions=None, **config)."""
+    made: list[Sandbox] = []
+
+    def new(
+        guest: object = "simple",
+        host_functions: dict[str, Callable[..., object]] | None = None,
+        **config: object,
+    ) -> Sandbox:
+        config.setdefault("driver", driver)
+        config.setdefault("call_timeout", 60)
+        sandbox = Sandbox(
+            guest,  # type: ignore[arg-type]
+            host_functions=host_functions,
+            config=SandboxConfig(**config),  # type: ignore[arg-type]
+        )
+        made.append(sandbox)
+        return sandbox
+
+    yield new
+    for sandbox in made:
+        sandbox.close()
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
 import hyperlight
+from hyperlight import machine
+from hyperlight._binding import core
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -30,12 +33,35 @@ sybil = Sybil(parsers=[PythonCodeBlockParser()], pattern="*.md")
     "page", [p for p in PAGES if "_build" not in p.parts], ids=lambda p: p.stem
 )
 def test_examples(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if "import numpy" in page.read_text():
+    text = page.read_text()
+    if "import numpy" in text:
         pytest.importorskip("numpy")
+    if "Sandbox(" in text and not any(
+        info.available for info in hyperlight.drivers()
+    ):
+        pytest.skip("no driver works here")
+    if "guest.build(" in text and not shutil.which("cc"):
+        pytest.skip("no C compiler")
     document = sybil.parse(page)
     for example in document.examples():
         example.evaluate()
     document.namespace.clear()
+
+
+def test_the_sandbox_tutorial_runs_on_every_driver(
+    driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "choose_driver", lambda wanted: driver)
+    document = sybil.parse(DOCS / "tutorial/sandbox.md")
+    for example in document.examples():
+        example.evaluate()
+    document.namespace.clear()
+
+
+def test_every_driver_has_a_row() -> None:
+    text = (DOCS / "reference/drivers.md").read_text()
+    for name in (*core.DRIVERS, "kvm-ring", "kvm-log"):
+        assert re.search(rf"^\| `{name}` \|", text, re.MULTILINE), name
 
 
 def test_examples_are_found() -> None:

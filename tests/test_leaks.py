@@ -12,7 +12,15 @@ import pytest
 from conftest import new_manager
 
 import hyperlight
-from hyperlight import PageSet, SharedMemory, Snapshot, SnapshotManager
+from hyperlight import (
+    MemoryLayout,
+    PageSet,
+    Sandbox,
+    SharedMemory,
+    Snapshot,
+    SnapshotManager,
+    UninitializedSandbox,
+)
 from hyperlight._binding import core
 
 PAGE = core.PAGE_SIZE
@@ -120,7 +128,10 @@ def test_every_public_name_is_tested() -> None:
     )
     for name in hyperlight.__all__:
         assert name in tests, name
-    for class_ in (SharedMemory, SnapshotManager, Snapshot, PageSet):
+    for class_ in (
+        *(SharedMemory, SnapshotManager, Snapshot, PageSet),
+        *(Sandbox, UninitializedSandbox, MemoryLayout),
+    ):
         for name in dir(class_):
             if not name.startswith("_"):
                 assert f".{name}" in tests, f"{class_.__name__}.{name}"

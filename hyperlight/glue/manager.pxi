@@ -36,6 +36,7 @@ cdef extern from "manager.h" nogil:
     ssize_t hl_manager_verify(hl_manager *manager,
                               const hl_snapshot *snapshot, uint64_t *missed)
     void hl_manager_stats(hl_manager *manager, hl_manager_stats_t *stats)
+    size_t hl_manager_page_count(const hl_manager *manager)
     size_t hl_manager_count()
 
 
@@ -170,36 +171,28 @@ cdef class ManagerCore:
         return bits
 
     def stats(self):
-        cdef hl_manager_stats_t s
-        hl_manager_stats(self._open(), &s)
-        return {
-            "tracker": s.tracker.decode(),
-            "pages": s.pages,
-            "hot_pages": s.hot,
-            "takes": s.takes,
-            "restores": s.restores,
-            "pages_stored": s.stored,
-            "pages_copied": s.copied,
-            "pages_zeroed": s.zeroed,
-            "pages_raced": s.raced,
-            "guesses": s.guesses,
-            "reopened": s.reopened,
-            "collapsed": s.collapsed,
-            "store_pages": s.store.pages,
-            "store_nodes": s.store.nodes,
-            "store_bytes": s.store.bytes,
-            "store_reserved": s.store.reserved,
-        }
+        """Counts since it was made."""
+        return stats_of(self._open())
 
 
-def counts():
-    """What is alive in this process, for leak tests."""
-    cdef size_t snapshots, stores
-    hl_snapshot_counts(&snapshots, &stores)
+cdef dict stats_of(hl_manager *manager):
+    cdef hl_manager_stats_t s
+    hl_manager_stats(manager, &s)
     return {
-        "mappings": hl_map_count(),
-        "ranges": hl_range_count(),
-        "managers": hl_manager_count(),
-        "snapshots": snapshots,
-        "stores": stores,
+        "tracker": s.tracker.decode(),
+        "pages": s.pages,
+        "hot_pages": s.hot,
+        "takes": s.takes,
+        "restores": s.restores,
+        "pages_stored": s.stored,
+        "pages_copied": s.copied,
+        "pages_zeroed": s.zeroed,
+        "pages_raced": s.raced,
+        "guesses": s.guesses,
+        "reopened": s.reopened,
+        "collapsed": s.collapsed,
+        "store_pages": s.store.pages,
+        "store_nodes": s.store.nodes,
+        "store_bytes": s.store.bytes,
+        "store_reserved": s.store.reserved,
     }

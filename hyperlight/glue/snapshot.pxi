@@ -26,6 +26,7 @@ cdef class SnapshotCore:
     """A snapshot, empty until a manager's take fills it."""
 
     cdef hl_snapshot *snapshot
+    cdef bytes state  # of the vCPU, where it is a sandbox's
     cdef object __weakref__
 
     def __dealloc__(self):

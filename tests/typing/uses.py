@@ -11,11 +11,15 @@ from hyperlight import (
     DriverInfo,
     FaultHandlerInfo,
     PageSet,
+    Region,
     RestoreStats,
+    Sandbox,
+    SandboxConfig,
     SharedMemory,
     Snapshot,
     SnapshotManager,
     TrackerInfo,
+    UninitializedSandbox,
 )
 
 
@@ -64,6 +68,23 @@ def pages() -> None:
     assert_type(list(made), list[int])
     assert_type(made - made, PageSet)
     assert_type(made.to_bytes(), bytes)
+
+
+def sandboxes() -> None:
+    config = SandboxConfig(heap_size="1MiB", call_timeout=2, rearm="always")
+    with Sandbox("simple", config=config) as sandbox:
+        assert_type(sandbox.snapshot(), Snapshot)
+        assert_type(sandbox.restore(), RestoreStats)
+        assert_type(sandbox.layout["heap"], Region)
+        assert_type(sandbox.functions, dict[str, str])
+        assert_type(sandbox.poisoned, bool)
+        assert_type(sandbox.devolve(), UninitializedSandbox)
+        with sandbox.transaction() as snapshot:
+            assert_type(snapshot, Snapshot)
+    fresh = UninitializedSandbox(b"elf").register("F", len)
+    assert_type(fresh.evolve(lambda made: made.call("G")), Sandbox)
+    SandboxConfig(rearm="never")  # type: ignore[arg-type]
+    Sandbox(5)  # type: ignore[arg-type]
 
 
 def host() -> None:

@@ -1,0 +1,188 @@
+# csrc/vm/wire: values between Python and guests.
+
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
+
+cdef extern from "guest/abi.h" nogil:
+    enum:
+        HL_LEAVE_READY
+        HL_LEAVE_HOST_CALL
+        HL_LEAVE_LOG
+        HL_LEAVE_ABORT
+        HL_ERROR_HOST
+    cdef enum hl_message_kind:
+        HL_MESSAGE_CALL
+        HL_MESSAGE_RESULT
+        HL_MESSAGE_ERROR
+        HL_MESSAGE_LOG
+        HL_MESSAGE_FUNCTIONS
+    cdef enum hl_type:
+        HL_NONE, HL_I32, HL_I64, HL_U32, HL_U64, HL_F32, HL_F64, HL_BOOL
+        HL_STR, HL_BYTES, HL_TYPES
+
+cdef extern from "vm/wire.h" nogil:
+    struct hl_wire_writer:
+        char *at
+    struct hl_wire_reader:
+        uint32_t kind, left, result
+        const char *wrong
+    struct hl_wire_value:
+        hl_type type
+        uint64_t bits
+        const char *data
+    void hl_wire_begin(hl_wire_writer *w, void *buffer, size_t size)
+    int hl_wire_put(hl_wire_writer *w, hl_type type, uint64_t bits)
+    void *hl_wire_put_room(hl_wire_writer *w, hl_type type, size_t size)
+    int hl_wire_put_raw(hl_wire_writer *w, const void *values, size_t size,
+                        uint32_t count)
+    ssize_t hl_wire_end(hl_wire_writer *w, hl_message_kind kind,
+                        hl_type result)
+    int hl_wire_open(hl_wire_reader *r, const void *buffer, size_t size)
+    int hl_wire_next(hl_wire_reader *r, hl_wire_value *value)
+    int hl_wire_close(hl_wire_reader *r)
+
+#: Names of the types in signatures, by their codes.
+TYPES = ("none", "int32", "int64", "uint32", "uint64", "float", "double",
+         "bool", "str", "bytes")
+assert len(TYPES) == HL_TYPES
+
+MESSAGE_CALL = <int>HL_MESSAGE_CALL
+MESSAGE_RESULT = <int>HL_MESSAGE_RESULT
+MESSAGE_ERROR = <int>HL_MESSAGE_ERROR
+MESSAGE_LOG = <int>HL_MESSAGE_LOG
+MESSAGE_FUNCTIONS = <int>HL_MESSAGE_FUNCTIONS
+
+#: Bytes of the input region that calls leave to the replies of host functions.
+REPLY_SIZE = <int>REPLY_ROOM
+cdef enum: REPLY_ROOM = 4096
+
+# A copy of more than this lets other threads run meanwhile.
+cdef enum: LARGE_COPY = 1 << 16
+
+
+cdef uint64_t integer_bits(value, int64_t low, uint64_t high) except? 0:
+    if isinstance(value, bool):
+        raise TypeError("a bool")
+    number = index(value)
+    if not low <= number <= high:
+        raise ValueError(f"{number} does not fit")
+    return <uint64_t>(number & 0xffffffffffffffff)
+
+
+cdef uint64_t float_bits(value, bint single) except? 0:
+    cdef double number
+    cdef float half
+    cdef uint32_t low
+    cdef uint64_t bits
+    if isinstance(value, bool):
+        raise TypeError("a bool")
+    number = value
+    if not single:
+        memcpy(&bits, &number, 8)
+        return bits
+    half = <float>number
+    if half - half != 0 and number - number == 0:
+        raise ValueError(f"{number!r} does not fit")
+    memcpy(&low, &half, 4)
+    return low
+
+
+cdef int put_room(hl_wire_writer *w, hl_type type, const void *data,
+                  Py_ssize_t size) except -1:
+    cdef void *to = hl_wire_put_room(w, type, size)
+    if to == NULL:
+        raise ValueError(f"{size} bytes are too large for the buffer")
+    if size < LARGE_COPY:
+        memcpy(to, data, size)
+    else:
+        with nogil:
+            memcpy(to, data, size)
+    return 0
+
+
+cdef int put_value(hl_wire_writer *w, int type, value) except -1:
+    """Add a value, or raise TypeError or ValueError without saying where."""
+    cdef uint64_t bits
+    cdef Py_ssize_t size
+    cdef const char *text
+    cdef Py_buffer view
+    if type == HL_STR:
+        if not isinstance(value, str):
+            raise TypeError("not a str")
+        text = PyUnicode_AsUTF8AndSize(value, &size)
+        return put_room(w, HL_STR, text, size)
+    if type == HL_BYTES:
+        PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
+        try:
+            return put_room(w, HL_BYTES, view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+    if type == HL_I32:
+        bits = integer_bits(value, -2**31, 2**31 - 1)
+    elif type == HL_I64:
+        bits = integer_bits(value, INT64_MIN, INT64_MAX)
+    elif type == HL_U32:
+        bits = integer_bits(value, 0, 2**32 - 1)
+    elif type == HL_U64:
+        bits = integer_bits(value, 0, <uint64_t>0xffffffffffffffff)
+    elif type == HL_F32 or type == HL_F64:
+        bits = float_bits(value, type == HL_F32)
+    elif type == HL_BOOL:
+        if not isinstance(value, bool):
+            raise TypeError("not a bool")
+        bits = value is True
+    else:
+        if value is not None:
+            raise TypeError("not None")
+        bits = 0
+    if hl_wire_put(w, <hl_type>type, bits) < 0:
+        raise ValueError("too large for the buffer")
+    return 0
+
+
+cdef bytes copy_of(const char *data, size_t size):
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, size)
+    cdef char *to = PyBytes_AS_STRING(out)
+    if size < LARGE_COPY:
+        memcpy(to, data, size)
+    else:
+        with nogil:
+            memcpy(to, data, size)
+    return out
+
+
+cdef object value_of(const hl_wire_value *v):
+    """What the guest sent, copied once; ValueError: text that is none."""
+    cdef float single
+    cdef double number
+    cdef uint32_t low
+    cdef bytes copy
+    if v.type == HL_STR:
+        copy = copy_of(v.data, v.bits)
+        return PyUnicode_DecodeUTF8(PyBytes_AS_STRING(copy), len(copy), NULL)
+    if v.type == HL_BYTES:
+        return copy_of(v.data, v.bits)
+    if v.type == HL_I32 or v.type == HL_I64:
+        return <int64_t>v.bits
+    if v.type == HL_U32 or v.type == HL_U64:
+        return v.bits
+    if v.type == HL_F64:
+        memcpy(&number, &v.bits, 8)
+        return number
+    if v.type == HL_F32:
+        low = <uint32_t>v.bits
+        memcpy(&single, &low, 4)
+        return <double>single
+    if v.type == HL_BOOL:
+        return v.bits != 0
+    return None
+
+
+def encoded_name(str name not None):
+    """The first value of every call of that name."""
+    cdef char buffer[1024]
+    cdef hl_wire_writer w
+    hl_wire_begin(&w, buffer, sizeof(buffer))
+    put_value(&w, HL_STR, name)
+    cdef char *start = buffer + 24
+    return start[:w.at - start]

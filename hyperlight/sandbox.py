@@ -1,0 +1,458 @@
+"""The sandbox lifecycle: load, initialize, call, snapshot, restore."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from hyperlight._binding import core
+from hyperlight.config import SandboxConfig
+from hyperlight.errors import GuestAborted
+from hyperlight.hostfuncs import GuestFunction, HostFunction, parse_signature
+from hyperlight.layout import MemoryLayout
+from hyperlight.machine import Guest, Machine, deadline_of
+from hyperlight.manager import RestoreStats
+from hyperlight.pageset import PageSet
+from hyperlight.snapshot import Snapshot
+
+__all__ = ["Sandbox", "UninitializedSandbox"]
+
+_MOST_FUNCTIONS = 4096
+
+
+class UninitializedSandbox:
+    """A guest in its machine, which has not run yet.
+
+    Args:
+        guest: Path of an ELF file, its bytes, or the name of a guest that
+            ships (``"simple"``).
+        config: Sizes, driver, limits.
+
+    Raises:
+        ValueError: `guest` is no guest; the text says what is wrong with it.
+        FileNotFoundError: There is no such file.
+        LayoutError: Its image and the sizes asked for do not fit together.
+        DriverUnavailable: No driver works here, or the one asked for does not.
+        TrackerUnavailable: The driver has no such tracker.
+        MemoryError: There is no memory for it.
+    """
+
+    def __init__(
+        self, guest: Guest, config: SandboxConfig | None = None
+    ) -> None:
+        self._machine: Machine | None = None
+        self._machine = Machine(guest, config)
+
+    def register(
+        self, name: str, function: Callable[..., Any]
+    ) -> UninitializedSandbox:
+        """Let the guest call a function of Python by this name.
+
+        Its annotations say what it takes: ``int``, ``float``, ``bool``,
+        ``str``, ``bytes``; a parameter without one takes whatever comes. The
+        guest says what it wants back. An exception ends the guest's call and
+        reaches the caller of :meth:`Sandbox.call`.
+
+        Raises:
+            TypeError: It cannot be called, or a guest cannot serve it.
+            ValueError: `name` is no name, or is taken.
+        """
+        machine = self._open()
+        made = HostFunction(name, function)
+        if name in machine.host_functions:
+            raise ValueError(f"name={name!r} is registered already")
+        machine.host_functions[name] = made
+        return self
+
+    def evolve(
+        self, init: Callable[[Sandbox], object] | None = None
+    ) -> Sandbox:
+        """Run the guest's initialization, and have it callable.
+
+        Args:
+            init: Called with the sandbox; what it does there is part of the
+                base snapshot that is taken then.
+
+        Raises:
+            GuestAborted: The guest did not come up.
+            GuestTimeout: It took longer than ``config.call_timeout``.
+
+        Whatever is raised, here or by `init`, leaves this object as it was.
+        Otherwise the sandbox takes its place: it is used up.
+        """
+        machine = self._open()
+        with machine.lock:
+            try:
+                made = Sandbox._evolved(machine)
+                if init is not None:
+                    init(made)
+                machine.base = machine.take("base")
+            except BaseException:
+                made_here = locals().get("made")
+                if made_here is not None:
+                    made_here._machine = None
+                machine.restore(machine.pristine)
+                raise
+            self._machine = None
+            return made
+
+    @property
+    def layout(self) -> MemoryLayout:
+        """Where everything lies in the guest's memory."""
+        return self._open().layout
+
+    @property
+    def driver(self) -> str:
+        """Name of the driver."""
+        return self._open().driver
+
+    @property
+    def closed(self) -> bool:
+        """True once it was closed, or evolved."""
+        return self._machine is None
+
+    def close(self) -> None:
+        """Free everything; a second call does nothing."""
+        machine, self._machine = self._machine, None
+        if machine is not None:
+            machine.close()
+
+    def _open(self) -> Machine:
+        if self._machine is None:
+            raise ValueError(
+                "operation on an UninitializedSandbox that is closed or "
+                "evolved"
+            )
+        return self._machine
+
+    def __enter__(self) -> UninitializedSandbox:
+        self._open()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        _warn_unclosed(self)
+
+    def __repr__(self) -> str:
+        if self._machine is None:
+            return "<UninitializedSandbox, closed or evolved>"
+        return (
+            f"<UninitializedSandbox of {self._machine.name!r}, driver "
+            f"{self._machine.driver!r}>"
+        )
+
+
+class Sandbox:
+    """A guest whose functions Python calls, and that can be put back.
+
+    Args:
+        guest: Path of an ELF file, its bytes, or the name of a guest that
+            ships (``"simple"``).
+        host_functions: What the guest may call, by name; see
+            :meth:`UninitializedSandbox.register`.
+        config: Sizes, driver, limits.
+
+    Raises:
+        GuestAborted: The guest did not come up.
+        GuestTimeout: It took longer than ``config.call_timeout``.
+        ValueError, FileNotFoundError, LayoutError, DriverUnavailable,
+            TrackerUnavailable, MemoryError: As :class:`UninitializedSandbox`.
+
+    Any thread may call any method. Calls on one sandbox are made one at a
+    time: a second thread waits. Other threads of Python run while the guest
+    does. After :func:`os.fork` the sandbox is the parent's.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        *,
+        host_functions: Mapping[str, Callable[..., Any]] | None = None,
+        config: SandboxConfig | None = None,
+    ) -> None:
+        self._machine: Machine | None = None
+        fresh = UninitializedSandbox(guest, config)
+        try:
+            for name, function in (host_functions or {}).items():
+                fresh.register(name, function)
+            made = fresh.evolve()
+        except BaseException:
+            fresh.close()
+            raise
+        self._take_over(made)
+
+    @classmethod
+    def _evolved(cls, machine: Machine) -> Sandbox:
+        """Run the guest's initialization; no base snapshot yet."""
+        opened = machine.usable_core("evolve")
+        deadline = deadline_of(machine.config, None)
+        opened.begin_init()
+        reason = opened.run(deadline)
+        if reason != core.LEFT_READY:
+            machine.serve(reason, deadline)
+        texts = opened.message(core.MESSAGE_FUNCTIONS, _MOST_FUNCTIONS)[1]
+        functions = {f.name: f for f in map(parse_signature, texts)}
+        if len(functions) < len(texts):
+            raise GuestAborted("the guest exports two functions of one name")
+        opened.end()
+        made = cls.__new__(cls)
+        made._machine = machine
+        made._functions = functions
+        return made
+
+    _functions: dict[str, GuestFunction]
+
+    def _take_over(self, other: Sandbox) -> None:
+        self._functions = other._functions
+        self._machine, other._machine = other._machine, None
+
+    def _open(self) -> Machine:
+        if self._machine is None:
+            raise ValueError("operation on a closed Sandbox")
+        return self._machine
+
+    def call(
+        self, name: str, *args: object, timeout: float | None = None
+    ) -> Any:
+        """Call a function of the guest.
+
+        Args:
+            name: One of :attr:`functions`.
+            *args: As its signature says: ``int`` for ``int32`` and the like,
+                ``float``, ``bool``, ``str``, any contiguous buffer for
+                ``bytes``.
+            timeout: Seconds; None for the configuration's ``call_timeout``.
+
+        Returns:
+            An ``int``, ``float``, ``bool``, ``str``, ``bytes`` or None.
+
+        Raises:
+            ValueError: There is no such function, or an argument does not fit
+                its type or the input buffer. The guest did not run.
+            TypeError: Too many arguments, too few, or one of another type.
+                The guest did not run.
+            SandboxPoisoned: An earlier call did not end well: restore first.
+            GuestError: The function said no. The sandbox can go on.
+            GuestAborted: A fault; the sandbox is poisoned.
+            GuestTimeout, GuestInterrupted: It is poisoned.
+            Exception: What a host function raised, if the guest passed that
+                on. The sandbox can go on.
+        """
+        machine = self._open()
+        function = self._functions.get(name)
+        if function is None:
+            raise ValueError(
+                f"name={name!r}: the guest has no such function; "
+                f"it has {', '.join(sorted(self._functions)) or 'none'}"
+            )
+        with machine.lock:
+            opened = machine.usable_core("call")
+            deadline = deadline_of(machine.config, timeout)
+            try:
+                opened.begin(function.encoded, function.arguments, args)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{function.signature}: {error}") from None
+            reason = opened.run(deadline)
+            if reason != core.LEFT_READY:
+                machine.serve(reason, deadline)
+            return opened.result(function.result)
+
+    def snapshot(self, name: str | None = None) -> Snapshot:
+        """Freeze the guest as it is: memory and processor state.
+
+        Costs what changed since the last snapshot or restore. A snapshot
+        outlives its sandbox, and restores into any other sandbox of the same
+        guest, configuration of sizes, and driver.
+
+        Raises:
+            SandboxPoisoned: A call did not end well.
+            RuntimeError: Called from a host function.
+            MemoryError: No snapshot was taken.
+        """
+        machine = self._open()
+        with machine.lock:
+            return machine.take(name)
+
+    def restore(self, snapshot: Snapshot | None = None) -> RestoreStats:
+        """Make the guest what it was, poisoned or not.
+
+        Nothing of the calls since is left: memory, buffers, registers.
+
+        Args:
+            snapshot: One of this guest, whichever sandbox took it; None for
+                :attr:`current`.
+
+        Raises:
+            SnapshotMismatch: It is of another guest, layout or driver.
+            RuntimeError: Called from a host function.
+        """
+        machine = self._open()
+        with machine.lock:
+            if snapshot is not None and not isinstance(snapshot, Snapshot):
+                raise TypeError(f"snapshot={snapshot!r} is not a Snapshot")
+            return machine.restore(snapshot)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Snapshot]:
+        """Keep state inside of a ``with``, and put it back on leaving.
+
+        However it is left: by an exception, by a poisoned sandbox.
+        """
+        snapshot = self.snapshot("transaction")
+        try:
+            yield snapshot
+        finally:
+            if self._machine is not None:
+                self.restore(snapshot)
+
+    def devolve(self) -> UninitializedSandbox:
+        """The sandbox as it was before :meth:`UninitializedSandbox.evolve`.
+
+        This one is used up; its host functions are still registered.
+
+        Raises:
+            RuntimeError: Called from a host function.
+        """
+        machine = self._open()
+        with machine.lock:
+            machine.restore(machine.pristine)
+            fresh = UninitializedSandbox.__new__(UninitializedSandbox)
+            fresh._machine, self._machine = machine, None
+            return fresh
+
+    def interrupt(self) -> None:
+        """End the call under way with GuestInterrupted, if there is one.
+
+        From any thread, or from a signal handler.
+        """
+        machine = self._machine
+        opened = machine.core if machine is not None else None
+        if opened is not None:
+            opened.interrupt()
+
+    def verify(self, snapshot: Snapshot | None = None) -> None:
+        """Prove by comparing that no write of the guest was missed.
+
+        Raises:
+            TrackerMissedPage: A page differs although nothing reported it.
+        """
+        machine = self._open()
+        with machine.lock:
+            opened = machine.ready_core("verify")
+            chosen = opened.current if snapshot is None else snapshot
+            if chosen._identity != machine.identity:
+                machine.refuse(chosen)
+            machine.verify(chosen)
+
+    def changed(self, snapshot: Snapshot | None = None) -> PageSet:
+        """Exactly the pages of tracked memory that differ from a snapshot."""
+        machine = self._open()
+        with machine.lock:
+            opened = machine.ready_core("changed")
+            chosen = opened.current if snapshot is None else snapshot
+            if chosen._identity != machine.identity:
+                machine.refuse(chosen)
+            return PageSet._wrap(opened.changed(chosen), opened.page_count)
+
+    @property
+    def current(self) -> Snapshot:
+        """What the guest equalled at the last snapshot or restore."""
+        snapshot = self._open().open_core().current
+        assert isinstance(snapshot, Snapshot)
+        return snapshot
+
+    @property
+    def base(self) -> Snapshot:
+        """The snapshot that was taken when the guest had come up."""
+        snapshot = self._open().base
+        assert snapshot is not None
+        return snapshot
+
+    @property
+    def functions(self) -> dict[str, str]:
+        """Signatures of what the guest exports, by name."""
+        self._open()
+        return {f.name: f.signature for f in self._functions.values()}
+
+    @property
+    def layout(self) -> MemoryLayout:
+        """Where everything lies in the guest's memory."""
+        return self._open().layout
+
+    @property
+    def driver(self) -> str:
+        """Name of the driver."""
+        return self._open().driver
+
+    @property
+    def tracker(self) -> str:
+        """Name of what notices the guest's writes."""
+        return self._open().open_core().tracker
+
+    @property
+    def poisoned(self) -> bool:
+        """A call did not end well: only a restore makes it usable again."""
+        machine = self._open()
+        with machine.lock:
+            busy = machine.in_host_function is not None
+            return not busy and not machine.open_core().idle
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counts, as :attr:`SnapshotManager.stats`, and the driver."""
+        machine = self._open()
+        with machine.lock:
+            counts = machine.open_core().stats()
+        return {**counts, "driver": machine.driver}
+
+    @property
+    def closed(self) -> bool:
+        """True once it was closed, or devolved."""
+        return self._machine is None
+
+    def close(self) -> None:
+        """Free everything; a second call does nothing.
+
+        Waits for a call under way. Snapshots stay usable.
+
+        Raises:
+            RuntimeError: Called from a host function.
+        """
+        machine = self._machine
+        if machine is not None:
+            machine.close()
+            self._machine = None
+
+    def __enter__(self) -> Sandbox:
+        self._open()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        _warn_unclosed(self)
+
+    def __repr__(self) -> str:
+        machine = self._machine
+        if machine is None:
+            return "<Sandbox, closed>"
+        return (
+            f"<Sandbox of {machine.name!r}, {len(self._functions)} functions, "
+            f"driver {machine.driver!r}>"
+        )
+
+
+def _warn_unclosed(sandbox: Sandbox | UninitializedSandbox) -> None:
+    if sys.flags.dev_mode and getattr(sandbox, "_machine", None) is not None:
+        warnings.warn(
+            f"unclosed {sandbox!r}",
+            ResourceWarning,
+            stacklevel=3,
+            source=sandbox,
+        )

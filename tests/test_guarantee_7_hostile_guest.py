@@ -1,0 +1,508 @@
+"""The guest is the enemy: whatever it does ends in an error, and no worse."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable
+
+import pytest
+import tiny
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from hyperlight import (
+    GuestAborted,
+    GuestError,
+    GuestInterrupted,
+    GuestTimeout,
+    HyperlightError,
+    Sandbox,
+    SandboxConfig,
+    SandboxPoisoned,
+)
+
+New = Callable[..., Sandbox]
+U64_MAX = 2**64 - 1
+
+
+def code(text: str) -> bytes:
+    return bytes.fromhex(text.replace("|", ""))
+
+
+# Instructions at CPL 3, and the exception vectors that may come of them: more
+# than one where processors and those who imitate them differ.
+INSTRUCTIONS = {
+    "divide by zero": ("31c9 31d2 b801000000 f7f1", {0}),
+    "divide overflow": ("31c0 48c7c200000080 48c7c1ffffffff 48f7f9", {0}),
+    "icebp": ("f1", {1, 6, 13}),
+    "int3": ("cc", {3, 13}),
+    "into": ("ce", {6}),
+    "ud2": ("0f0b", {6}),
+    "int 0": ("cd00", {13, 6, 0}),
+    "int 0x80": ("cd80", {13, 6}),
+    "int 0x48": ("cd48", {13, 6}),
+    "int 0xff": ("cdff", {13, 6}),
+    "hlt": ("f4", {13}),
+    "cli": ("fa", {13}),
+    "sti": ("fb", {13}),
+    "mov cr0": ("0f20c0", {13}),
+    "mov to cr3": ("0f22d8", {13}),
+    "mov to cr8": ("440f22c0", {13}),
+    "mov dr7": ("0f21f8", {13}),
+    "mov to dr7": ("0f23f8", {13}),
+    "lgdt": ("0f0113", {13, 6}),
+    "lidt": ("0f011b", {13, 6}),
+    "lldt": ("0f00d0", {13, 6}),
+    "ltr": ("0f00d8", {13, 6}),
+    "lmsw": ("0f01f0", {13, 6}),
+    "clts": ("0f06", {13}),
+    "invd": ("0f08", {13}),
+    "wbinvd": ("0f09", {13}),
+    "invlpg": ("0f013b", {13, 6}),
+    "rdmsr": ("b9800000c0 0f32", {13}),
+    "wrmsr": ("b9820000c0 0f30", {13}),
+    "swapgs": ("0f01f8", {13, 6}),
+    "sysret": ("480f07", {13, 6}),
+    "sysenter": ("0f34", {13, 6}),
+    "sysexit": ("480f35", {13, 6}),
+    "syscall": ("0f05", {6, 14}),
+    "xsetbv": ("31c9 31d2 b807000000 0f01d1", {13, 6}),
+    "vmcall": ("0f01c1", {6, 13}),
+    "vmmcall": ("0f01d9", {6, 13}),
+    "vmrun": ("0f01d8", {6, 13}),
+    "in eax, dx": ("ed", {13}),
+    "out 0x80": ("e680", {13}),
+    "out 0x49": ("e649", {13}),
+    "wide out": ("e748", {13}),
+    "string out": ("66ba4900 6e", {13}),
+    "load kernel data segment": ("66b81000 8ed0", {13, 14}),
+    "far jump to the kernel": (
+        "6a08 48b80000400000000000 50 48cb",
+        {13, 14, 6},
+    ),
+    "iret to the kernel": (
+        "6a10 54 6a02 6a08 48b80000400000000000 50 48cf",
+        {13, 14, 6},
+    ),
+    "read of nothing": ("31c0 8a00", {14}),
+    "write to code": ("b800004000 8800", {14}),
+    "execution of data": ("b800104000 ffe0", {14}),
+    "write to the input": ("488b4320 8800", {14}),
+    "read of the tables": ("b800000100 488b00", {14}),
+    "write to the tables": ("b800900100 488900", {14}),
+    "write to the page before": ("b8fffff300 8800", {14}),
+    "not canonical": ("48b80000000000000080 8a00", {13}),
+    "jump to nowhere": ("48b80000000070000000 ffe0", {14}),
+    "jump to not canonical": ("48b80000000000000080 ffe0", {13}),
+    "stack overflow": ("50 ebfd", {14}),
+    "stack to nowhere": ("31e4 50", {14, 12}),
+    "x87 error": ("dbe3 6a00 d92c24 d9ee d9e8 def1 9b", {16, 6, 12, 13}),
+    "simd error": ("6a00 0fae1424 0f57c0 0f5ec0", {19, 6}),
+    "too long": ("66" * 20 + "90", {13, 6}),
+    "ring a wrong bell": ("b84d000000 e648", set()),
+    "leave for a number beyond": ("48b8ffffffffffffffff e648", set()),
+    "leave for nothing": ("31c0 e648", set()),
+    "in from the open port": ("e448", set()),
+    "string out to the open port": ("66ba4800 6e", set()),
+}
+
+EVERY = pytest.mark.parametrize("name", INSTRUCTIONS)
+
+
+def abort_of(sandbox: Sandbox, *args: object) -> GuestAborted:
+    with pytest.raises(GuestAborted) as caught:
+        sandbox.call("Go", *args, timeout=20)
+    assert sandbox.poisoned
+    with pytest.raises(SandboxPoisoned):
+        sandbox.call("Go")
+    with pytest.raises(SandboxPoisoned):
+        sandbox.snapshot()
+    return caught.value
+
+
+@EVERY
+def test_instruction(new_sandbox: New, name: str) -> None:
+    text, vectors = INSTRUCTIONS[name]
+    body = code(text.replace(" ", ""))
+    # Whatever goes on behind it does not come far.
+    sandbox = new_sandbox(tiny.guest(body + b"\x0f\x0b"))
+    error = abort_of(sandbox)
+    print(error)
+    if not vectors:
+        assert error.vector is None
+    else:
+        assert error.vector in vectors
+        assert error.rip is not None
+        if name in ("ud2", "hlt", "read of nothing"):
+            assert tiny.CODE < error.rip < tiny.CODE + 4096
+        if error.vector == 14 and name == "read of nothing":
+            assert error.cr2 == 0
+            assert error.error_code == 4
+    # And again from the start: nothing of it is left.
+    sandbox.restore()
+    again = abort_of(sandbox)
+    assert (again.vector, again.cr2) == (error.vector, error.cr2)
+    if not name.startswith("int"):  # emulations take turns in where it is
+        assert again.rip == error.rip
+    sandbox.restore()
+    sandbox.verify()
+
+
+@pytest.mark.parametrize("name", ["ud2", "hlt", "read of nothing"])
+def test_a_guest_that_does_not_come_up(driver: str, name: str) -> None:
+    body = code(INSTRUCTIONS[name][0].replace(" ", ""))
+    with pytest.raises(GuestAborted):
+        Sandbox(tiny.elf(body), config=SandboxConfig(driver=driver))
+
+
+def test_errors_say_where_and_what(new_sandbox: New) -> None:
+    texts = {}
+    for name in ("write to code", "execution of data", "write to the input",
+                 "stack overflow", "read of nothing"):  # fmt: skip
+        body = code(INSTRUCTIONS[name][0].replace(" ", ""))
+        texts[name] = str(abort_of(new_sandbox(tiny.guest(body))))
+    assert "write to 0x400000 in code (r-x)" in texts["write to code"]
+    assert "execution of 0x401000 in data (rw-)" in texts["execution of data"]
+    assert "in input (r--)" in texts["write to the input"]
+    assert "stack overflow" in texts["stack overflow"]
+    assert "read of 0x0, where nothing is mapped" in texts["read of nothing"]
+
+
+# Instructions that may do no harm, or fault; the host does not care which.
+HARMLESS = {
+    "cpuid": "31c0 0fa2",
+    "rdtsc": "0f31",
+    "rdtscp": "0f01f9",
+    "pushf, popf with IOPL": "9c 810c2400300000 9d",
+    "popf with TF": "9c 810c2400010000 9d 90 90",
+    "popf with AC": "9c 810c2400000400 9d 8b442401",
+    "popf with NT": "9c 810c2400400000 9d",
+    "std": "fd",
+    "sgdt": "0f0144 24e0",
+    "smsw": "0f01e0",
+    "str": "0f00c8",
+    "wrfsbase": "f30faed0",
+    "wrgsbase": "f30faed8",
+    "wrpkru": "31c9 31d2 b8ffffffff 0f01ef",
+    "xgetbv": "31c9 0f01d0",
+    "null segments": "31c0 8ed8 8ec0 8ee0 8ee8",
+    "monitor": "0f01c8",
+    "mwait": "0f01c9",
+    "pause": "f390",
+    "verr": "0f00e0",
+    "lar": "0f02c0",
+    "lsl": "0f03c0",
+    "rdpmc": "31c9 0f33",
+    "rdrand": "480fc7f0",
+    "xbegin": "c7f800000000",
+    "clflush": "0fae3b",
+    "ldmxcsr": "6a00 0fae1424 58",
+    "fninit": "dbe3",
+    "mov ss of user data": "66b81b00 8ed0",
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_nothing_of_it_is_left(new_sandbox: New, name: str) -> None:
+    """A restored sandbox does not know what ran before."""
+    report = (
+        # Flags, FS base through the thread block, segments, into R8-R12.
+        "9c 4158"  # pushf, pop r8
+        "64 4c8b0c2500000000"  # mov fs:0, r9
+        "4531d2 418cda 4531db 418ce3"  # mov ds, r10; mov fs, r11
+    )
+    end = code(
+        (
+            report
+            # ... to the output as a result of bytes, 32 of them.
+            + "488b7b30"
+            + "4c894728 4c894f30 4c895738 4c895f40"
+            + "b801000000 e648"
+        ).replace(" ", "")
+    )
+    # mov of a whole message header to the output first.
+    head = tiny.message(tiny.RESULT, tiny.value(tiny.BYTES, bytes(32)))
+    copy = b"".join(
+        code("488b7b30")
+        + b"\x48\xb8" + head[i:i + 8]
+        + code("48894700")[:-1] + bytes([i])
+        for i in range(0, len(head), 8)
+    )  # fmt: skip
+    # Go(true) misbehaves first: byte 0x38 of the call is its argument.
+    test = code("80783800")  # cmpb $0, 0x38(%rax)
+    bad = code(HARMLESS[name].replace(" ", ""))
+    jump = b"\x0f\x84" + len(bad).to_bytes(4, "little")  # je behind it
+    body = test + jump + bad + copy + end
+    body += b"\xe9" + (-len(body) - 5).to_bytes(4, "little", signed=True)
+    sandbox = new_sandbox(tiny.guest(body, "Go(bool) -> bytes"))
+    clean = sandbox.call("Go", False)
+    for _ in range(2):
+        sandbox.restore()
+        try:
+            sandbox.call("Go", True, timeout=20)
+        except (GuestAborted, GuestTimeout) as error:
+            print(error)
+        sandbox.restore()
+        assert sandbox.call("Go", False) == clean
+    sandbox.restore()
+    sandbox.verify()
+
+
+def raw(sandbox: Sandbox, reason: int, content: bytes) -> object:
+    return sandbox.call("Raw", struct.pack("<Q", reason) + content, timeout=20)
+
+
+GOOD = tiny.message(tiny.RESULT, tiny.value(tiny.NONE, 0))
+
+
+def lied(at: int, content: int, width: int, whole: bytes = GOOD) -> bytes:
+    new = content.to_bytes(width, "little")
+    return whole[:at] + new + whole[at + width:]  # fmt: skip
+
+
+TEXT = tiny.message(tiny.RESULT, tiny.value(tiny.STR, b"text"))
+LIES = {
+    "no magic": lied(0, 0, 4),
+    "no kind": lied(4, 0, 4),
+    "unknown kind": lied(4, 99, 4),
+    "a call": lied(4, tiny.CALL, 4),
+    "size 0": lied(8, 0, 8),
+    "size too small": lied(8, 16, 8),
+    "odd size": lied(8, 25, 8),
+    "size huge": lied(8, U64_MAX, 8),
+    "size beyond the buffer": lied(8, 1 << 20, 8),
+    "no values": lied(16, 0, 4),
+    "count huge": lied(16, 2**32 - 1, 4),
+    "one value more": lied(16, 2, 4),
+    "unknown result": lied(20, 77, 4),
+    "unknown type": lied(24, 77, 4),
+    "another type": lied(24, tiny.I32, 4),
+    "none that is something": lied(32, 1, 8),
+    "length huge": lied(32, U64_MAX, 8, TEXT),
+    "length wraps": lied(32, U64_MAX - 7, 8, TEXT),
+    "length beyond": lied(32, 9, 8, TEXT),
+    "length into the sign": lied(32, 1 << 63, 8, TEXT),
+    "trailing bytes": GOOD[:8] + (48).to_bytes(8, "little") + GOOD[16:]
+    + bytes(8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_lies_in_a_result(new_sandbox: New, name: str) -> None:
+    sandbox = new_sandbox(tiny.parrot())
+    with pytest.raises(GuestAborted, match="where a message was due"):
+        raw(sandbox, tiny.READY, LIES[name])
+    assert sandbox.poisoned
+    sandbox.restore()
+    assert raw(sandbox, tiny.READY, GOOD) is None
+
+
+@pytest.mark.parametrize("reason", [tiny.HOST_CALL, tiny.LOG_LINE,
+                                    tiny.ABORT])  # fmt: skip
+@pytest.mark.parametrize("name", LIES)
+def test_lies_elsewhere(new_sandbox: New, reason: int, name: str) -> None:
+    sandbox = new_sandbox(tiny.parrot())
+    with pytest.raises(GuestAborted):
+        raw(sandbox, reason, LIES[name])
+    assert sandbox.poisoned
+
+
+def test_text_that_is_no_text(new_sandbox: New) -> None:
+    sandbox = new_sandbox(
+        tiny.parrot(), host_functions={"H": lambda text: None}
+    )
+    bad = tiny.value(tiny.STR, b"\xff\xfe")
+    for reason, content in (
+        (tiny.READY, tiny.message(tiny.ERROR, tiny.value(tiny.I32, 1), bad)),
+        (tiny.LOG_LINE, tiny.message(tiny.LOG, tiny.value(tiny.I32, 20), bad)),
+        (tiny.HOST_CALL, tiny.message(tiny.CALL, bad)),
+        (
+            tiny.HOST_CALL,
+            tiny.message(tiny.CALL, tiny.value(tiny.STR, b"H"), bad),
+        ),
+    ):
+        with pytest.raises(GuestAborted, match="UTF-8"):
+            raw(sandbox, reason, content)
+        sandbox.restore()
+
+
+def test_what_it_may_say(new_sandbox: New) -> None:
+    seen: list[object] = []
+    sandbox = new_sandbox(
+        tiny.parrot(), host_functions={"H": lambda *a: seen.append(a)}
+    )
+    five = tiny.value(tiny.I32, 5)
+    error = tiny.message(tiny.ERROR, five, tiny.value(tiny.STR, b"no"))
+    with pytest.raises(GuestError, match=r"no \(code 5\)") as caught:
+        raw(sandbox, tiny.READY, error)
+    assert (caught.value.code, caught.value.message) == (5, "no")
+    assert not sandbox.poisoned
+    with pytest.raises(GuestAborted, match="gave up: no"):
+        raw(sandbox, tiny.ABORT, error)
+    sandbox.restore()
+    # Afterwards it says READY with what is in the output: the call itself.
+    call = tiny.message(tiny.CALL, tiny.value(tiny.STR, b"H"), five)
+    with pytest.raises(GuestAborted, match="neither a result nor"):
+        raw(sandbox, tiny.HOST_CALL, call)
+    assert seen == [(5,)]
+
+
+def test_names_that_are_none(driver: str) -> None:
+    for text in (
+        *(
+            "",
+            "f",
+            "f()",
+            "f() ->",
+            "f() -> ",
+            "() -> none",
+            "f(none) -> none",
+        ),
+        *("f() -> text", "f(int) -> none", "f(int32,int32) -> none", "1()"),
+        *("f(int32) -> none\n", "f g() -> none", "\x00() -> none"),
+        "x" * 129 + "() -> none",
+        "f(" + ", ".join(["int32"] * 65) + ") -> none",
+    ):
+        file = tiny.guest(b"\x0f\x0b", text)
+        with pytest.raises(GuestAborted, match=r"exports|takes too many"):
+            Sandbox(file, config=SandboxConfig(driver=driver))
+    twice = tiny.guest(b"\x0f\x0b", "f() -> none", "f() -> str")
+    with pytest.raises(GuestAborted, match="two functions"):
+        Sandbox(twice, config=SandboxConfig(driver=driver))
+
+
+words = st.one_of(
+    st.integers(0, 30),
+    st.sampled_from([24, 40, 48, 56, 2**31, 2**32 - 1, 2**63, U64_MAX]),
+    st.integers(0, U64_MAX),
+)
+kinds = st.integers(0, 11)
+values = st.one_of(
+    st.builds(tiny.value, kinds, st.integers(0, U64_MAX)),
+    st.builds(tiny.value, kinds, st.binary(max_size=40)),
+    st.builds(tiny.value, kinds, st.text(max_size=10).map(str.encode)),
+    st.binary(max_size=24),
+)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> bytes:
+    """Something that looks like a message, more or less."""
+    made = bytearray(
+        tiny.message(
+            draw(st.integers(0, 7)),
+            *draw(st.lists(values, max_size=5)),
+            result=draw(kinds),
+        )
+    )
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(made) // 8 - 1)) * 8
+        made[at : at + 8] = draw(words).to_bytes(8, "little")
+    return bytes(made[: draw(st.integers(0, len(made)))])
+
+
+CALL_WITH_NAN = tiny.message(
+    tiny.CALL,
+    tiny.value(tiny.STR, b"H"),
+    tiny.value(tiny.F64, U64_MAX),
+    result=tiny.STR,
+)
+EMPTY_LINE = tiny.message(
+    tiny.LOG, tiny.value(tiny.I32, -1), tiny.value(tiny.STR, b"")
+)
+
+
+def test_fuzz(new_sandbox: New) -> None:
+    """No message does more than raise one of our errors."""
+    config = {"output_size": 8192, "input_size": 8192}
+    sandbox = new_sandbox(
+        tiny.parrot(), host_functions={"H": lambda *a: repr(a)}, **config
+    )
+
+    @settings(
+        max_examples=300,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.integers(0, 6), messages())
+    @example(tiny.READY, GOOD)
+    @example(tiny.READY, TEXT)
+    @example(tiny.HOST_CALL, tiny.message(tiny.CALL))
+    @example(tiny.HOST_CALL, CALL_WITH_NAN)
+    @example(tiny.LOG_LINE, EMPTY_LINE)
+    @example(tiny.READY, b"")
+    @example(tiny.READY, bytes(8000))
+    @example(tiny.HOST_CALL, b"\xff" * 8000)
+    def run(reason: int, content: bytes) -> None:
+        try:
+            raw(sandbox, reason, content)
+        except HyperlightError:
+            sandbox.restore()
+            assert not sandbox.poisoned
+
+    run()
+    sandbox.restore()
+    sandbox.verify()
+
+
+def loop_of_host_calls() -> bytes:
+    """Calls host function H for ever."""
+    call = tiny.message(tiny.CALL, tiny.value(tiny.STR, b"H"))
+    exports = tiny.functions("Go() -> none")
+    start = len(exports)
+    body = (
+        code("488b7b30")
+        + b"\x48\xbe" + (tiny.DATA + start).to_bytes(8, "little")
+        + b"\x48\xb9" + len(call).to_bytes(8, "little")
+        + b"\xf3\xa4" + b"\xb8\x02\x00\x00\x00" + b"\xe6\x48"
+    )  # fmt: skip
+    body += b"\xeb" + (-len(body) - 2).to_bytes(1, "little", signed=True)
+    file = tiny.guest(body)
+    # Its data, which is the end of the file, goes on with the call.
+    return file[: 2 * 4096 + start] + call
+
+
+def grown(file: bytes, size: int) -> bytes:
+    """The file with that much writable data."""
+    at = 64 + 56 + 32
+    return file[:at] + struct.pack("<QQ", size, size) + file[at + 16 :]
+
+
+def test_an_endless_loop_of_host_calls_times_out(new_sandbox: New) -> None:
+    file = loop_of_host_calls()
+    count = 0
+
+    def host() -> None:
+        nonlocal count
+        count += 1
+
+    sandbox = new_sandbox(
+        grown(file, len(file) - 2 * 4096), host_functions={"H": host}
+    )
+    with pytest.raises(GuestTimeout):
+        sandbox.call("Go", timeout=0.1)
+    assert count > 1
+    sandbox.restore()
+    timer = threading.Timer(0.1, sandbox.interrupt)
+    timer.start()
+    with pytest.raises(GuestInterrupted):
+        sandbox.call("Go", timeout=60)
+    timer.join()
+
+
+def test_another_sandbox_is_out_of_reach(new_sandbox: New) -> None:
+    """Every address but its own faults, whatever else lives here."""
+    secret = new_sandbox(tiny.guest(b"\x0f\x0b"))
+    own = secret.layout
+    read = code("488b4038 8a00 0f0b")  # mov 0x38(%rax), %rax; mov (%rax), %al
+    sandbox = new_sandbox(tiny.guest(read, "Go(uint64) -> none"))
+    for address in (
+        *(0, 8, 0xFFFF, 0x10000, 0x20000, 0x100000, own["input"].end),
+        *(own["stack"].address - 1, own["heap"].address - 1, 2**32, 2**40),
+        *(2**47 - 4096, 2**47, 2**63, U64_MAX, id(secret)),
+    ):
+        error = abort_of(sandbox, address)
+        assert error.vector in (13, 14), hex(address)
+        sandbox.restore()
