@@ -26,7 +26,7 @@ from hyperlight.errors import (
 from hyperlight.faults import describe_fault
 from hyperlight.guest import shipped
 from hyperlight.hostfuncs import HostFunction
-from hyperlight.layout import plan
+from hyperlight.layout import Plan, plan
 from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.snapshot import Snapshot
@@ -38,6 +38,8 @@ _log = logging.getLogger("hyperlight.guest")
 
 _MOST_ARGUMENTS = 64 + 1  # and the name
 _ERROR_NO_FUNCTION, _ERROR_ARGUMENTS, _ERROR_HOST = 2, 3, 5  # guest/abi.h
+
+_LARGE = 64 << 20  # bytes of tracked memory
 
 Guest = str | os.PathLike[str] | bytes
 
@@ -68,11 +70,7 @@ class Machine:
             hashlib.sha256(file).digest(),
             planned.layout,
         )
-        tracker = None if config.tracker == "auto" else config.tracker
-        if tracker in ("kvm-ring", "kvm-log") and self.driver != "kvm":
-            raise TrackerUnavailable(
-                tracker, f"driver {self.driver} has no such tracker"
-            )
+        tracker = _tracker_for(self.driver, config.tracker, planned)
         self.core = core.SandboxCore(
             self.driver,
             tracker,
@@ -273,6 +271,35 @@ def _read_guest(guest: Guest) -> tuple[str, bytes]:
     if not path.exists():
         path = shipped(str(guest))
     return path.name, path.read_bytes()
+
+
+def _tracker_for(driver: str, wanted: str, planned: Plan) -> str | None:
+    """The tracker to ask the core for; None: the best there is.
+
+    Raises:
+        TrackerUnavailable: The driver cannot use the one that is wanted.
+    """
+    usable: tuple[str, ...] = ("kvm-ring", "kvm-log", "full")
+    if driver != "kvm":
+        usable = tuple(n for n, _ in core.TRACKERS)
+    if wanted != "auto":
+        if wanted not in usable:
+            raise TrackerUnavailable(
+                wanted,
+                f"driver {driver!r} cannot tell a guest's writes by it",
+                usable,
+            )
+        return wanted
+    tracked = sum(size for _, size, logged in planned.slots if logged)
+    # Guests write by instructions only, and a handler knows at once what a
+    # walk of page tables has to look for.
+    if (
+        driver != "kvm"
+        and tracked >= _LARGE
+        and core.probe_tracker("uffd-sigbus") is None
+    ):
+        return "uffd-sigbus"
+    return None
 
 
 def deadline_of(config: SandboxConfig, timeout: float | None) -> int:

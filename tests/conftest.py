@@ -82,7 +82,7 @@ def driver(request: pytest.FixtureRequest) -> str:
 #: Trackers that a sandbox can have, by driver.
 SANDBOX_TRACKERS = {
     "kvm": ("kvm-ring", "kvm-log", "full"),
-    "emulator": ("uffd", "sigsegv", "full"),
+    "emulator": ("uffd", "uffd-sigbus", "sigsegv", "full"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import resource
@@ -141,3 +142,23 @@ def test_large_inputs_are_given_back(driver: str) -> None:
         sandbox.restore()
         sandbox.call("Nothing")
         assert resident() < before - 40_000
+
+
+def test_no_descriptors_left(driver: str) -> None:
+    """A clear error, nothing lost, and all well when there are some again."""
+    config = SandboxConfig(driver=driver)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Sandbox("simple", config=config) as sandbox:
+        before = descriptors()
+        for extra in range(6):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before + extra, hard))
+            try:
+                Sandbox("simple", config=config).close()
+            except OSError as error:
+                assert error.errno == errno.EMFILE
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert descriptors() == before
+        assert sandbox.call("Counter") == 1
+        with Sandbox("simple", config=config) as other:
+            assert other.call("Counter") == 1

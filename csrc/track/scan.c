@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "mem/map.h"
+
 int hl_scan_open(struct hl_scan *scan)
 {
     scan->fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -36,7 +38,12 @@ static void fill_categories(struct pm_scan_arg *arg, enum hl_scan_for what)
     case HL_SCAN_PRESENT:
         arg->category_mask = PAGE_IS_PRESENT;
         break;
+    case HL_SCAN_TOUCHED:
+        arg->category_anyof_mask = exists;
+        arg->flags = 0;
+        return;
     }
+    arg->flags = PM_SCAN_CHECK_WPASYNC;
     if (what != HL_SCAN_WRITTEN && what != HL_SCAN_PRESENT)
         arg->flags |= PM_SCAN_WP_MATCHING;
 }
@@ -46,7 +53,6 @@ int hl_scan_walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
 {
     struct pm_scan_arg arg = {
         .size = sizeof arg,
-        .flags = PM_SCAN_CHECK_WPASYNC,
         .start = start,
         .end = end,
         .vec = (uintptr_t)scan->regions,
@@ -69,4 +75,35 @@ int hl_scan_walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
         arg.start = arg.walk_end;
     }
     return 0;
+}
+
+struct finding {
+    const char *addr;
+    struct hl_pages *found;
+    size_t page_size;
+};
+
+static void add_found(void *context, uintptr_t start, uintptr_t end)
+{
+    struct finding *f = context;
+    size_t first = (start - (uintptr_t)f->addr) / f->page_size;
+
+    hl_pages_add_range(f->found,
+                       (struct hl_run){first, (end - start) / f->page_size});
+}
+
+int hl_scan_touched(const void *addr, struct hl_pages *found)
+{
+    struct finding finding = {addr, found, hl_page_size()};
+    uintptr_t start = (uintptr_t)addr;
+    struct hl_scan scan;
+
+    int err = hl_scan_open(&scan);
+    if (err < 0)
+        return err;
+    err = hl_scan_walk(&scan, HL_SCAN_TOUCHED, start,
+                       start + found->page_count * finding.page_size,
+                       add_found, &finding);
+    hl_scan_close(&scan);
+    return err;
 }

@@ -5,6 +5,7 @@
 #define HL_TRACK_SCAN_H
 
 #include "base.h"
+#include "mem/pages.h"
 #include "mem/uapi.h"
 
 /* The kernel collects at most this many regions at a time itself. */
@@ -24,6 +25,7 @@ enum hl_scan_for {
     HL_SCAN_ARM_TOUCHED, /* arm pages that exist, in memory or in swap */
     HL_SCAN_ARM_REST,    /* arm pages that do not exist; see below */
     HL_SCAN_PRESENT,     /* pages in memory */
+    HL_SCAN_TOUCHED,     /* pages in memory or in swap; of any memory */
 };
 
 /* Looking at a page and arming it is one step, but for HL_SCAN_ARM_REST: where
@@ -38,5 +40,10 @@ typedef void hl_scan_found(void *context, uintptr_t start, uintptr_t end);
 int hl_scan_walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
                  uintptr_t end, hl_scan_found *found,
                  void *context) HL_MUST_CHECK;
+
+/* Add to found the pages of [addr, +found->page_count) that exist, in memory
+ * or in swap: those of memory that is not tracked by userfaultfd as well.
+ * Costs what exists, and a step for each 2 MiB or GiB that does not. */
+int hl_scan_touched(const void *addr, struct hl_pages *found) HL_MUST_CHECK;
 
 #endif

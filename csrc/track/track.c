@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "mem/vma.h"
+#include "track/scan.h"
 
 const struct hl_tracker_ops *const hl_trackers[] = {
     &hl_track_uffd,      &hl_track_uffd_sigbus, &hl_track_sigsegv,
@@ -68,6 +69,9 @@ int hl_arm_first_by_pagemap(struct hl_tracker *tracker,
     int err = hl_arm_all(tracker);
     if (err < 0)
         return err;
+    /* Not on a kernel before 6.7; a pagemap costs 8 bytes a page. */
+    if (hl_scan_touched(tracker->addr, touched) == 0)
+        return 0;
     return hl_pagemap_find(tracker->addr,
                            HL_PAGEMAP_PRESENT | HL_PAGEMAP_SWAPPED, touched);
 }

@@ -45,7 +45,7 @@ cdef extern from "sandbox.h" nogil:
     size_t hl_sandbox_count()
 
 cdef extern from "<errno.h>":
-    int ECHILD, EBUSY, EINVAL
+    int ECHILD, EBUSY, EINVAL, EMFILE, ENFILE
 
 LEFT_READY = HL_LEAVE_READY
 LEFT_HOST_CALL = HL_LEAVE_HOST_CALL
@@ -123,6 +123,10 @@ cdef class SandboxCore:
             raise ValueError(why.decode())
         if rc == -ENOMEM:
             raise MemoryError(f"sandbox: {why.decode()}")
+        if rc == -EMFILE or rc == -ENFILE:
+            raise OSError(-rc, f"sandbox: {why.decode()}")
+        if rc < 0 and tracker is not None:
+            raise TrackerUnavailable(tracker, why.decode())
         if rc < 0:
             raise DriverUnavailable(driver, why.decode())
         self.input_size, self.output_size = c.input.size, c.output.size
