@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any
 
@@ -16,11 +17,17 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from hyperlight import __version__
+from hyperlight import Sandbox, SandboxConfig, __version__
 from hyperlight import demo as demo_module
 from hyperlight import doctor as doctor_module
 from hyperlight import guest as guest_module
-from hyperlight.errors import HyperlightError
+from hyperlight import run as run_module
+from hyperlight.errors import (
+    GuestAborted,
+    GuestError,
+    GuestTimeout,
+    HyperlightError,
+)
 from hyperlight.units import format_size, parse_size
 
 as_json = click.option(
@@ -120,6 +127,68 @@ def demo(size: int, tracker: str, as_json: bool) -> None:
     else:
         _print_demo(Console(), report)
     sys.exit(0 if report["identical"] else 1)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("guest")
+@click.argument("function", required=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--driver", default="auto", show_default=True, help="How.")
+@click.option(
+    "--heap", type=_Size(), default="16MiB", show_default=True, help="Memory."
+)
+@click.option(
+    "--buffers",
+    type=_Size(),
+    default="1MiB",
+    show_default=True,
+    help="Room for arguments, and for a result.",
+)
+@click.option(
+    "--timeout", type=float, default=10, show_default=True, help="Seconds."
+)
+def run(
+    guest: str,
+    function: str | None,
+    arguments: tuple[str, ...],
+    driver: str,
+    heap: int,
+    buffers: int,
+    timeout: float,
+) -> None:
+    """Call FUNCTION of GUEST, a program or the name of one that ships.
+
+    Without FUNCTION it lists what there is. ARGUMENTS are text, turned into
+    what the function takes; @FILE is a file's bytes. Bytes go to standard
+    output as they are, log lines of the guest to standard error. Ends with
+    status 1 if the guest failed.
+    """
+    logging.basicConfig(format="%(levelname)s: %(message)s", level="INFO")
+    try:
+        config = SandboxConfig(
+            driver=driver,
+            heap_size=heap,
+            input_size=buffers,
+            output_size=buffers,
+            call_timeout=timeout,
+        )
+        with Sandbox(guest, config=config) as sandbox:
+            if function is None:
+                for signature in sandbox.functions.values():
+                    click.echo(signature)
+                return
+            values = run_module.values_of(
+                sandbox.functions.get(function, ""), arguments
+            )
+            result = sandbox.call(function, *values)
+    except (GuestAborted, GuestError, GuestTimeout) as error:
+        raise click.ClickException(str(error)) from None
+    except (HyperlightError, OSError, TypeError, ValueError) as error:
+        raise _CannotRun(str(error)) from None
+    if isinstance(result, bytes):
+        sys.stdout.buffer.write(result)
+    elif result is not None:
+        click.echo(result)
 
 
 @cli.group()

@@ -215,3 +215,57 @@ main()
         f"pip install 'pyhyperlight[cli]'\n"
     )
     assert sys.version_info >= (3, 10)
+
+
+def test_run_calls_a_guest(driver: str, tmp_path: Path) -> None:
+    def call(*args: str) -> Result:
+        return run("run", "--driver", driver, "simple", *args)
+
+    assert "Echo(str) -> str\n" in call().output
+    assert call("Echo", "hello").output == "hello\n"
+    assert call("EchoInt32", "-0x10").output == "-16\n"
+    assert call("EchoDouble", "2.5").output == "2.5\n"
+    assert call("EchoBool", "true").output == "True\n"
+    assert call("Nothing").output == ""
+    file = tmp_path / "data"
+    file.write_bytes(b"\x00\xffdata")
+    assert call("EchoBytes", f"@{file}").stdout_bytes == b"\x00\xffdata"
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "says"),
+    [
+        (["simple", "Fault", "undefined"], 1, "invalid opcode"),
+        (["simple", "Fail", "1000", "no"], 1, "no (code 1000)"),
+        (["--timeout", "0.05", "simple", "Spin"], 1, "took longer"),
+        (["simple", "NoSuch"], 2, "no such function"),
+        (["simple", "EchoInt32", "many"], 2, "argument 1 is to be int32"),
+        (["simple", "EchoBool", "2"], 2, "neither true nor false"),
+        (["simple", "EchoInt32", "1", "2"], 2, "takes 1 arguments, not 2"),
+        (["simple", "EchoBytes", "@/no/such/file"], 2, "No such file"),
+        (["no-such-guest"], 2, "no guest that ships"),
+        (["--driver", "vmware", "simple"], 2, "valid are 'auto'"),
+        (["--heap", "2TiB", "simple"], 2, "page tables"),
+    ],
+)
+def test_run_says_what_went_wrong(
+    driver: str, args: list[str], status: int, says: str
+) -> None:
+    if "--driver" not in args:
+        args = ["--driver", driver, *args]
+    result = run("run", *args)
+    assert result.exit_code == status
+    assert says in result.output
+    assert "Traceback" not in result.output
+
+
+def test_doctor_advises_on_drivers() -> None:
+    def info(name: str, reason: str) -> hyperlight.DriverInfo:
+        return hyperlight.DriverInfo(name, not reason, reason)
+
+    no_kvm, emulator = info("kvm", "no /dev/kvm"), info("emulator", "")
+    advise = doctor._driver_advice
+    assert advise([info("kvm", ""), emulator]) == []
+    assert "no /dev/kvm" in advise([no_kvm, emulator])[0]
+    lines = advise([no_kvm, info("emulator", "no Unicorn")])
+    assert "pip install 'pyhyperlight[emulator]'" in lines[1]

@@ -126,6 +126,25 @@ static void leaves_and_goes_on(void)
     end(&bed);
 }
 
+/* Nothing behind the instruction that leaves has happened yet. */
+GUEST(later, "mov $0x600000, %ebx\n"
+             "1: out %al, $0x48\n"
+             "incl (%rbx)\n"
+             "inc %ecx\n"
+             "jmp 1b");
+
+static void leaves_at_once(void)
+{
+    struct bed bed = boot(later, later_end);
+
+    for (int i = 0; i < 10; i++) {
+        (void)call(&bed);
+        CHECK(bed.data[0] == i);
+        CHECK(ops->regs(bed.vm)->gpr[HL_RCX] == (uint64_t)i);
+    }
+    end(&bed);
+}
+
 /* Registers, vector state and memory as they were. */
 GUEST(vector, "1: addsd %xmm0, %xmm0\n"
               "movq %xmm0, %rax\n"
@@ -348,13 +367,14 @@ GUEST(sweep, "1: out %al, $0x48\n"
 #define SWEEP ((uint64_t)0x40000000)
 #define SWEPT ((size_t)20000) /* pages; a ring has at most 16384 entries */
 
-static void a_full_ring_loses_nothing(void)
+static void sweep_many(bool adaptive)
 {
     struct hl_vm_config config = {
         .regions = {{CODE, PAGE, HL_PERM_READ | HL_PERM_EXECUTE},
                     {SWEEP, SWEPT * PAGE, HL_PERM_READ | HL_PERM_WRITE}},
         .region_count = 2,
         .slot_count = 3,
+        .tracker = tracker,
     };
     size_t tables = hl_x86_tables_size(TABLES, config.regions, 2);
     static const size_t counts[] = {SWEPT, 3, SWEPT, 500, 1, SWEPT, 17000, 2};
@@ -366,8 +386,6 @@ static void a_full_ring_loses_nothing(void)
     struct hl_map map;
     struct bed bed;
 
-    if (!ops->track)
-        return;
     CHECK(hl_map_create(&map, tables + PAGE + SWEPT * PAGE, HL_HUGE_NEVER) ==
           0);
     char *memory = map.addr, *data = memory + tables + PAGE;
@@ -379,7 +397,7 @@ static void a_full_ring_loses_nothing(void)
     memcpy(memory + tables, sweep, (size_t)(sweep_end - sweep));
     CHECK(ops->create(&config, &bed.vm, why) == 0);
     CHECK(ops->track(bed.vm, data, SWEPT, &t, why) == 0);
-    CHECK(hl_manager_adopt(t, true, &m, why) == 0);
+    CHECK(hl_manager_adopt(t, adaptive, &m, why) == 0);
     ops->regs(bed.vm)->rip = CODE;
     (void)call(&bed);
     CHECK(hl_manager_take(m, &clean) == 0);
@@ -398,6 +416,18 @@ static void a_full_ring_loses_nothing(void)
     hl_manager_free(m);
     ops->destroy(bed.vm);
     hl_map_destroy(&map);
+}
+
+static void many_pages_are_found(void)
+{
+    static const char *const trackers[] = {"kvm-ring", "kvm-log"};
+
+    for (size_t i = 0; i < 2 && ops->track; i++) {
+        tracker = trackers[i];
+        sweep_many(false);
+        sweep_many(true);
+    }
+    tracker = NULL;
 }
 
 GUEST(spin, "1: jmp 1b");
@@ -505,12 +535,13 @@ static void run_all(void)
     }
     printf("driver %s:\n", ops->name);
     RUN(leaves_and_goes_on);
+    RUN(leaves_at_once);
     RUN(state_comes_back);
     RUN(states_move);
     RUN(after_a_fault_it_can_be_loaded);
     RUN(faults_are_reported);
     RUN(writes_are_found_by_every_tracker);
-    RUN(a_full_ring_loses_nothing);
+    RUN(many_pages_are_found);
     RUN(spinning_is_ended);
     RUN(deadlines_pass);
     CHECK(hl_map_count() == 0);

@@ -16,6 +16,7 @@ static int read_all(const void *buffer, size_t size)
     int err = hl_wire_open(&r, buffer, size);
     while (err == 0 && r.left) {
         err = hl_wire_next(&r, &v);
+        CHECK(r.at <= (const char *)buffer + size);
         if (err == 0 && (v.type == HL_STR || v.type == HL_BYTES))
             for (uint64_t i = 0; i < v.bits; i++)
                 sum = (char)(sum + v.data[i]);
@@ -161,6 +162,17 @@ static void lies_are_found(void)
         CHECK(read_all(bad, size) == -EPROTO);
         free(bad);
     }
+    /* One more value, behind the buffer's end: two lies that agree. */
+    struct hl_message head;
+    struct hl_wire_reader r;
+    memcpy(&head, good, sizeof head);
+    head.size += sizeof(struct hl_value);
+    head.count++;
+    char *longer = malloc(size);
+    memcpy(longer, good, size);
+    memcpy(longer, &head, sizeof head);
+    CHECK(hl_wire_open(&r, longer, size) == -EPROTO);
+    free(longer);
     for (size_t cut = 0; cut < size; cut++) {
         char *bad = malloc(cut + 1);
         memcpy(bad, good, cut);
