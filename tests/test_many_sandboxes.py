@@ -63,6 +63,8 @@ def cycle(config: SandboxConfig) -> None:
         sandbox.restore()
 
 
+# A sanitizer keeps what was freed, to catch its use.
+@pytest.mark.unsanitized
 @pytest.mark.timeout(600)
 def test_create_and_close(driver: str) -> None:
     config = SandboxConfig(driver=driver)
@@ -104,6 +106,7 @@ def test_errors_do_not_leak(driver: str) -> None:
     assert core.counts() == before[2]
 
 
+@pytest.mark.unsanitized
 def test_memory_that_is_not_touched_is_not_there(driver: str) -> None:
     """A large heap costs page tables, and nothing else."""
     small = SandboxConfig(driver=driver)
@@ -132,6 +135,7 @@ def test_memory_that_is_not_touched_is_not_there(driver: str) -> None:
     assert resident() - before < 30_000
 
 
+@pytest.mark.unsanitized
 def test_large_inputs_are_given_back(driver: str) -> None:
     config = SandboxConfig(driver=driver, input_size="64MiB")
     with Sandbox("simple", config=config) as sandbox:

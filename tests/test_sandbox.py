@@ -29,6 +29,7 @@ from hyperlight import (
     GuestInterrupted,
     GuestTimeout,
     LayoutError,
+    MemoryLayout,
     Sandbox,
     SandboxConfig,
     SandboxPoisoned,
@@ -38,6 +39,8 @@ from hyperlight import (
     TrackerUnavailable,
     UninitializedSandbox,
 )
+from hyperlight._binding import core
+from hyperlight.faults import describe_fault
 
 New = Callable[..., Sandbox]
 MIB = 1 << 20
@@ -301,6 +304,23 @@ def test_faults(simple: Sandbox, kind: str) -> None:
     assert again.__dict__ == error.__dict__
 
 
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ((core.EXIT_SHUTDOWN, 0, 0, 0, 0, 0), "triple fault"),
+        ((core.EXIT_BAD_ACCESS, 0x5000, 0, 0, 0, 0), "access to 0x5000"),
+        ((core.EXIT_CALL, 77, 0, 0, 0, 0), r"no known reason \(77\)"),
+        ((99, 17, 0, 0, 0, 0), r"cannot do \(17\)"),
+        ((core.EXIT_EXCEPTION, 0, 31, 5, 64, 0), "vector 31, error code 0x5"),
+    ],
+)
+def test_what_ended_it_in_words(
+    left: tuple[int, int, int, int, int, int], said: str
+) -> None:
+    with pytest.raises(GuestAborted, match=said):
+        raise describe_fault(left, MemoryLayout([]))
+
+
 @pytest.mark.parametrize("kind", ["abort", "stack-smash"])
 def test_giving_up(simple: Sandbox, kind: str) -> None:
     with pytest.raises(GuestAborted, match="gave up") as caught:
@@ -541,13 +561,18 @@ def test_interrupts_all_the_time(simple: Sandbox) -> None:
 def test_keyboard_interrupt(simple: Sandbox) -> None:
     main = threading.main_thread().ident
     assert main is not None
+    # A process that was started in the background ignores it.
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(
         0.1, lambda: signal.pthread_kill(main, signal.SIGINT)
     )
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        simple.call("Spin", timeout=60)
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            simple.call("Spin", timeout=60)
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, old)
     assert simple.poisoned
     simple.restore()
     assert simple.call("Echo", "on") == "on"

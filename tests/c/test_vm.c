@@ -254,6 +254,47 @@ static void faults_are_reported(void)
     }
 }
 
+/* What a guest cannot bring about while its tables are as they were built. */
+static void broken_machines_are_reported(void)
+{
+    struct hl_vm_config config = {
+        .regions = {{CODE, PAGE, HL_PERM_READ | HL_PERM_EXECUTE},
+                    {DATA, PAGE, HL_PERM_READ | HL_PERM_WRITE}},
+        .region_count = 2,
+        .slot_count = 2, /* and none for the data */
+    };
+    size_t tables = hl_x86_tables_size(TABLES, config.regions, 2);
+    struct hl_vm_config no_idt;
+    char why[HL_WHY_SIZE] = "";
+    struct hl_map map;
+    struct bed bed;
+
+    if (!ops->track)
+        return; /* it has no memory but slots, and uses no IDT */
+    CHECK(hl_map_create(&map, tables + PAGE, HL_HUGE_NEVER) == 0);
+    char *memory = map.addr;
+    config.slots[0] = (struct hl_vm_slot){memory, TABLES, tables, false};
+    config.slots[1] = (struct hl_vm_slot){memory + tables, CODE, PAGE, false};
+    CHECK(hl_x86_build(memory, tables, TABLES, config.regions, 2,
+                       &config.tables) == 0);
+    no_idt = config;
+    no_idt.tables.idt_limit = 0;
+
+    memcpy(memory + tables, undefined, (size_t)(undefined_end - undefined));
+    CHECK(ops->create(&no_idt, &bed.vm, why) == 0);
+    ops->regs(bed.vm)->rip = CODE;
+    CHECK(run(&bed).reason == HL_EXIT_SHUTDOWN);
+    ops->destroy(bed.vm);
+
+    memcpy(memory + tables, count, (size_t)(count_end - count));
+    CHECK(ops->create(&config, &bed.vm, why) == 0);
+    ops->regs(bed.vm)->rip = CODE;
+    struct hl_exit left = run(&bed);
+    CHECK(left.reason == HL_EXIT_BAD_ACCESS && left.value == DATA);
+    ops->destroy(bed.vm);
+    hl_map_destroy(&map);
+}
+
 /* Writes its number to the pages whose numbers the host leaves at the start of
  * its input, up to a zero. */
 GUEST(scribble, "mov $0x600000, %ebx\n"
@@ -540,6 +581,7 @@ static void run_all(void)
     RUN(states_move);
     RUN(after_a_fault_it_can_be_loaded);
     RUN(faults_are_reported);
+    RUN(broken_machines_are_reported);
     RUN(writes_are_found_by_every_tracker);
     RUN(many_pages_are_found);
     RUN(spinning_is_ended);
