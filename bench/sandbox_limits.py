@@ -2,7 +2,7 @@
 
 Usage: sandbox_limits.py [--driver auto]
 
-Prints a Markdown table like limits.py's. The exit status is 1 if a limit is
+Prints a Markdown table like limits.py's. The exit status is 3 if a limit is
 missed. Rows without one are for comparison.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from limits import NOISE, microseconds
 
-from hyperlight import Sandbox, SandboxConfig
+from hyperlight import Sandbox, SandboxConfig, drivers
 
 MIB = 1 << 20
 BUDGET = 1.5  # seconds for one row
@@ -186,6 +186,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--driver", default="auto")
     driver = parser.parse_args().driver
+    if not any(info.available for info in drivers()):
+        print("no driver works here")
+        return 0
     print("| what | µs | against | ratio | limit | kept |")
     print("| --- | ---: | ---: | ---: | --- | --- |")
     missed = 0
@@ -203,7 +206,7 @@ def main() -> int:
             flush=True,
         )
         missed += kept is False
-    return 1 if missed else 0
+    return 3 if missed else 0
 
 
 if __name__ == "__main__":
