@@ -102,3 +102,21 @@ def parrot() -> bytes:
     body += b"\xb8\x01\x00\x00\x00" + _OUT  # mov $1, %eax
     body += b"\xeb" + (-len(body) - 2).to_bytes(1, "little", signed=True)
     return guest(body, "Raw(bytes) -> none")
+
+
+def reporter(act: bytes, report: bytes, size: int) -> bytes:
+    """``Go(bool) -> bytes`` does `act` if told to, and reports.
+
+    `report` writes `size` bytes to 0x28 behind the output's start, whose
+    address it takes from 0x30(%rbx) into RDI. It may use RAX.
+    """
+    head = message(RESULT, value(BYTES, bytes(size)))[:40]
+    body = bytes.fromhex("80783800")  # cmpb $0, 0x38(%rax)
+    body += b"\x0f\x84" + len(act).to_bytes(4, "little") + act  # je behind
+    body += report
+    for i in range(0, len(head), 8):
+        body += b"\x48\xb8" + head[i : i + 8]  # mov $..., %rax
+        body += bytes.fromhex("488947") + bytes([i])  # mov %rax, i(%rdi)
+    body += b"\xb8\x01\x00\x00\x00" + _OUT
+    body += b"\xe9" + (-len(body) - 5).to_bytes(4, "little", signed=True)
+    return guest(body, "Go(bool) -> bytes")

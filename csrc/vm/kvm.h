@@ -37,6 +37,7 @@ struct hl_kvm {
 
     /* The vCPU. */
     bool has_xcrs;
+    uint64_t xcr0;
     uint32_t msrs[HL_KVM_MSRS]; /* those of the list that there are */
     size_t msr_count;
     struct hl_x86_entry *entry; /* NULL: no XSAVE */

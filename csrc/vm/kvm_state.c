@@ -34,8 +34,8 @@ _Static_assert(KVM_GET_XSAVE == 0x9000aea4, "linux/kvm.h");
 #define EFER_NXE (UINT64_C(1) << 11)
 #define RFLAGS_TF (UINT64_C(1) << 8)
 #define XCR0_X87_SSE UINT64_C(3)
-#define XCR0_X87_SSE_AVX UINT64_C(7)
-#define XSTATE_BV 512 /* of the XSAVE area: what is not in its first state */
+#define CPUID_XSAVE 0xd /* subleaf 0: what XCR0 can have */
+#define XSTATE_BV 512   /* of the XSAVE area: what is not in its first state */
 
 /* Where struct kvm_regs has the registers that instructions number so. */
 static const uint8_t gpr_at[16] = {
@@ -91,7 +91,7 @@ void hl_kvm_regs_in(struct hl_kvm *k)
 
 /* What the host has, but for what a guest does not need: no nested
  * virtualization, no performance counters. */
-static int set_cpuid(const struct hl_kvm *k, int kvm_fd)
+static int set_cpuid(struct hl_kvm *k, int kvm_fd)
 {
     struct kvm_cpuid2 *cpuid = calloc(
         1, sizeof *cpuid + CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2));
@@ -105,6 +105,8 @@ static int set_cpuid(const struct hl_kvm *k, int kvm_fd)
             e->ecx &= ~(UINT32_C(1) << 5); /* VMX */
         if (e->function == 0x80000001)
             e->ecx &= ~(UINT32_C(1) << 2); /* SVM */
+        if (e->function == CPUID_XSAVE && e->index == 0)
+            k->xcr0 = (e->eax & HL_X86_XCR0) | XCR0_X87_SSE;
         if (e->function == 0xa)
             e->eax = e->ebx = e->ecx = e->edx = 0;
     }
@@ -171,15 +173,17 @@ static int set_sregs(struct hl_kvm *k)
     return ioctl(k->cpu_fd, KVM_SET_SREGS, &s) < 0 ? -errno : 0;
 }
 
+/* All that the entry code can load.  A KVM without hardware help gives guests
+ * what the host has, whatever is said here: less would be left behind. */
 static int set_xcr0(const struct hl_kvm *k)
 {
     struct kvm_xcrs xcrs = {
         .nr_xcrs = 1,
-        .xcrs[0] = {.xcr = 0, .value = XCR0_X87_SSE_AVX},
+        .xcrs[0] = {.xcr = 0, .value = k->xcr0},
     };
-    if (!k->has_xcrs || ioctl(k->cpu_fd, KVM_SET_XCRS, &xcrs) == 0)
+
+    if (!k->has_xcrs)
         return 0;
-    xcrs.xcrs[0].value = XCR0_X87_SSE; /* a processor without AVX */
     return ioctl(k->cpu_fd, KVM_SET_XCRS, &xcrs) < 0 ? -errno : 0;
 }
 
@@ -357,7 +361,7 @@ static void prepare_entry(struct hl_kvm *k, const struct kvm_xsave *from)
     uint64_t components;
 
     memcpy(&components, bytes + XSTATE_BV, sizeof components);
-    components &= XCR0_X87_SSE_AVX;
+    components &= k->xcr0;
     memcpy(k->entry->xsave, bytes, sizeof k->entry->xsave);
     memcpy(k->entry->xsave + XSTATE_BV, &components, sizeof components);
     k->enters = true;

@@ -224,25 +224,48 @@ static void build_idt(const struct builder *b, struct hl_x86_tables *t,
     t->idt_limit = HL_X86_VECTORS * 16 - 1;
 }
 
-/* Sets no flag, and uses RAX and RDX only. */
+/* Sets no flag, and uses RAX and RDX only.  The first three instructions are
+ * for processors whose XRSTOR keeps the addresses of the last x87 instruction
+ * (AMD APM vol. 2, 11.4.4.3): they make them these. */
 static void build_entry(const struct builder *b, const struct hl_x86_tables *t)
 {
     uint8_t code[] = {
-        0xb8, 7,    0,    0,    0,          /* mov $7, %eax */
-        0xba, 0,    0,    0,    0,          /* mov $0, %edx */
-        0x48, 0x0f, 0xae, 0x2d, 0, 0, 0, 0, /* xrstor64 xsave(%rip) */
-        0x48, 0x8b, 0x05, 0,    0, 0, 0,    /* mov rax(%rip), %rax */
-        0x48, 0x8b, 0x15, 0,    0, 0, 0,    /* mov rdx(%rip), %rdx */
-        0xff, 0x25, 0,    0,    0, 0,       /* jmp *rip(%rip) */
+        0xdb, 0xe2, /* fnclex */
+        0x0f, 0x77, /* emms */
+        0xdb, 0x05,
+        0,    0,
+        0,    0, /* fildl rip(%rip) */
+        0xb8, HL_X86_XCR0 & 0xff,
+        0,    0,
+        0, /* mov $.., %eax */
+        0xba, 0,
+        0,    0,
+        0, /* mov $0, %edx */
+        0x48, 0x0f,
+        0xae, 0x2d,
+        0,    0,
+        0,    0, /* xrstor64 xsave(%rip) */
+        0x48, 0x8b,
+        0x05, 0,
+        0,    0,
+        0, /* mov rax(%rip), %rax */
+        0x48, 0x8b,
+        0x15, 0,
+        0,    0,
+        0, /* mov rdx(%rip), %rdx */
+        0xff, 0x25,
+        0,    0,
+        0,    0, /* jmp *rip(%rip) */
     };
     static const struct {
         uint8_t end; /* of the instruction; its displacement ends there too */
         uint16_t field;
     } uses[] = {
-        {18, offsetof(struct hl_x86_entry, xsave)},
-        {25, offsetof(struct hl_x86_entry, rax)},
-        {32, offsetof(struct hl_x86_entry, rdx)},
-        {38, offsetof(struct hl_x86_entry, rip)},
+        {10, offsetof(struct hl_x86_entry, rip)},
+        {28, offsetof(struct hl_x86_entry, xsave)},
+        {35, offsetof(struct hl_x86_entry, rax)},
+        {42, offsetof(struct hl_x86_entry, rdx)},
+        {48, offsetof(struct hl_x86_entry, rip)},
     };
 
     for (size_t i = 0; i < HL_ARRAY_SIZE(uses); i++) {

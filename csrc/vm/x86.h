@@ -48,12 +48,11 @@ struct hl_x86_tables {
 
 /* What the entry code loads, so that a vCPU's vector state is put back without
  * a call into the kernel: the guest is started there, and ends up at `rip`
- * with x87, SSE and AVX state, RAX and RDX as given and everything else
+ * with x87 and vector state, RAX and RDX as given and everything else
  * untouched.  The guest can read and run these pages, but not write to them;
  * they hold nothing but what it is given anyway.  Needs CR4.OSXSAVE. */
-#define HL_X86_XSAVE_SIZE                                                     \
-    832 /* legacy area, header, AVX: SDM vol. 1, 13.4                         \
-         */
+#define HL_X86_XCR0 UINT64_C(0xe7) /* x87, SSE, AVX, AVX-512 */
+#define HL_X86_XSAVE_SIZE 2688     /* for these: SDM vol. 1, 13.4, 13.5 */
 
 struct hl_x86_entry {
     unsigned char xsave[HL_X86_XSAVE_SIZE];
