@@ -53,7 +53,8 @@ class Machine:
     def __init__(self, guest: Guest, config: SandboxConfig | None) -> None:
         self.core: core.SandboxCore | None = None
         self.lock = threading.RLock()
-        self.in_host_function: str | None = None
+        #: Whose Python runs in the middle of a call.
+        self.inside: str | None = None
         self.host_functions: dict[str, HostFunction] = {}
         if config is None:
             config = SandboxConfig()
@@ -97,10 +98,10 @@ class Machine:
     def ready_core(self, what: str) -> core.SandboxCore:
         """The core, or why it cannot be used for that now."""
         opened = self.open_core()
-        if self.in_host_function is not None:
+        if self.inside is not None or opened.running:
+            where = self.inside or "a signal handler"
             raise RuntimeError(
-                f"{what} inside of host function "
-                f"{self.in_host_function!r}: the guest is in the middle of a "
+                f"{what} inside of {where}: the guest is in the middle of a "
                 f"call; do it when that has ended"
             )
         return opened
@@ -193,16 +194,16 @@ class Machine:
         if complaint is not None:
             opened.reply_error(_ERROR_ARGUMENTS, complaint)
             return None
-        self.in_host_function = name
         try:
+            self.inside = f"host function {name!r}"
             result = function.function(*values)
         except Exception as error:
-            self.in_host_function = None
+            self.inside = None
             text = f"{name}: {type(error).__name__}: {error}"
             opened.reply_error(_ERROR_HOST, text)
             return error
         finally:
-            self.in_host_function = None
+            self.inside = None
         try:
             opened.reply(wanted, result)
         except (TypeError, ValueError) as error:
@@ -216,9 +217,13 @@ class Machine:
 
     def _serve_log(self, opened: core.SandboxCore) -> None:
         level, text = opened.message(core.MESSAGE_LOG, 2)[1]
-        _log.log(
-            min(max(level, 1), 50), "%s", text, extra={"guest": self.name}
-        )
+        try:
+            self.inside = "a handler of log lines"
+            _log.log(
+                min(max(level, 1), 50), "%s", text, extra={"guest": self.name}
+            )
+        finally:
+            self.inside = None
 
     def _give_up(self, opened: core.SandboxCore, reason: int) -> NoReturn:
         if reason == core.LEFT_TIMEOUT:

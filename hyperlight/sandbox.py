@@ -85,15 +85,15 @@ class UninitializedSandbox:
         """
         machine = self._open()
         with machine.lock:
+            self._still(machine)
+            made = Sandbox.__new__(Sandbox)
             try:
-                made = Sandbox._evolved(machine)
+                made._come_up(machine)
                 if init is not None:
                     init(made)
                 machine.base = machine.take("base")
             except BaseException:
-                made_here = locals().get("made")
-                if made_here is not None:
-                    made_here._machine = None
+                made._machine = None
                 machine.restore(machine.pristine)
                 raise
             self._machine = None
@@ -127,6 +127,11 @@ class UninitializedSandbox:
                 "evolved"
             )
         return self._machine
+
+    def _still(self, machine: Machine) -> None:
+        """Raise if it was closed or used up while this thread waited."""
+        if self._machine is not machine:
+            self._open()
 
     def __enter__(self) -> UninitializedSandbox:
         self._open()
@@ -186,8 +191,7 @@ class Sandbox:
             raise
         self._take_over(made)
 
-    @classmethod
-    def _evolved(cls, machine: Machine) -> Sandbox:
+    def _come_up(self, machine: Machine) -> None:
         """Run the guest's initialization; no base snapshot yet."""
         opened = machine.usable_core("evolve")
         deadline = deadline_of(machine.config, None)
@@ -200,10 +204,8 @@ class Sandbox:
         if len(functions) < len(texts):
             raise GuestAborted("the guest exports two functions of one name")
         opened.end()
-        made = cls.__new__(cls)
-        made._machine = machine
-        made._functions = functions
-        return made
+        self._machine = machine
+        self._functions = functions
 
     _functions: dict[str, GuestFunction]
 
@@ -215,6 +217,11 @@ class Sandbox:
         if self._machine is None:
             raise ValueError("operation on a closed Sandbox")
         return self._machine
+
+    def _still(self, machine: Machine) -> None:
+        """Raise if it was closed or used up while this thread waited."""
+        if self._machine is not machine:
+            self._open()
 
     def call(
         self, name: str, *args: object, timeout: float | None = None
@@ -251,6 +258,7 @@ class Sandbox:
                 f"it has {', '.join(sorted(self._functions)) or 'none'}"
             )
         with machine.lock:
+            self._still(machine)
             opened = machine.usable_core("call")
             deadline = deadline_of(machine.config, timeout)
             try:
@@ -276,6 +284,7 @@ class Sandbox:
         """
         machine = self._open()
         with machine.lock:
+            self._still(machine)
             return machine.take(name)
 
     def restore(self, snapshot: Snapshot | None = None) -> RestoreStats:
@@ -293,6 +302,7 @@ class Sandbox:
         """
         machine = self._open()
         with machine.lock:
+            self._still(machine)
             if snapshot is not None and not isinstance(snapshot, Snapshot):
                 raise TypeError(f"snapshot={snapshot!r} is not a Snapshot")
             return machine.restore(snapshot)
@@ -320,6 +330,7 @@ class Sandbox:
         """
         machine = self._open()
         with machine.lock:
+            self._still(machine)
             machine.restore(machine.pristine)
             fresh = UninitializedSandbox.__new__(UninitializedSandbox)
             fresh._machine, self._machine = machine, None
@@ -343,6 +354,7 @@ class Sandbox:
         """
         machine = self._open()
         with machine.lock:
+            self._still(machine)
             opened = machine.ready_core("verify")
             chosen = opened.current if snapshot is None else snapshot
             if chosen._identity != machine.identity:
@@ -353,6 +365,7 @@ class Sandbox:
         """Exactly the pages of tracked memory that differ from a snapshot."""
         machine = self._open()
         with machine.lock:
+            self._still(machine)
             opened = machine.ready_core("changed")
             chosen = opened.current if snapshot is None else snapshot
             if chosen._identity != machine.identity:
@@ -399,14 +412,17 @@ class Sandbox:
         """A call did not end well: only a restore makes it usable again."""
         machine = self._open()
         with machine.lock:
-            busy = machine.in_host_function is not None
-            return not busy and not machine.open_core().idle
+            self._still(machine)
+            opened = machine.open_core()
+            busy = machine.inside is not None or opened.running
+            return not busy and not opened.idle
 
     @property
     def stats(self) -> dict[str, Any]:
         """Counts, as :attr:`SnapshotManager.stats`, and the driver."""
         machine = self._open()
         with machine.lock:
+            self._still(machine)
             counts = machine.open_core().stats()
         return {**counts, "driver": machine.driver}
 

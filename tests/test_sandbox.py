@@ -458,6 +458,49 @@ def test_a_host_function_may_use_another_sandbox(new_sandbox: New) -> None:
     assert outer.call("HostEcho", b"through two") == b"through two"
 
 
+def test_a_log_handler_may_not_touch_its_sandbox(simple: Sandbox) -> None:
+    seen: list[str] = []
+
+    class Meddler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            with pytest.raises(RuntimeError, match="handler of log lines"):
+                simple.restore()
+            seen.append(record.getMessage())
+
+    logger = logging.getLogger("hyperlight.guest")
+    handler = Meddler(level=1)
+    logger.addHandler(handler)
+    try:
+        simple.call("Log", logging.ERROR, "line")
+    finally:
+        logger.removeHandler(handler)
+    assert seen == ["line"]
+
+
+def test_a_signal_handler_may_not_touch_its_sandbox(simple: Sandbox) -> None:
+    seen: list[str] = []
+
+    def on_alarm(*args: object) -> None:
+        for use in (simple.restore, simple.close,
+                    lambda: simple.call("Nothing")):  # fmt: skip
+            with pytest.raises(RuntimeError, match="in the middle of a call"):
+                use()
+        assert not simple.poisoned
+        seen.append("refused")
+        simple.interrupt()  # but this
+
+    old = signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(GuestInterrupted):
+            simple.call("Spin", timeout=60)
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert seen == ["refused"]
+    simple.restore()
+    assert simple.call("Echo", "whole") == "whole"
+
+
 def test_keyboard_interrupt_in_a_host_function(new_sandbox: New) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
@@ -689,6 +732,52 @@ def test_evolve_that_fails_can_be_repeated(driver: str) -> None:
             fresh.evolve(fails)
         with fresh.evolve() as sandbox:
             assert sandbox.call("GetCounter") == 0
+
+
+def test_only_one_thread_evolves(driver: str) -> None:
+    fresh = UninitializedSandbox("simple", SandboxConfig(driver=driver))
+    made: list[Sandbox] = []
+    refused: list[ValueError] = []
+    start = threading.Barrier(4)
+
+    def evolve() -> None:
+        start.wait()
+        try:
+            made.append(fresh.evolve(lambda s: time.sleep(0.05)))
+        except ValueError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=evolve) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(made), len(refused)) == (1, 3)
+    with made[0] as sandbox:
+        assert sandbox.call("Counter") == 1
+
+
+def test_a_call_that_waited_for_a_devolve_is_refused(driver: str) -> None:
+    sandbox = Sandbox("simple", config=SandboxConfig(driver=driver))
+    machine = sandbox._machine
+    assert machine is not None
+    refused: list[ValueError] = []
+
+    def call() -> None:
+        try:
+            sandbox.call("Counter")
+        except ValueError as error:
+            refused.append(error)
+
+    with machine.lock:
+        thread = threading.Thread(target=call)
+        thread.start()
+        time.sleep(0.05)
+        fresh = sandbox.devolve()
+    thread.join()
+    assert refused
+    with fresh.evolve() as again:
+        assert again.call("Counter") == 1
 
 
 def test_use_after_close(driver: str) -> None:

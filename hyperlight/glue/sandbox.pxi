@@ -52,10 +52,15 @@ LEFT_HOST_CALL = HL_LEAVE_HOST_CALL
 LEFT_LOG = HL_LEAVE_LOG
 LEFT_ABORT = HL_LEAVE_ABORT
 # What else ended a run; no guest's own number.
-LEFT_EXCEPTION = -1
-LEFT_INTERRUPTED = -2
-LEFT_TIMEOUT = -3
-LEFT_BROKEN = -4
+cdef enum:
+    LEAVES_EXCEPTION = -1
+    LEAVES_INTERRUPTED = -2
+    LEAVES_TIMEOUT = -3
+    LEAVES_BROKEN = -4
+LEFT_EXCEPTION = LEAVES_EXCEPTION
+LEFT_INTERRUPTED = LEAVES_INTERRUPTED
+LEFT_TIMEOUT = LEAVES_TIMEOUT
+LEFT_BROKEN = LEAVES_BROKEN
 
 EXIT_CALL = <int>HL_EXIT_CALL
 EXIT_EXCEPTION = <int>HL_EXIT_EXCEPTION
@@ -78,6 +83,8 @@ cdef class SandboxCore:
     cdef size_t state_size
     cdef bint wanted  # somebody interrupts the call under way
     cdef bint called  # there is one
+    #: Inside of run(): a signal handler of Python may find it so.
+    cdef readonly bint running
     cdef readonly size_t page_count
     #: The SnapshotCore that the sandbox equalled at the last take or restore.
     cdef readonly SnapshotCore current
@@ -231,7 +238,15 @@ cdef class SandboxCore:
         Args:
             deadline: ns of CLOCK_MONOTONIC; 0 for none.
         """
-        cdef hl_sandbox *s = self._open()
+        self._open()
+        self.running = True
+        try:
+            return self._run(deadline)
+        finally:
+            self.running = False
+
+    cdef int _run(self, uint64_t deadline) except 0:
+        cdef hl_sandbox *s = self.sandbox
         cdef int rc
         while True:
             with nogil:
@@ -240,19 +255,19 @@ cdef class SandboxCore:
             if self.left.reason == HL_EXIT_CALL:
                 if HL_LEAVE_READY <= self.left.value <= HL_LEAVE_ABORT:
                     return self.left.value
-                return LEFT_BROKEN
+                return LEAVES_BROKEN
             if self.left.reason == HL_EXIT_INTERRUPTED:
                 PyErr_CheckSignals()
                 if self.left.value == 0:
                     continue
                 if self.wanted:
-                    return LEFT_INTERRUPTED
+                    return LEAVES_INTERRUPTED
                 continue  # it was meant for a call that had ended by then
             if self.left.reason == HL_EXIT_TIMEOUT:
-                return LEFT_TIMEOUT
+                return LEAVES_TIMEOUT
             if self.left.reason == HL_EXIT_EXCEPTION:
-                return LEFT_EXCEPTION
-            return LEFT_BROKEN
+                return LEAVES_EXCEPTION
+            return LEAVES_BROKEN
 
     def left_by(self):
         """(reason, value, vector, error code, rip, cr2) of the last run."""
