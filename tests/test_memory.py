@@ -215,6 +215,8 @@ def test_guard_pages() -> None:
             os.close(write)
 
 
+# A sanitizer keeps what was freed, to catch its use.
+@pytest.mark.unsanitized
 def test_lazily_populated() -> None:
     """A terabyte costs what is touched of it."""
     with SharedMemory("64GiB", hugepages=False) as memory:

@@ -398,7 +398,7 @@ static void writes_are_found_by_every_tracker(void)
 /* More pages than a ring has room for, so that it is full while the guest
  * runs; and then few again. */
 GUEST(sweep, "1: out %al, $0x48\n"
-             "mov $0x40000000, %ebx\n"
+             "mov %rsi, %rbx\n"
              "2: mov %rdx, (%rbx)\n"
              "add $4096, %rbx\n"
              "dec %rcx\n"
@@ -418,7 +418,12 @@ static void sweep_many(bool adaptive)
         .tracker = tracker,
     };
     size_t tables = hl_x86_tables_size(TABLES, config.regions, 2);
-    static const size_t counts[] = {SWEPT, 3, SWEPT, 500, 1, SWEPT, 17000, 2};
+    static const struct {
+        size_t first, count; /* pages */
+    } sweeps[] = {
+        {0, SWEPT}, {0, 3},     {0, SWEPT},    {9000, 500}, {9000, 500},
+        {19999, 1}, {0, SWEPT}, {2000, 17000}, {300, 2},    {300, 2},
+    };
     char why[HL_WHY_SIZE] = "";
     struct hl_manager *m;
     struct hl_snapshot *clean;
@@ -442,12 +447,15 @@ static void sweep_many(bool adaptive)
     ops->regs(bed.vm)->rip = CODE;
     (void)call(&bed);
     CHECK(hl_manager_take(m, &clean) == 0);
-    for (size_t i = 0; i < HL_ARRAY_SIZE(counts); i++) {
+    for (size_t i = 0; i < HL_ARRAY_SIZE(sweeps); i++) {
+        size_t first = sweeps[i].first, last = first + sweeps[i].count - 1;
         uint64_t *missed = calloc(SWEPT / 64 + 1, 8);
-        ops->regs(bed.vm)->gpr[HL_RCX] = counts[i];
+        ops->regs(bed.vm)->gpr[HL_RSI] = SWEEP + first * PAGE;
+        ops->regs(bed.vm)->gpr[HL_RCX] = sweeps[i].count;
         ops->regs(bed.vm)->gpr[HL_RDX] = i + 1;
         (void)call(&bed);
-        CHECK(*(uint64_t *)(data + (counts[i] - 1) * PAGE) == i + 1);
+        CHECK(*(uint64_t *)(data + first * PAGE) == i + 1);
+        CHECK(*(uint64_t *)(data + last * PAGE) == i + 1);
         CHECK(hl_manager_verify(m, clean, missed) == 0);
         CHECK(hl_manager_restore(m, clean, &done) == 0);
         CHECK(hl_manager_verify(m, clean, missed) == 0);
