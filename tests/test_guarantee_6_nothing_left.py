@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import tiny
@@ -144,31 +145,59 @@ STATES = {
 }
 
 
+def test_x87_pointers(new_sandbox: New) -> None:
+    # Some AMD processors keep them for nobody (APM vol. 2, 11.4.4.3): what is
+    # there is then whoever's x87 instruction was the last, but no guest's.
+    act, report, size = STATES["x87"]
+    sandbox = new_sandbox(
+        tiny.reporter(bytes.fromhex(act), bytes.fromhex(report), size)
+    )
+    filled = sandbox.call("Go", True)[12:16]
+    assert filled != bytes(4)
+    sandbox.restore()
+    assert sandbox.call("Go", False)[12:16] != filled
+
+
+def keeps_x87_pointers(sandbox: Sandbox) -> bool:
+    return sandbox.driver != "kvm" or "fxsave_leak" not in Path(
+        "/proc/cpuinfo"
+    ).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_registers(new_sandbox: New, name: str) -> None:
     act, report, size = STATES[name]
     sandbox = new_sandbox(
         tiny.reporter(bytes.fromhex(act), bytes.fromhex(report), size)
     )
+    end = size
+    if name == "x87" and not keeps_x87_pointers(sandbox):
+        end = 12
+
+    def go(acts: bool) -> bytes:
+        answer = sandbox.call("Go", acts)
+        assert isinstance(answer, bytes)
+        assert len(answer) == size
+        return answer[:end]
+
     try:
-        clean = sandbox.call("Go", False)
+        clean = go(False)
     except GuestAborted as error:
         assert error.vector == 6, error
         pytest.skip(f"driver {sandbox.driver}: no {name} here")
-    assert len(clean) == size
     sandbox.restore()
     for _ in range(3):
-        assert sandbox.call("Go", True) != clean
+        assert go(True) != clean
         sandbox.restore()
-        assert sandbox.call("Go", False) == clean
+        assert go(False) == clean
         sandbox.restore()
-        assert sandbox.call("Go", True) != clean
+        assert go(True) != clean
         kept = sandbox.snapshot()
-        filled = sandbox.call("Go", False)
+        filled = go(False)
         sandbox.restore(sandbox.base)
-        assert sandbox.call("Go", False) == clean
+        assert go(False) == clean
         sandbox.restore(kept)
-        assert sandbox.call("Go", False) == filled
+        assert go(False) == filled
         sandbox.restore(sandbox.base)
 
 
