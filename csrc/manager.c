@@ -444,6 +444,15 @@ int hl_manager_restore(struct hl_manager *m, struct hl_snapshot *snapshot,
     return 0;
 }
 
+void hl_manager_expect(struct hl_manager *m, struct hl_run run)
+{
+    if (m->tracker == NULL || forked(m) || m->current == NULL ||
+        nothing_cold(m))
+        return;
+    m->tracker->ops->disarm(m->tracker, run);
+    m->stats.expected += run.count;
+}
+
 int hl_manager_dirty(struct hl_manager *m, uint64_t *bits)
 {
     int err = collect(m);

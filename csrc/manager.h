@@ -55,6 +55,11 @@ int hl_manager_restore(struct hl_manager *manager,
 /* NULL before the first take or restore; not a new reference. */
 struct hl_snapshot *hl_manager_current(const struct hl_manager *manager);
 
+/* This run is about to be written, by somebody who says so: un-arm it at once
+ * instead of by a fault for each page.  Its pages count as dirty from here on,
+ * written or not.  A hint: nothing fails. */
+void hl_manager_expect(struct hl_manager *manager, struct hl_run run);
+
 /* Set in bits[], zeroed, the pages that may differ from current: all of them
  * where there is none. */
 int hl_manager_dirty(struct hl_manager *manager, uint64_t *bits) HL_MUST_CHECK;
@@ -80,6 +85,7 @@ struct hl_manager_stats {
     size_t raced;          /* pages written while they were being restored */
     size_t guesses;        /* times every page had to be taken for written */
     size_t reopened;       /* trackers opened anew, after a fork */
+    size_t expected;       /* pages un-armed before they were written */
     size_t collapsed;      /* times huge pages were made whole again */
     struct hl_store_usage store;
 };

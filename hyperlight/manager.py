@@ -96,6 +96,7 @@ class SnapshotManager:
         self._memory = memory
         self._rearm = rearm
         self._core = self._start(tracker)
+        memory._before_bulk = _Expecting(self)
         _managers.add(self)
 
     def _start(self, tracker: str) -> core.ManagerCore:
@@ -208,6 +209,17 @@ class SnapshotManager:
         made = self._core
         return None if made is None else made.current
 
+    def _expect(self, offset: int, length: int) -> None:
+        # A call under way is not waited for: then pages are found dirty one
+        # by one, which is slower and as right.
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._core is not None:
+                self._core.expect(offset, length)
+        finally:
+            self._lock.release()
+
     def dirty(self) -> PageSet:
         """Pages that may have changed since :attr:`current`.
 
@@ -269,7 +281,9 @@ class SnapshotManager:
         tracker that ``auto`` could not use), ``pages``, ``hot_pages`` (left
         unarmed), ``takes``, ``restores``, ``pages_stored`` (by takes),
         ``pages_copied`` and ``pages_zeroed`` (by restores), ``pages_raced``
-        (written by another thread while they were restored), ``guesses``
+        (written by another thread while they were restored),
+        ``pages_expected`` (un-armed at once by :meth:`SharedMemory.write` and
+        :meth:`~SharedMemory.fill`, before they were written), ``guesses``
         (times every page had to be taken for written), ``reopened`` (trackers
         opened anew after a fork), ``collapsed`` (times huge pages that
         tracking had split were made whole), ``store_pages``, ``store_nodes``,
@@ -295,6 +309,7 @@ class SnapshotManager:
             made, self._core = self._core, None
             self._stack.clear()
             if made is not None:
+                self._memory._before_bulk = None
                 made.close()
 
     def __enter__(self) -> SnapshotManager:
@@ -320,6 +335,17 @@ class SnapshotManager:
             f"<SnapshotManager of {self._memory!r}, tracker "
             f"{self.tracker!r}, current {self.current!r}>"
         )
+
+
+class _Expecting:
+    """What a memory calls; it keeps no manager alive."""
+
+    def __init__(self, manager: SnapshotManager) -> None:
+        self._manager = weakref.ref(manager)
+
+    def __call__(self, offset: int, length: int) -> None:
+        if (manager := self._manager()) is not None:
+            manager._expect(offset, length)
 
 
 # A fork while another thread is inside a call would leave the child with that

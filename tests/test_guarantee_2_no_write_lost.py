@@ -95,6 +95,9 @@ class Writer(threading.Thread):
             while not self.stop:
                 number += 1
                 page = self.rng.choice(self.pages)
+                if page + 1 in self.pages and number % 3 == 0:
+                    self.write_two(page, number)
+                    continue
                 # ctypes lets go of the GIL around the copy
                 ctypes.CDLL(None).memcpy(
                     ctypes.c_void_p(self.memory.address + page * PAGE + 64),
@@ -104,6 +107,12 @@ class Writer(threading.Thread):
                 self.done[page] = number
         except BaseException as error:
             self.failed = error
+
+    def write_two(self, page: int, number: int) -> None:
+        """By the library's own call, which un-arms them first."""
+        words = struct.pack("<Q", number) * (2 * PAGE // 8)
+        self.memory.write(page * PAGE, words)
+        self.done[page] = self.done[page + 1] = number
 
 
 def number_in(data: bytes) -> int:

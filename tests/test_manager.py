@@ -232,6 +232,56 @@ def test_stats(tracker: str) -> None:
         assert set(stats) >= {"hot_pages", "pages_raced", "guesses"}
 
 
+def test_bulk_writes_are_expected(real_tracker: str) -> None:
+    memory, manager = new_manager(64, real_tracker, "always")
+    with memory, manager:
+        memory.fill(0, 10 * PAGE, 1)
+        manager.take()
+        announced, seen = memory._before_bulk, []
+        assert announced is not None
+
+        def spy(offset: int, length: int) -> None:
+            announced(offset, length)
+            seen.append(set(manager.dirty()))
+
+        memory._before_bulk = spy
+        memory.write(100, b"x" * 3 * PAGE)
+        if real_tracker != "softdirty":  # which cannot un-arm
+            assert seen == [{0, 1, 2, 3}]
+        assert set(manager.dirty()) == {0, 1, 2, 3}
+        memory.fill(20 * PAGE, 44 * PAGE)
+        assert len(seen) == 2
+        assert set(manager.dirty()) >= {0, 1, 2, 3}
+        manager.verify()
+        memory.write(PAGE - 1, b"few")
+        memory.fill(5 * PAGE, PAGE, 7)
+        assert len(seen) == 2
+        assert manager.stats["pages_expected"] == 4 + 44
+        manager.restore()
+        assert memory.read(0, memory.size) == b"\1" * 10 * PAGE + bytes(
+            54 * PAGE
+        )
+        manager.close()
+        memory.fill(0, memory.size, 2)
+        assert memory.read(0, memory.size) == b"\2" * memory.size
+        with pytest.raises(IndexError):
+            memory.fill(PAGE, memory.size)
+
+
+def test_bulk_writes_wait_for_no_call_under_way() -> None:
+    memory, manager = new_manager(64, "full", "always")
+    with memory, manager:
+        manager.take()
+        with manager._lock:
+            writer = threading.Thread(
+                target=memory.fill, args=(0, 9 * PAGE, 1)
+            )
+            writer.start()
+            writer.join(60)
+            assert not writer.is_alive()
+        assert memory.read(0, 9 * PAGE) == b"\1" * 9 * PAGE
+
+
 def test_repr() -> None:
     memory, manager = new_manager(16, "full")
     with memory, manager:

@@ -20,7 +20,7 @@ cdef extern from "manager.h" nogil:
     struct hl_manager_stats_t "hl_manager_stats":
         const char *tracker
         size_t pages, hot, takes, restores, stored, copied, zeroed
-        size_t raced, guesses, reopened, collapsed
+        size_t raced, guesses, reopened, collapsed, expected
         hl_store_usage store
     int hl_manager_new(void *memory, size_t page_count,
                        const hl_tracker_ops *tracker, bint adaptive,
@@ -30,6 +30,7 @@ cdef extern from "manager.h" nogil:
     int hl_manager_take(hl_manager *manager, hl_snapshot **out)
     int hl_manager_restore(hl_manager *manager, hl_snapshot *snapshot,
                            hl_applied *done)
+    void hl_manager_expect(hl_manager *manager, hl_run run)
     int hl_manager_dirty(hl_manager *manager, uint64_t *bits)
     int hl_manager_changed(hl_manager *manager, const hl_snapshot *snapshot,
                            uint64_t *bits)
@@ -136,6 +137,18 @@ cdef class ManagerCore:
             raise ValueError("the snapshot is of another size")
         return s
 
+    def expect(self, size_t offset, size_t length):
+        """These bytes, at least one, are about to be written."""
+        cdef hl_manager *m = self._open()
+        cdef size_t page = hl_page_size()
+        cdef hl_run run
+        run.first = offset // page
+        run.count = (offset + length - 1) // page - run.first + 1
+        if run.first + run.count > self.page_count:
+            raise IndexError(f"{offset}+{length} is outside of the memory")
+        with nogil:
+            hl_manager_expect(m, run)
+
     def dirty(self):
         cdef hl_manager *m = self._open()
         cdef bytes bits = new_bits(self.page_count)
@@ -191,6 +204,7 @@ cdef dict stats_of(hl_manager *manager):
         "guesses": s.guesses,
         "reopened": s.reopened,
         "collapsed": s.collapsed,
+        "pages_expected": s.expected,
         "store_pages": s.store.pages,
         "store_nodes": s.store.nodes,
         "store_bytes": s.store.bytes,

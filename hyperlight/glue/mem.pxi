@@ -44,6 +44,7 @@ cdef extern from "<sys/mman.h>":
 from operator import index
 
 PAGE_SIZE = hl_page_size()
+cdef size_t BULK = 2 * hl_page_size()
 
 HUGE_NEVER = <int>HL_HUGE_NEVER
 HUGE_AUTO = <int>HL_HUGE_AUTO
@@ -59,6 +60,8 @@ cdef class MemoryCore:
     cdef Py_ssize_t users  # views, managers, and copies under way
     cdef char *at
     cdef readonly size_t size
+    #: Called with offset and length before much is written at once.
+    cdef public object _before_bulk
     cdef object __weakref__
 
     def _map(self, size_t size, int huge):
@@ -181,6 +184,13 @@ cdef class MemoryCore:
         self.users -= 1
         return out
 
+    cdef int _announce(self, size_t offset, size_t length) except -1:
+        """Faults for a few pages cost no more than to un-arm them."""
+        if length >= BULK and self._before_bulk is not None:
+            self._before_bulk(offset, length)
+            self._open()  # what was called may have closed it
+        return 0
+
     def write(self, offset, data):
         """Copy the bytes of `data`, any contiguous buffer, to `offset`.
 
@@ -195,6 +205,7 @@ cdef class MemoryCore:
         try:
             self._range(offset, view.len)
             at, n = offset, view.len
+            self._announce(at, n)
             self.users += 1
             with nogil:
                 memmove(self.at + at, view.buf, n)
@@ -215,6 +226,7 @@ cdef class MemoryCore:
             raise ValueError(f"byte={byte} is not in 0..255")
         cdef size_t at = offset, n = length
         cdef int value = byte
+        self._announce(at, n)
         self.users += 1
         with nogil:
             memset(self.at + at, value, n)
