@@ -62,23 +62,11 @@ static void found_dirty(struct hl_hot *hot, size_t page)
         make_hot(hot, page);
 }
 
-static void choose_period(struct hl_hot *hot)
-{
-    if (hot->sampled == 0)
-        return;
-    if (hot->cooled * 2 > hot->sampled)
-        hot->period = hot->period > 4 ? hot->period / 4 : 1;
-    else if (hot->period < LONGEST_PERIOD)
-        hot->period *= 2;
-    hot->sampled = hot->cooled = 0;
-}
-
 void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
 {
     size_t n = hot->page_count, found = 0;
 
     hot->epoch++;
-    choose_period(hot);
     if (hot->count == n)
         return;
     for (size_t word = 0; hl_pages_word(dirty, &word); word++) {
@@ -122,9 +110,37 @@ void hl_hot_looked(struct hl_hot *hot, size_t page, bool written)
         return;
     }
     hot->cooled++;
-    if (--hot->heat[page] + 1 >= HL_HOT_AT)
+    hot->heat[page]--;
+}
+
+static void cool_down(struct hl_hot *hot, size_t page)
+{
+    if (hot->heat[page] + 1 >= HL_HOT_AT)
         return;
     hot->heat[page] = 0;
     hl_pages_remove(&hot->pages, page);
     hot->count--;
+}
+
+void hl_hot_settle(struct hl_hot *hot)
+{
+    bool moved_on = hot->cooled * 4 > hot->sampled;
+    bool look_at_all = moved_on && hot->period > 1;
+    size_t cursor = 0, word;
+
+    if (hot->sampled == 0)
+        return;
+    while (hl_hot_sample(hot, &cursor, &word))
+        for (uint64_t bits = hot->pages.bits[word]; bits; bits &= bits - 1) {
+            size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
+            if (look_at_all)
+                hot->heat[page] = HL_HOT_AT;
+            else
+                cool_down(hot, page);
+        }
+    if (look_at_all)
+        hot->period = 1;
+    else if (!moved_on && hot->period < LONGEST_PERIOD)
+        hot->period *= 2;
+    hot->sampled = hot->cooled = 0;
 }

@@ -5,8 +5,10 @@
  * HL_HOT_AT on: its manager leaves it unarmed, and it counts as dirty always.
  * Whether it is still written is looked at now and then: a sample of the hot
  * pages is compared with the snapshot, and what was left alone twice cools
- * down and is armed again.  The sample grows while most of it turns out cool,
- * so a workload that moves on is followed within a few epochs.
+ * down and is armed again.  Where a quarter of the sample was left alone, the
+ * workload has moved on: then all hot pages are looked at until less of them
+ * is, and those that cool down do so together, since arming a part of a huge
+ * page splits it.
  *
  * When so few pages are left armed that asking the tracker about them costs
  * more than copying them, they become hot as well.
@@ -45,5 +47,8 @@ void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty);
  * looked at in this epoch, or false; and what was found for one of them. */
 bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word);
 void hl_hot_looked(struct hl_hot *hot, size_t page, bool written);
+
+/* All of this epoch's sample was looked at. */
+void hl_hot_settle(struct hl_hot *hot);
 
 #endif

@@ -285,6 +285,7 @@ static void sample_hot(struct hl_manager *m, const struct hl_snapshot *against,
                 hl_pages_remove(copy, page);
         }
     }
+    hl_hot_settle(&m->hot);
 }
 
 /* First take: what was never touched is known to be zero and is not read. */

@@ -324,6 +324,27 @@ def test_hot_pages_are_not_lost(real_tracker: str, hugepages: bool) -> None:
         assert not manager.dirty()
 
 
+def test_hot_pages_follow_the_workload(real_tracker: str) -> None:
+    memory, manager = new_manager(8192, real_tracker, hugepages=False)
+    with memory, manager:
+        manager.take()
+
+        def settle(pages: range) -> None:
+            for i in range(8):
+                for page in pages:
+                    memory.write(page * PAGE, bytes([i + 1]))
+                manager.restore()
+            assert manager.stats["hot_pages"] == len(pages)
+            assert set(manager.dirty()) == set(pages)
+
+        settle(range(0, 8192, 32))
+        settle(range(16, 8192, 32))  # moved
+        settle(range(16, 8192, 64))  # half of them left alone
+        settle(range(0, 8192, 16))  # grown
+        settle(range(5))
+        assert memory.read(0, memory.size) == bytes(memory.size)
+
+
 def test_always_keeps_nothing_hot(real_tracker: str) -> None:
     memory, manager = new_manager(64, real_tracker, "always")
     with memory, manager:
