@@ -1,0 +1,452 @@
+"""A directory of benchmark results: what it holds, read and checked.
+
+Every ``*.json`` in it is the pyperf suite of one *side* ("before", "after",
+a tracker, an alternative), but for the four files that `read` names. Only
+``before.json`` and ``after.json`` have to be there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+import pyperf  # type: ignore[import-untyped,unused-ignore]
+
+from hyperlight.units import parse_size
+
+__all__ = [
+    "Comparison",
+    "Cut",
+    "Limit",
+    "Model",
+    "Phases",
+    "Results",
+    "ResultsError",
+    "Timing",
+    "read",
+]
+
+BEFORE, AFTER, FLOOR = "before", "after", "memcpy"
+TRACKERS = (
+    "uffd",
+    "uffd-sigbus",
+    "sigsegv",
+    "softdirty",
+    "kvm-ring",
+    "kvm-log",
+    "full",
+)
+PATTERNS = ("spread", "clustered", "dense")
+GROUPS = (
+    "guest_functions",
+    "large_parameters",
+    "sandbox_heap_sizes",
+    "host_memory",
+)
+NOTICEABLE = 0.05  # two runs of the same code differ by this much
+USUAL_DIRTY = 16  # the count of pages that cost against size is shown for
+
+Verdict = Literal["faster", "equal", "slower"]
+Axis = Literal["size", "dirty"]
+
+
+class ResultsError(ValueError):
+    """A file of results is missing or is not what its name says."""
+
+
+def _rank(known: Iterable[str], name: str) -> tuple[int, str]:
+    """Sorts known names as they are listed, and others after them."""
+    order = tuple(known)
+    return order.index(name) if name in order else len(order), name
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one benchmark takes."""
+
+    median: float
+    spread: float
+    """Median absolute deviation."""
+
+    @property
+    def relative(self) -> float:
+        """The spread as a share of the median."""
+        return self.spread / self.median
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One benchmark of the group ``host_memory``."""
+
+    size: int
+    dirty: int
+    pattern: str
+
+    @property
+    def order(self) -> tuple[int, int, tuple[int, str]]:
+        """Sorts by size, then pages, then pattern."""
+        return self.size, self.dirty, _rank(PATTERNS, self.pattern)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One benchmark without and with tracking."""
+
+    group: str
+    name: str
+    before: Timing
+    after: Timing
+    cell: Cell | None = None
+
+    @property
+    def speedup(self) -> float:
+        """Above 1 if tracking wins."""
+        return self.before.median / self.after.median
+
+    @property
+    def noise(self) -> float:
+        """The least relative difference that counts for these two."""
+        least = min(self.before.median, self.after.median)
+        return max(
+            NOTICEABLE, (self.before.spread + self.after.spread) / least
+        )
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether tracking is faster or slower, if that can be told."""
+        if max(self.speedup, 1 / self.speedup) - 1 <= self.noise:
+            return "equal"
+        return "faster" if self.speedup > 1 else "slower"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A ratio that the project holds itself to: a row of limits.json."""
+
+    group: str
+    what: str
+    value: float
+    unit: str
+    ratio: float
+    limit: str
+    against: float | None = None
+    kept: bool | None = None
+    """None: measured for comparison, nothing is asked."""
+    noise: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Where the workload changes."""
+
+    name: str
+    start: int
+
+
+@dataclass(frozen=True)
+class Phases:
+    """phases.json: a loop whose dirty set stays, moves, grows and shrinks."""
+
+    tracker: str
+    size: int
+    phases: tuple[Phase, ...]
+    iterations: int
+    restore: tuple[float, ...]
+    full: tuple[float, ...]
+    dirty: tuple[float, ...]
+    hot: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("restore", "full", "dirty", "hot"):
+            if len(getattr(self, name)) != self.iterations:
+                raise ValueError(f"{name} is not {self.iterations} long")
+        starts = [phase.start for phase in self.phases]
+        if starts != sorted({*starts} & {*range(self.iterations)}):
+            raise ValueError("phases do not start one after another")
+
+    def medians(self) -> list[tuple[str, float, float]]:
+        """(phase, restore, full) in µs."""
+        edges = [phase.start for phase in self.phases] + [self.iterations]
+        return [
+            (
+                phase.name,
+                statistics.median(self.restore[phase.start : end]),
+                statistics.median(self.full[phase.start : end]),
+            )
+            for phase, end in zip(self.phases, edges[1:], strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A measurement in µs and what the cost model says of it."""
+
+    what: str
+    measured: float
+    model: float
+
+    def __post_init__(self) -> None:
+        if min(self.measured, self.model) <= 0:
+            raise ValueError("measured and model have to be above 0")
+
+    @property
+    def ratio(self) -> float:
+        """Above 1 if it costs more than the model says."""
+        return self.measured / self.model
+
+
+@dataclass(frozen=True)
+class Model:
+    """model.json: the cost as a sum of terms, and how well that holds."""
+
+    formula: str
+    terms: dict[str, float]
+    rows: tuple[ModelRow, ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Cost along one axis of ``host_memory``, the other held."""
+
+    axis: Axis
+    held: int
+    pattern: str
+    lines: Mapping[str, tuple[tuple[int, Timing], ...]]
+    """By side; ascending along the axis."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that is known of a run."""
+
+    sides: Mapping[str, Mapping[str, Timing]]
+    """By side, then by ``GROUP/NAME``; in the order of importance."""
+    limits: tuple[Limit, ...] = ()
+    phases: Phases | None = None
+    model: Model | None = None
+    machine: Mapping[str, str] = field(default_factory=dict)
+
+    def comparisons(self) -> list[Comparison]:
+        """What both sides measured, by group in the order of the page."""
+        before, after = self.sides[BEFORE], self.sides[AFTER]
+        found = [
+            Comparison(*_split(name), before[name], after[name], _cell(name))
+            for name in before
+            if name in after
+        ]
+        # Stable: other groups keep the order in which they were measured.
+        return sorted(
+            found,
+            key=lambda c: (
+                _rank(GROUPS, c.group),
+                c.cell.order if c.cell else (),
+            ),
+        )
+
+    def one_sided(self) -> list[str]:
+        """Benchmarks that only one of before and after has."""
+        return sorted(self.sides[BEFORE].keys() ^ self.sides[AFTER].keys())
+
+    def beside_after(self) -> dict[str, list[float]]:
+        """By other side: its times over those with tracking, ascending."""
+        after = self.sides[AFTER]
+        ratios = {
+            side: sorted(
+                timing.median / after[name].median
+                for name, timing in timings.items()
+                if name in after
+            )
+            for side, timings in self.sides.items()
+            if side not in (BEFORE, AFTER)
+        }
+        return {side: found for side, found in ratios.items() if found}
+
+    def cost_by_size(self) -> Cut | None:
+        """The dirty count that most sizes share: 16 if it is one of them."""
+        return max(
+            self._cuts("size"),
+            key=lambda cut: (
+                len(cut.lines[AFTER]),
+                cut.held == USUAL_DIRTY,
+                cut.held > 0,
+                -cut.held,
+                len(cut.lines),
+            ),
+            default=None,
+        )
+
+    def cost_by_dirty(self) -> Cut | None:
+        """The largest of the sizes that most sides measured."""
+        return max(
+            self._cuts("dirty"),
+            key=lambda cut: (len(cut.lines), cut.held, len(cut.lines[AFTER])),
+            default=None,
+        )
+
+    def _cuts(self, axis: Axis) -> list[Cut]:
+        """Every line of two points or more that before and after share."""
+        found: dict[tuple[int, str], dict[str, list[tuple[int, Timing]]]] = {}
+        for side, timings in self.sides.items():
+            for name, timing in timings.items():
+                if cell := _cell(name):
+                    ends = cell.size, cell.dirty
+                    at, held = ends if axis == "size" else ends[::-1]
+                    lines = found.setdefault((held, cell.pattern), {})
+                    lines.setdefault(side, []).append((at, timing))
+        return [
+            Cut(
+                axis,
+                held,
+                pattern,
+                {
+                    side: tuple(sorted(line, key=lambda point: point[0]))
+                    for side, line in lines.items()
+                },
+            )
+            for (held, pattern), lines in sorted(
+                found.items(), key=lambda item: _rank(PATTERNS, item[0][1])
+            )
+            if len(lines.get(BEFORE, ())) > 1 and len(lines.get(AFTER, ())) > 1
+        ]
+
+
+EXTRAS: dict[str, Any] = {
+    "limits": tuple[Limit, ...],
+    "phases": Phases,
+    "model": Model,
+    "machine": dict[str, str],
+}
+
+
+def _split(name: str) -> tuple[str, str]:
+    group, slash, rest = name.partition("/")
+    return (group, rest) if slash else ("other", name)
+
+
+def _cell(name: str) -> Cell | None:
+    match = re.fullmatch(r"host_memory/restore_([^_]+)_(\d+)_(\w+)", name)
+    if match is None:
+        return None
+    try:
+        return Cell(parse_size(match[1]), int(match[2]), match[3])
+    except ValueError:
+        return None
+
+
+def read(directory: Path) -> Results:
+    """Read a directory.
+
+    Beside the sides it may hold ``limits.json``, ``phases.json``,
+    ``model.json`` and ``machine.json``.
+
+    Raises:
+        ResultsError: ``before.json`` or ``after.json`` is missing, they share
+            no benchmark, or a file is not what it should be; says which.
+    """
+    for side in (BEFORE, AFTER):
+        if not (directory / f"{side}.json").is_file():
+            raise ResultsError(
+                f"{directory / side}.json is missing: a report compares "
+                f"before.json (tracking off) with after.json (tracking on)"
+            )
+    found = {path.stem: path for path in directory.glob("*.json")}
+    others: dict[str, Any] = {
+        name: _load(kind, found.pop(name))
+        for name, kind in EXTRAS.items()
+        if name in found
+    }
+    order = partial(_rank, (BEFORE, AFTER, FLOOR, *TRACKERS))
+    sides = {side: _suite(found[side]) for side in sorted(found, key=order)}
+    if not sides[BEFORE].keys() & sides[AFTER].keys():
+        raise ResultsError(
+            f"{directory}: before.json and after.json share no benchmark"
+        )
+    return Results(sides, **others)
+
+
+def _suite(path: Path) -> dict[str, Timing]:
+    try:
+        suite = pyperf.BenchmarkSuite.load(str(path))
+        units = {bench.get_unit() for bench in suite}
+        timings = {
+            bench.get_name(): Timing(bench.median(), bench.median_abs_dev())
+            for bench in suite
+        }
+    except Exception as error:  # pyperf fails in whatever way it comes to
+        raise ResultsError(
+            f"{path}: cannot be read as a pyperf suite: {error!r}"
+        ) from error
+    if units != {"second"}:
+        raise ResultsError(f"{path}: not all of its values are seconds")
+    return timings
+
+
+def _load(kind: Any, path: Path) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number")
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=refuse)
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read: {error}") from error
+    return _make(kind, value, str(path))
+
+
+def _make(kind: Any, value: Any, where: str) -> Any:
+    """What JSON says, as the type that a dataclass says it has.
+
+    That is a dataclass, a tuple of any length, a dict, a union with None, or
+    a plain type. `where` it stands is for errors.
+    """
+    inner = get_args(kind)
+    if type(None) in inner:
+        return None if value is None else _make(inner[0], value, where)
+    if kind is float and type(value) is int:
+        return float(value)
+    container = get_origin(kind) or kind
+    plain = {tuple: list}.get(container, container)
+    if is_dataclass(kind):
+        plain = dict
+    if type(value) is not plain:  # exactly: to Python, a bool is an int
+        raise ResultsError(
+            f"{where}: should be {NAMES[plain]}, not {value!r:.40}"
+        )
+    if is_dataclass(kind):
+        members = {
+            name: _make(hint, value[name], f"{where}: {name}")
+            for name, hint in get_type_hints(kind).items()
+            if name in value
+        }
+        try:
+            return cast(Any, kind)(**members)
+        except (TypeError, ValueError) as error:
+            raise ResultsError(f"{where}: {error}") from error
+    if container is tuple:
+        return tuple(
+            _make(inner[0], item, f"{where}[{i}]")
+            for i, item in enumerate(value)
+        )
+    if container is dict:
+        return {
+            name: _make(inner[1], item, f"{where}: {name}")
+            for name, item in value.items()
+        }
+    return value
+
+
+NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+}
