@@ -6,7 +6,13 @@ is what arming, and looking once more at what was armed, costs.
 
 from __future__ import annotations
 
-from grid import Bed, bench_beside_copies, cases, runner, timed
+from hyperlight.bench.host import Bed
+from hyperlight.bench.parts import (
+    bench_beside_copies,
+    cases,
+    runner,
+    timed,
+)
 
 
 def main() -> None:

@@ -6,7 +6,13 @@ batch with tracker `full`, which writes to pages that nobody armed.
 
 from __future__ import annotations
 
-from grid import Bed, bench_beside_copies, cases, runner, timed
+from hyperlight.bench.host import Bed
+from hyperlight.bench.parts import (
+    bench_beside_copies,
+    cases,
+    runner,
+    timed,
+)
 
 
 def main() -> None:

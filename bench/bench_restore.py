@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from grid import Bed, bench_beside_copies, cases, runner, timed
+from hyperlight.bench.host import Bed
+from hyperlight.bench.parts import (
+    bench_beside_copies,
+    cases,
+    runner,
+    timed,
+)
 
 
 def main() -> None:

@@ -1,19 +1,13 @@
-"""What the benchmarks share: memory that is warm, and pages to dirty."""
+"""Memory that is warm, a manager of it, and pages to dirty."""
 
 from __future__ import annotations
 
-import argparse
-import itertools
 import random
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyperf
 
-from hyperlight import SharedMemory, SnapshotManager, trackers
-from hyperlight.units import parse_size
+from hyperlight import SharedMemory, SnapshotManager
 
 PATTERNS = ("spread", "clustered", "dense")
 BLOCK = 4 << 20
@@ -46,7 +40,7 @@ def choose_pages(total: int, count: int, pattern: str) -> np.ndarray:
     if pattern == "spread":
         return np.arange(count) * (total // count) if count else np.arange(0)
     rng = random.Random(1)
-    groups = list(range(total // 16)) or [0]
+    groups = list(range((total + 15) // 16))
     rng.shuffle(groups)
     found: list[int] = []
     for group in groups:
@@ -64,7 +58,7 @@ class Bed:
         page = self.memory.page_size
         for at in range(0, self.memory.size, BLOCK):  # a first touch is slow
             self.memory.fill(at, min(BLOCK, self.memory.size - at), 7)
-        self.words = np.frombuffer(self.memory, np.uint64)
+        self.words = np.frombuffer(memoryview(self.memory), np.uint64)
         self.rows = self.words.reshape(-1, page // 8)
         self.pages = choose_pages(
             self.memory.page_count, case.dirty, case.pattern
@@ -106,8 +100,10 @@ class Copies:
         for memory in (self.target, self.source):
             for at in range(0, memory.size, BLOCK):
                 memory.fill(at, min(BLOCK, memory.size - at), 7)
-        self.to = np.frombuffer(self.target, np.uint64).reshape(shape)
-        self.whole = np.frombuffer(self.source, np.uint64).reshape(shape)
+        self.to, self.whole = (
+            np.frombuffer(memoryview(memory), np.uint64).reshape(shape)
+            for memory in (self.target, self.source)
+        )
         self.pages = bed.pages
         step = self.pages[1] - self.pages[0] if len(self.pages) > 1 else 1
         self.every = slice(0, len(self.pages) * step, step)
@@ -138,97 +134,3 @@ class Copies:
         del self.to, self.whole
         self.target.close()
         self.source.close()
-
-
-def runner(description: str) -> pyperf.Runner:
-    """A pyperf runner that understands the grid's options."""
-    made = pyperf.Runner(
-        program_args=None, metadata={"description": description}
-    )
-    parser = made.argparser
-    names = [info.name for info in trackers() if info.available]
-    parser.add_argument("--trackers", default=",".join(names))
-    parser.add_argument("--sizes", default="64KiB,1MiB,64MiB")
-    parser.add_argument("--dirty", default="1,16,256")
-    parser.add_argument("--patterns", default="spread,clustered,dense")
-    made._add_cmdline_args = _pass_on  # workers get the same grid
-    return made
-
-
-def _pass_on(command: list[str], args: argparse.Namespace) -> None:
-    for name in ("trackers", "sizes", "dirty", "patterns"):
-        command.extend((f"--{name}", getattr(args, name)))
-
-
-def cases(made: pyperf.Runner) -> Iterator[Case]:
-    """The cells that the command line asks for."""
-    args = made.parse_args()
-    for tracker, size, dirty, pattern in itertools.product(
-        args.trackers.split(","),
-        map(parse_size, args.sizes.split(",")),
-        map(int, args.dirty.split(",")),
-        args.patterns.split(","),
-    ):
-        # one page has no pattern, and a region only so many pages
-        if (dirty > 1 or pattern == "dense") and dirty * 4096 <= size:
-            yield Case(tracker, size, dirty, pattern)
-
-
-def timed(
-    case: Case,
-    before: Callable[[Bed], Any],
-    measured: Callable[[Bed], Any],
-    rearm: str = "adaptive",
-) -> Callable[[int], float]:
-    """A function for bench_time_func: only `measured` counts.
-
-    Everything is set up inside, since pyperf imports a script many times.
-    """
-
-    def run(loops: int) -> float:
-        bed = Bed(case, rearm)
-        bed.settle()
-        total = 0.0
-        for _ in range(loops):
-            before(bed)
-            start = pyperf.perf_counter()
-            measured(bed)
-            total += pyperf.perf_counter() - start
-        bed.close()
-        return total
-
-    return run
-
-
-def timed_copy(
-    case: Case, measured: Callable[[Copies], Any]
-) -> Callable[[int], float]:
-    """The same for a plain copy of the same bytes."""
-
-    def run(loops: int) -> float:
-        bed = Bed(case)
-        copies = Copies(bed)
-        total = 0.0
-        measured(copies)
-        for _ in range(loops):
-            copies.write()
-            start = pyperf.perf_counter()
-            measured(copies)
-            total += pyperf.perf_counter() - start
-        copies.close()
-        bed.close()
-        return total
-
-    return run
-
-
-def bench_beside_copies(made: pyperf.Runner, case: Case, name: str) -> None:
-    """The two yardsticks, once for each size, count and pattern."""
-    cell = Case("memcpy", case.size, case.dirty, case.pattern)
-    plain = Case("full", case.size, case.dirty, case.pattern)
-    made.bench_time_func(
-        f"{name}/pages/{cell}", timed_copy(plain, Copies.copy_pages)
-    )
-    made.bench_time_func(
-        f"{name}/all/{cell}", timed_copy(plain, Copies.copy_all)
-    )

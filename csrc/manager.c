@@ -17,10 +17,9 @@
  * it copies is reported afterwards (T2), what was written before is read (T3).
  *
  * restore collects, copies back, and then arms, because writing to an armed
- * page would fault.  A write by another thread that falls between the copying
- * and the arming of its page would be forgotten, so what was armed is compared
- * once more; a page that differs was written just then and stays in `pending`.
- * Hot pages stay unarmed and need no second look. */
+ * page would fault.  A write by another thread between the copying and the
+ * arming of its page would be forgotten, so what was armed is compared once
+ * more: one that differs stays in `pending`.  Hot pages need no such look. */
 #include "manager.h"
 
 #include <stdatomic.h>
@@ -33,9 +32,8 @@
 #include "mem/vma.h"
 #include "track/range.h"
 
-/* Arming splits huge pages, and small ones make a copy of everything some 5 %
- * slower.  After so many restores in a row that were no more than such a copy,
- * one more is spent on making them whole. */
+/* Arming splits huge pages, and copying all of small ones takes some 5 % more:
+ * after so many such copies in a row, time is spent on making them whole. */
 #define COLLAPSE_AFTER 16
 
 struct hl_manager {
@@ -87,17 +85,12 @@ static void release(struct hl_manager *m)
 /* Claim the range, look at it, track it unless it is tracked. */
 static int start_tracking(struct hl_manager *m, char *why)
 {
-    size_t size = m->page_count * hl_page_size(), other_size;
-    const void *other;
+    size_t size = m->page_count * hl_page_size();
     struct hl_vma vma;
 
-    int err = hl_range_claim(m->memory, size, &other, &other_size);
-    if (err == -EEXIST)
-        return hl_why(why, err,
-                      "%p+%zu overlaps %p+%zu, which is tracked already",
-                      (void *)m->memory, size, other, other_size);
+    int err = hl_range_claim(m->memory, size, why);
     if (err < 0)
-        return hl_why(why, err, "out of memory");
+        return err;
     err = hl_vma_query(m->memory, size, &vma);
     if (err < 0) {
         (void)hl_why(why, err, "/proc/self/maps: %s", strerror(-err));
@@ -447,10 +440,8 @@ int hl_manager_restore(struct hl_manager *m, struct hl_snapshot *snapshot,
 
 void hl_manager_expect(struct hl_manager *m, struct hl_run run)
 {
-    if (m->tracker == NULL || forked(m) || m->current == NULL ||
-        nothing_cold(m))
-        return;
-    m->tracker->ops->disarm(m->tracker, run);
+    if (!forked(m) && m->current && !nothing_cold(m))
+        m->tracker->ops->disarm(m->tracker, run);
     m->stats.expected += run.count;
 }
 

@@ -85,7 +85,7 @@ struct hl_manager_stats {
     size_t raced;          /* pages written while they were being restored */
     size_t guesses;        /* times every page had to be taken for written */
     size_t reopened;       /* trackers opened anew, after a fork */
-    size_t expected;       /* pages un-armed before they were written */
+    size_t expected;       /* pages of writes that were announced */
     size_t collapsed;      /* times huge pages were made whole again */
     struct hl_store_usage store;
 };

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import sys
 
+_EXTRAS = {
+    "click": "cli",
+    "rich": "cli",
+    "jinja2": "bench",
+    "matplotlib": "bench",
+    "numpy": "bench",
+    "pyperf": "bench",
+}
+
 
 def main() -> None:
     """Run the command line, or say how to get what it needs."""
     try:
         from hyperlight.cli import cli
+
+        cli()
     except ModuleNotFoundError as error:
-        if error.name not in ("click", "rich"):
+        extra = _EXTRAS.get(str(error.name).partition(".")[0])
+        if extra is None:
             raise
         sys.exit(
-            f"hyperlight: the command line needs {error.name}: "
-            f"pip install 'pyhyperlight[cli]'"
+            f"hyperlight: this needs {error.name}: "
+            f"pip install 'pyhyperlight[{extra}]'"
         )
-    cli()
 
 
 if __name__ == "__main__":

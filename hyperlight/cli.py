@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pathlib
 import sys
 from typing import Any
 
@@ -11,9 +12,11 @@ import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 
@@ -189,6 +192,92 @@ def run(
         sys.stdout.buffer.write(result)
     elif result is not None:
         click.echo(result)
+
+
+@cli.command()
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.option(
+    "-o",
+    "--output",
+    default="hyperlight-bench",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Where results and report go.",
+)
+@click.option("--fast", "effort", flag_value="fast", help="Rough answers.")
+@click.option(
+    "--rigorous", "effort", flag_value="rigorous", help="Better ones."
+)
+@click.option("--smoke", "effort", flag_value="smoke", hidden=True)
+@click.option(
+    "--all", "everything", is_flag=True, help="Every size, count and pattern."
+)
+@click.option("--driver", default="auto", show_default=True, help="How.")
+@click.option("--list", "lists", is_flag=True, help="Only say what there is.")
+@click.option(
+    "--report", "again", is_flag=True, help="Only write the report anew."
+)
+def bench(
+    patterns: tuple[str, ...],
+    output: str,
+    effort: str | None,
+    everything: bool,
+    driver: str,
+    lists: bool,
+    again: bool,
+) -> None:
+    """Measure what tracking costs and gains, and write a report.
+
+    PATTERN is a benchmark, a group of them, or either with wildcards; limits,
+    phases and model are parts of the report. Without one, all is measured.
+    The results are files of pyperf, which can compare them. Ends with status 1
+    if something could not be measured.
+    """
+    # Here, since it needs what the rest of the command line does not.
+    from hyperlight.bench import session
+
+    directory = pathlib.Path(output)
+    try:
+        tasks = session.plan(
+            directory,
+            patterns,
+            effort=effort or "usual",
+            coarse=not everything,
+            driver=driver,
+        )
+        if lists:
+            for task in tasks:
+                click.echo(task.name)
+            return
+        failures = [] if again else _measure(session, directory, tasks)
+        for failed in failures:
+            click.echo(
+                f"not measured: {failed.task}: {failed.reason}", err=True
+            )
+        click.echo(str(session.write_report(directory)))
+    except (HyperlightError, MemoryError, OSError, ValueError) as error:
+        raise _CannotRun(str(error)) from None
+    sys.exit(1 if failures else 0)
+
+
+def _measure(session: Any, directory: pathlib.Path, tasks: list[Any]) -> Any:
+    """Run them under one bar that says what is being measured."""
+    bars = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=bars,
+        disable=not bars.is_terminal,
+    ) as progress:
+        bar = progress.add_task("", total=len(tasks))
+
+        def step(name: str, done: int, total: int) -> None:
+            progress.update(bar, description=name, completed=done, total=total)
+
+        return session.run(directory, tasks, step)
 
 
 @cli.group()

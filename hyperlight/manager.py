@@ -282,8 +282,8 @@ class SnapshotManager:
         unarmed), ``takes``, ``restores``, ``pages_stored`` (by takes),
         ``pages_copied`` and ``pages_zeroed`` (by restores), ``pages_raced``
         (written by another thread while they were restored),
-        ``pages_expected`` (un-armed at once by :meth:`SharedMemory.write` and
-        :meth:`~SharedMemory.fill`, before they were written), ``guesses``
+        ``pages_expected`` (of calls of :meth:`SharedMemory.write` and
+        :meth:`~SharedMemory.fill`, un-armed at once beforehand), ``guesses``
         (times every page had to be taken for written), ``reopened`` (trackers
         opened anew after a fork), ``collapsed`` (times huge pages that
         tracking had split were made whole), ``store_pages``, ``store_nodes``,

@@ -196,10 +196,24 @@ def test_as_a_module() -> None:
     json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("missing", ["click", "rich"])
-def test_says_what_to_install(missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "extra", "args"),
+    [
+        ("click", "cli", []),
+        ("rich", "cli", []),
+        ("pyperf", "bench", ["bench"]),
+        ("matplotlib", "bench", ["bench", "--list"]),
+    ],
+)
+def test_says_what_to_install(
+    missing: str, extra: str, args: list[str]
+) -> None:
+    if extra == "bench":
+        for name in ("jinja2", "matplotlib", "numpy", "pyperf"):
+            pytest.importorskip(name)
     script = f"""
 import sys
+sys.argv[1:] = {args!r}
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == {missing!r}:
@@ -211,8 +225,8 @@ main()
     result = run_python(script)
     assert result.returncode == 1
     assert result.stderr == (
-        f"hyperlight: the command line needs {missing}: "
-        f"pip install 'pyhyperlight[cli]'\n"
+        f"hyperlight: this needs {missing}: "
+        f"pip install 'pyhyperlight[{extra}]'\n"
     )
     assert sys.version_info >= (3, 10)
 

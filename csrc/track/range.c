@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "track/track.h"
+
 struct range {
     uintptr_t start, end;
 };
@@ -42,8 +44,7 @@ static int grow(void)
     return 0;
 }
 
-int hl_range_claim(const void *addr, size_t size, const void **other_addr,
-                   size_t *other_size)
+int hl_range_claim(const void *addr, size_t size, char *why)
 {
     uintptr_t start = (uintptr_t)addr, end = start + size;
 
@@ -51,10 +52,13 @@ int hl_range_claim(const void *addr, size_t size, const void **other_addr,
     size_t i = first_ending_after(start);
     int err;
     if (i < count && ranges[i].start < end) {
-        *other_addr = (const void *)ranges[i].start;
-        *other_size = ranges[i].end - ranges[i].start;
-        err = -EEXIST;
-    } else if ((err = grow()) == 0) {
+        uintptr_t other = ranges[i].start;
+        err = hl_why(why, -EEXIST,
+                     "%p+%zu overlaps %p+%zu, which is tracked already", addr,
+                     size, (void *)other, (size_t)(ranges[i].end - other));
+    } else if ((err = grow()) < 0) {
+        (void)hl_why(why, err, "out of memory");
+    } else {
         memmove(&ranges[i + 1], &ranges[i], (count - i) * sizeof *ranges);
         ranges[i] = (struct range){start, end};
         count++;

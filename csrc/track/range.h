@@ -5,10 +5,9 @@
 #include "base.h"
 
 /* Claim [addr, addr + size).  -EEXIST: it shares a byte with a range claimed
- * before, which *other_addr and *other_size describe; touching is allowed.
- * -ENOMEM: out of memory.  Any thread. */
-int hl_range_claim(const void *addr, size_t size, const void **other_addr,
-                   size_t *other_size) HL_MUST_CHECK;
+ * before; touching is allowed.  -ENOMEM: out of memory.  `why` (HL_WHY_SIZE)
+ * gets a sentence then.  Any thread. */
+int hl_range_claim(const void *addr, size_t size, char *why) HL_MUST_CHECK;
 /* Give back what was claimed with this addr.  Any thread. */
 void hl_range_release(const void *addr);
 

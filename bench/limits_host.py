@@ -1,0 +1,168 @@
+"""The limits of memory of this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterator
+
+from hyperlight.bench import others
+from hyperlight.bench.host import Bed, Case, Copies
+from hyperlight.bench.results import Limit
+from hyperlight.bench.rows import (
+    NOISE,
+    Effort,
+    Side,
+    Turns,
+    at_least,
+    at_most,
+)
+from hyperlight.units import format_size
+
+__all__ = ["beside_others", "restores", "snapshot_memory"]
+
+SHARES = (0, 1, 16, 0.25, 0.5, 1.0)  # pages as a number, or as a share
+MIB, GIB = 1 << 20, 1 << 30
+
+
+def restores(
+    tracker: str, sizes: list[int], effort: Effort
+) -> Iterator[Limit]:
+    """Restore against memcpy of the pages, and against a full copy."""
+    for size in sizes:
+        total = size // 4096
+        counts = {
+            int(share * total) if isinstance(share, float) else share
+            for share in SHARES
+        }
+        for count in sorted(c for c in counts if c <= total):
+            several = 1 < count < total
+            for pattern in ("spread", "dense") if several else ("dense",):
+                yield from _cell(Case(tracker, size, count, pattern), effort)
+
+
+def _cell(case: Case, effort: Effort) -> Iterator[Limit]:
+    """Medians of one cell's measurements."""
+    runs = [_measure(case, effort) for _ in range(effort.fresh)]
+    found = {
+        name: statistics.median(run[name] for run in runs) for name in runs[0]
+    }
+    name = (
+        f"restore, {format_size(case.size)}, {case.dirty} pages {case.pattern}"
+    )
+    if case.dirty:
+        yield at_most(
+            "restore",
+            f"{name}, against 1.5 memcpy + collect",
+            found["restore"],
+            found["allowed"],
+            1,
+            ratio=found["of allowed"],
+        )
+    # As much as two full copies differ here and now, if that is more.
+    noise = max(NOISE, *(abs(run["same"] - 1) for run in runs))
+    many = (case.size, case.dirty) == (GIB, 16)
+    yield at_least(
+        "restore",
+        f"{name}, against a full copy",
+        found["beside full"],
+        found["full"],
+        300 if many else 1,
+        times=1 / found["of full"],
+        noise=0 if many else noise,
+    )
+
+
+def _measure(case: Case, effort: Effort) -> dict[str, float]:
+    """One cell, on fresh memory: where it lies makes a few percent."""
+    bed = Bed(case)
+    asking = Bed(case, "always")  # nothing hot: every collect asks
+    plain = Case("full", case.size, case.dirty, case.pattern)
+    full, again = Bed(plain), Bed(plain)
+    copies = Copies(bed)
+    for each in (bed, asking, full, again):
+        each.settle(12)
+    copies.copy_all()
+    restore = Side(bed.manager.restore, bed.write)
+    allowed = ("pages", "collect")
+    steady = Turns(
+        {
+            "restore": restore,
+            "collect": Side(asking.manager.dirty, asking.write),
+            "pages": Side(copies.copy_pages, copies.write, 1.5),
+        },
+        effort,
+    )
+    # Apart, because it leaves nothing of the others in the caches.
+    beside = Turns(
+        {
+            "restore": restore,
+            "full": Side(full.manager.restore, full.write),
+            "again": Side(again.manager.restore, again.write),
+        },
+        effort,
+    )
+    copies.close()
+    for each in (bed, asking, full, again):
+        each.close()
+    return {
+        "restore": steady.median("restore"),
+        "allowed": steady.total(allowed),
+        "of allowed": steady.ratio("restore", allowed),
+        "beside full": beside.median("restore"),
+        "full": beside.median("full"),
+        "of full": beside.ratio("restore", ["full"]),
+        "same": beside.ratio("again", ["full"]),
+    }
+
+
+def snapshot_memory() -> Iterator[Limit]:
+    """Bytes that a snapshot holds against the pages that changed."""
+    for count in (1, 16, 256, 4096):
+        bed = Bed(Case("auto", GIB, count, "spread"))
+        bed.write()
+        held = bed.manager.take().nbytes
+        bed.close()
+        yield at_most(
+            "memory",
+            f"a snapshot's bytes, {count} of 262144 pages changed",
+            held,
+            count * 4096,
+            1.1,
+            noise=0,
+            unit="bytes",
+        )
+
+
+def beside_others(effort: Effort) -> Iterator[Limit]:
+    """One iteration (write to the pages, put back) beside other ways."""
+    size = 64 * MIB
+    for count in (0, 1, 16, 256, 4096):
+        case = Case("auto", size, count, "spread")
+        for name, prepare in others.OTHERS.items():
+            if not others.available(name):
+                continue
+            bed, way = Bed(case), prepare(case)
+            bed.settle()
+
+            def ours(bed: Bed = bed) -> None:
+                bed.write()
+                bed.manager.restore()
+
+            turns = Turns(
+                {"ours": Side(ours), "theirs": Side(way.step)}, effort
+            )
+            bed.close()
+            row = at_least(
+                "others",
+                f"64 MiB, {count} pages, beside {name}",
+                turns.median("ours"),
+                turns.median("theirs"),
+                1,
+                times=1 / turns.ratio("ours", ["theirs"]),
+            )
+            # Private pages that nobody wrote are nothing to drop, and a
+            # tracker has to look: shown, and not asked for.
+            if name == "MADV_DONTNEED":
+                row = dataclasses.replace(row, limit="", kept=None)
+            yield row
