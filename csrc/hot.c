@@ -122,18 +122,28 @@ static void cool_down(struct hl_hot *hot, size_t page)
     hot->count--;
 }
 
+/* Whether it was worth asking about what is cold if all that seems to have
+ * cooled were: else it would become hot again at once. */
+static bool enough_cold(const struct hl_hot *hot)
+{
+    size_t idle = hot->cooled * hot->count / hot->sampled;
+
+    return hot->page_count - hot->count + idle >= hot->worth;
+}
+
 void hl_hot_settle(struct hl_hot *hot)
 {
-    bool moved_on = hot->cooled * 4 > hot->sampled;
-    bool look_at_all = moved_on && hot->period > 1;
     size_t cursor = 0, word;
 
     if (hot->sampled == 0)
         return;
+    bool enough = enough_cold(hot);
+    bool moved_on = enough && hot->cooled * 4 > hot->sampled;
+    bool look_at_all = moved_on && hot->period > 1;
     while (hl_hot_sample(hot, &cursor, &word))
         for (uint64_t bits = hot->pages.bits[word]; bits; bits &= bits - 1) {
             size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
-            if (look_at_all)
+            if (look_at_all || !enough)
                 hot->heat[page] = HL_HOT_AT;
             else
                 cool_down(hot, page);

@@ -345,6 +345,25 @@ def test_hot_pages_follow_the_workload(real_tracker: str) -> None:
         assert memory.read(0, memory.size) == bytes(memory.size)
 
 
+def test_little_that_is_cold_stays_hot() -> None:
+    """To ask about 12 pages costs more than to copy them."""
+    memory, manager = new_manager(32, require_tracker("uffd"))
+    with memory, manager:
+        manager.take()
+        hot = []
+        for i in range(150):
+            for page in range(20):
+                memory.write(page * PAGE, bytes([i + 1]))
+            manager.restore()
+            hot.append(manager.stats["hot_pages"])
+        assert set(hot[10:]) == {32}
+        for i in range(80):
+            memory.write(0, bytes([i + 1]))
+            manager.restore()
+        assert manager.stats["hot_pages"] == 1
+        assert memory.read(0, memory.size) == bytes(memory.size)
+
+
 def test_always_keeps_nothing_hot(real_tracker: str) -> None:
     memory, manager = new_manager(64, real_tracker, "always")
     with memory, manager:
