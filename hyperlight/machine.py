@@ -31,6 +31,7 @@ from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.snapshot import Snapshot
 from hyperlight.trackers import stay_ahead_of_faulthandler
+from hyperlight.units import format_size
 
 __all__ = ["Guest", "Machine", "deadline_of"]
 
@@ -71,7 +72,7 @@ class Machine:
             hashlib.sha256(file).digest(),
             planned.layout,
         )
-        tracker = _tracker_for(self.driver, config.tracker, planned)
+        tracker, self.why = _tracker_for(self.driver, config.tracker, planned)
         self.core = core.SandboxCore(
             self.driver,
             tracker,
@@ -278,8 +279,10 @@ def _read_guest(guest: Guest) -> tuple[str, bytes]:
     return path.name, path.read_bytes()
 
 
-def _tracker_for(driver: str, wanted: str, planned: Plan) -> str | None:
-    """The tracker to ask the core for; None: the best there is.
+def _tracker_for(
+    driver: str, wanted: str, planned: Plan
+) -> tuple[str | None, str]:
+    """The tracker to ask the core for (None: the first there is), and why.
 
     Raises:
         TrackerUnavailable: The driver cannot use the one that is wanted.
@@ -294,7 +297,7 @@ def _tracker_for(driver: str, wanted: str, planned: Plan) -> str | None:
                 f"driver {driver!r} cannot tell a guest's writes by it",
                 usable,
             )
-        return wanted
+        return wanted, "asked for by name"
     tracked = sum(size for _, size, logged in planned.slots if logged)
     # Guests write by instructions only, and a handler knows at once what a
     # walk of page tables has to look for.
@@ -303,8 +306,11 @@ def _tracker_for(driver: str, wanted: str, planned: Plan) -> str | None:
         and tracked >= _LARGE
         and core.probe_tracker("uffd-sigbus") is None
     ):
-        return "uffd-sigbus"
-    return None
+        return "uffd-sigbus", (
+            f"looking for writes in {format_size(tracked)} would cost more "
+            f"than being told of each"
+        )
+    return None, "the first that this driver works with here"
 
 
 def deadline_of(config: SandboxConfig, timeout: float | None) -> int:

@@ -95,6 +95,7 @@ class SnapshotManager:
             )
         self._memory = memory
         self._rearm = rearm
+        self._wanted = tracker
         self._core = self._start(tracker)
         memory._before_bulk = _Expecting(self)
         _managers.add(self)
@@ -277,8 +278,9 @@ class SnapshotManager:
     def stats(self) -> dict[str, Any]:
         """Counts since the manager was made, and what it chose and why.
 
-        Keys: ``tracker``, ``rearm``, ``passed_over`` (name and reason of each
-        tracker that ``auto`` could not use), ``pages``, ``hot_pages`` (left
+        Keys: ``tracker``, ``why`` (it is that one), ``rearm``, ``passed_over``
+        (name and reason of each tracker that ``auto`` could not use),
+        ``pages``, ``hot_pages`` (left
         unarmed), ``takes``, ``restores``, ``pages_stored`` (by takes),
         ``pages_copied`` and ``pages_zeroed`` (by restores), ``pages_raced``
         (written by another thread while they were restored),
@@ -294,9 +296,19 @@ class SnapshotManager:
             counts = self._open_core().stats()
         return {
             **counts,
+            "why": self._why(counts),
             "rearm": self._rearm,
             "passed_over": dict(self._passed_over),
         }
+
+    def _why(self, counts: dict[str, Any]) -> str:
+        if counts["reopened"]:
+            return "what a child made by fork could open"
+        if self._wanted != "auto":
+            return "asked for by name"
+        if self._passed_over:
+            return "the first that works, after those in passed_over"
+        return "the first choice, and it works"
 
     @property
     def closed(self) -> bool:

@@ -419,12 +419,15 @@ class Sandbox:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """Counts, as :attr:`SnapshotManager.stats`, and the driver."""
+        """Counts, as :attr:`SnapshotManager.stats`, and the driver.
+
+        ``why`` says what the choice of the tracker followed from.
+        """
         machine = self._open()
         with machine.lock:
             self._still(machine)
             counts = machine.open_core().stats()
-        return {**counts, "driver": machine.driver}
+        return {**counts, "driver": machine.driver, "why": machine.why}
 
     @property
     def closed(self) -> bool:

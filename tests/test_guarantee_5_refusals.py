@@ -169,6 +169,7 @@ with hyperlight.SharedMemory("1MiB") as memory:
     with hyperlight.SnapshotManager(memory) as manager:
         assert manager.tracker == "sigsegv"
         assert set(manager.stats["passed_over"]) == {"uffd", "uffd-sigbus"}
+        assert "passed_over" in manager.stats["why"]
         manager.take()
         memory.write(5000, b"x")
         assert set(manager.dirty()) == {1}

@@ -222,6 +222,7 @@ def test_stats(tracker: str) -> None:
         assert stats["tracker"] == manager.tracker == tracker
         assert stats["rearm"] == "always"
         assert stats["passed_over"] == {}
+        assert stats["why"] == "asked for by name"
         assert stats["takes"] == stats["restores"] == 1
         assert stats["pages"] == 100
         assert stats["pages_stored"] == stats["store_pages"] == 10
@@ -256,7 +257,7 @@ def test_bulk_writes_are_expected(real_tracker: str) -> None:
         memory.write(PAGE - 1, b"few")
         memory.fill(5 * PAGE, PAGE, 7)
         assert len(seen) == 2
-        assert manager.stats["pages_expected"] == 4 + 44
+        assert manager.stats["pages_expected"] == 10 + 4 + 44
         manager.restore()
         assert memory.read(0, memory.size) == b"\1" * 10 * PAGE + bytes(
             54 * PAGE

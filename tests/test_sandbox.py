@@ -38,6 +38,7 @@ from hyperlight import (
     SnapshotMismatch,
     TrackerUnavailable,
     UninitializedSandbox,
+    trackers,
 )
 from hyperlight._binding import core
 from hyperlight.faults import describe_fault
@@ -61,6 +62,18 @@ def test_first_calls(simple: Sandbox) -> None:
     assert simple.functions["Add"] == "Add(int32, int32) -> int32"
     assert "driver" in repr(simple)
     assert simple.stats["driver"] == simple.driver
+    assert "first" in simple.stats["why"]
+
+
+def test_the_tracker_follows_from_the_size(new_sandbox: New) -> None:
+    sandbox = new_sandbox(heap_size="64MiB")
+    told = sandbox.driver == "emulator" and any(
+        info.available for info in trackers() if info.name == "uffd-sigbus"
+    )
+    assert ("being told" in sandbox.stats["why"]) is told
+    assert (sandbox.stats["tracker"] == "uffd-sigbus") is told
+    named = new_sandbox(tracker="full")
+    assert named.stats["why"] == "asked for by name"
 
 
 ECHOES: dict[str, st.SearchStrategy[Any]] = {
