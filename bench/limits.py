@@ -47,10 +47,13 @@ def measure(
         yield from limits_host.restores(tracker, found, effort)
         if 1 << 30 in found:
             yield from limits_host.snapshot_memory()
-    if "guest" in parts and any(info.available for info in drivers()):
+    runs_guests = any(info.available for info in drivers())
+    if "guest" in parts and runs_guests:
         yield from limits_guest.rows(driver, effort)
     if "others" in parts:
         yield from limits_host.beside_others(effort)
+        if runs_guests:
+            yield from limits_guest.beside_wasmtime(driver, effort)
 
 
 def as_markdown(row: Limit) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,21 +14,64 @@ import numpy as np
 
 from hyperlight import Sandbox
 from hyperlight.bench.guests import LARGE, call, call_and_restore, new, payload
+from hyperlight.bench.others import available
 from hyperlight.bench.results import Limit
 from hyperlight.bench.rows import (
     NOISE,
     Effort,
     Side,
     Turns,
+    at_least,
     at_most,
     microseconds,
 )
 
-__all__ = ["rows"]
+__all__ = ["beside_wasmtime", "rows"]
 
 MIB, GIB = 1 << 20, 1 << 30
 GROUP = "sandbox"
 CREATIONS = 30
+#: 64 MiB of memory, and a function that fills so many bytes of it.
+FILLING = """(module (memory 1024) (func (export "fill") (param i32)
+  (memory.fill (i32.const 0) (i32.const 1) (local.get 0))))"""
+
+
+def beside_wasmtime(driver: str, effort: Effort) -> Iterator[Limit]:
+    """A call that fills some pages and a restore, beside a new instance."""
+    if not available("wasmtime"):
+        return
+    w: Any = importlib.import_module("wasmtime")
+    engine = w.Engine()
+    module = w.Module(engine, FILLING)
+    for pages in (0, 1, 16, 256, 4096):
+        sandbox = _warm(new("after", driver, heap_size=80 * MIB))
+        address = sandbox.call("Allocate", 64 * MIB)
+        sandbox.snapshot()
+
+        def ours(
+            sandbox: Sandbox = sandbox, at: Any = address, n: int = pages
+        ) -> None:
+            sandbox.call("FillHeap", at, n * 4096, 1)
+            sandbox.restore()
+
+        def theirs(n: int = pages) -> None:
+            store = w.Store(engine)
+            instance = w.Instance(store, module, [])
+            instance.exports(store)["fill"](store, n * 4096)
+
+        for _ in range(8):
+            ours()
+        turns = Turns({"ours": Side(ours), "theirs": Side(theirs)}, effort)
+        sandbox.close()
+        yield at_least(
+            "others",
+            f"call that fills {pages} of 64 MiB's pages + restore, beside a "
+            f"new wasmtime instance",
+            turns.median("ours"),
+            turns.median("theirs"),
+            1,
+            times=1 / turns.ratio("ours", ["theirs"]),
+        )
 
 
 def rows(driver: str, effort: Effort) -> Iterator[Limit]:
