@@ -11,6 +11,13 @@
  * than the plain copy does. */
 #define MANY_PAGES 1024
 
+/* Epochs in which nothing cools down: at first, and at most. */
+#define SHORTEST_REST 16
+#define LONGEST_REST 256
+
+/* In heat[]: cooled down, and was found dirty in every epoch since. */
+#define COOLED 0x80
+
 int hl_hot_init(struct hl_hot *hot, size_t page_count, size_t worth)
 {
     *hot = (struct hl_hot){
@@ -38,11 +45,12 @@ void hl_hot_reset(struct hl_hot *hot)
 {
     hl_pages_empty(&hot->pages);
     memset(hot->heat, 0, hot->page_count);
-    hot->count = 0;
+    hot->count = hot->rest = hot->rest_ends = hot->cooled_at = 0;
 }
 
 static void make_hot(struct hl_hot *hot, size_t page)
 {
+    hot->regretted += hot->heat[page] >= COOLED;
     hot->heat[page] = HL_HOT_AT;
     if (!hl_pages_has(&hot->pages, page)) {
         hl_pages_add(&hot->pages, page);
@@ -58,17 +66,28 @@ static void found_dirty(struct hl_hot *hot, size_t page)
     hot->seen[page] = epoch;
     if (gap > 2)
         hot->heat[page] = 1;
-    else if (gap < 2 && ++hot->heat[page] >= HL_HOT_AT)
+    else if (gap < 2 && (++hot->heat[page] & ~COOLED) >= HL_HOT_AT)
         make_hot(hot, page);
 }
 
-void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
+/* Was it right to let pages cool down? */
+static void learn(struct hl_hot *hot)
+{
+    if (hot->regretted * 4 > hot->count) {
+        size_t longer = hot->rest ? hot->rest * 2 : SHORTEST_REST;
+        hot->rest = longer < LONGEST_REST ? longer : LONGEST_REST;
+        hot->rest_ends = hot->epoch + hot->rest;
+        hot->cooled_at = 0;
+    } else if (hot->cooled_at && hot->epoch > hot->cooled_at + HL_HOT_AT) {
+        hot->rest = hot->cooled_at = 0;
+    }
+    hot->regretted = 0;
+}
+
+static void heat_up(struct hl_hot *hot, const struct hl_pages *dirty)
 {
     size_t n = hot->page_count, found = 0;
 
-    hot->epoch++;
-    if (hot->count == n)
-        return;
     for (size_t word = 0; hl_pages_word(dirty, &word); word++) {
         uint64_t bits = dirty->bits[word] & ~hot->pages.bits[word];
         for (; bits; bits &= bits - 1) {
@@ -88,10 +107,19 @@ void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
             make_hot(hot, page);
 }
 
+void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
+{
+    hot->epoch++;
+    if (hot->count < hot->page_count)
+        heat_up(hot, dirty);
+    learn(hot);
+}
+
 bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)
 {
     /* What is never worth asking about need not cool down. */
-    if (hot->count == 0 || hot->page_count < hot->worth)
+    if (hot->count == 0 || hot->page_count < hot->worth ||
+        hot->epoch < hot->rest_ends)
         return false;
     for (; hl_pages_word(&hot->pages, cursor); ++*cursor) {
         if ((*cursor + hot->epoch) % hot->period != 0)
@@ -117,7 +145,8 @@ static void cool_down(struct hl_hot *hot, size_t page)
 {
     if (hot->heat[page] + 1 >= HL_HOT_AT)
         return;
-    hot->heat[page] = 0;
+    hot->heat[page] = COOLED;
+    hot->seen[page] = (uint8_t)hot->epoch;
     hl_pages_remove(&hot->pages, page);
     hot->count--;
 }
@@ -148,6 +177,8 @@ void hl_hot_settle(struct hl_hot *hot)
             else
                 cool_down(hot, page);
         }
+    if (moved_on && !look_at_all)
+        hot->cooled_at = hot->epoch;
     if (look_at_all)
         hot->period = 1;
     else if (!moved_on && hot->period < LONGEST_PERIOD)

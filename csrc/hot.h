@@ -13,6 +13,10 @@
  * When so few pages are left armed that asking the tracker about them costs
  * more than copying them, they become hot as well.
  *
+ * Where much of what cooled down is hot again at once (a workload that comes
+ * back, or a kernel that refuses to arm one page more), nothing cools down for
+ * a while, and each time for longer.
+ *
  * Only advice: whatever it says, nothing is lost. */
 #ifndef HL_HOT_H
 #define HL_HOT_H
@@ -27,11 +31,14 @@ struct hl_hot {
     size_t worth; /* armed pages that it takes to be worth asking about */
     size_t count; /* hot pages */
     struct hl_pages pages;
-    uint8_t *heat; /* per page, up to HL_HOT_AT */
+    uint8_t *heat; /* per page, up to HL_HOT_AT, and whether it cooled down */
     uint8_t *seen; /* per page: low bits of the epoch it was dirty in */
     size_t epoch;
     unsigned period;        /* one in so many words of `pages` is sampled */
     size_t sampled, cooled; /* in this epoch */
+    size_t regretted; /* cooled down too early: hot again in this epoch */
+    size_t rest, rest_ends; /* how long nothing cools down, and until when */
+    size_t cooled_at;       /* the epoch in which many did last, or 0 */
 };
 
 /* worth: asking the tracker costs about what copying so many pages does. */

@@ -364,6 +364,31 @@ def test_little_that_is_cold_stays_hot() -> None:
         assert memory.read(0, memory.size) == bytes(memory.size)
 
 
+def test_pages_that_come_back_stay_hot(real_tracker: str) -> None:
+    """To let them cool down each time costs more than to copy them."""
+    memory, manager = new_manager(2048, real_tracker, hugepages=False)
+
+    def run(epochs: int, pages: range) -> int:
+        for i in range(epochs):
+            for page in pages:
+                memory.write(page * PAGE, bytes([i + 1]))
+            manager.restore()
+        return manager.stats["hot_pages"]
+
+    with memory, manager:
+        manager.take()
+        cooled = 0
+        for _ in range(60):
+            assert run(3, range(256)) == 256
+            cooled += run(3, range(0)) == 0
+        assert 2 <= cooled <= 6  # of 60, and 60 without a rest
+        assert run(270, range(0)) == 0
+        for _ in range(3):  # it was right to: moves are followed at once again
+            assert run(8, range(300)) == 300
+            assert run(8, range(300, 500)) == 200
+        assert memory.read(0, memory.size) == bytes(memory.size)
+
+
 def test_always_keeps_nothing_hot(real_tracker: str) -> None:
     memory, manager = new_manager(64, real_tracker, "always")
     with memory, manager:
