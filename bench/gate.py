@@ -57,7 +57,7 @@ def _restore(case: Case) -> Open:
         tracker = "full" if side == "before" else "auto"
         bed = Bed(Case(tracker, case.size, case.dirty, case.pattern))
         stack.callback(bed.close)
-        bed.settle(24)
+        bed.settle()
         return Side(bed.manager.restore, bed.write)
 
     return opened

@@ -77,8 +77,12 @@ class Bed:
         self.counter += 1
         self.words[self.first_words] = self.counter
 
-    def settle(self, rounds: int = 8) -> None:
-        """Run the loop until hot pages are hot and caches are warm."""
+    def settle(self, rounds: int = 24) -> None:
+        """Run the loop until it is steady.
+
+        Pages are hot after 3 rounds; where all are, huge pages are whole
+        again after 16 more.
+        """
         for _ in range(rounds):
             self.write()
             self.manager.restore()

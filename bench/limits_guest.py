@@ -114,7 +114,9 @@ def _calls(driver: str, effort: Effort) -> Iterator[Limit]:
     for sandbox in made.values():
         sandbox.close()
 
-    def beside(one: str, other: str, what: str, limit: float) -> Limit:
+    def beside(
+        one: str, other: str, what: str, limit: float, noise: float = 0
+    ) -> Limit:
         return at_most(
             GROUP,
             what,
@@ -122,6 +124,7 @@ def _calls(driver: str, effort: Effort) -> Iterator[Limit]:
             turns.median(other),
             limit,
             ratio=turns.ratio(one, [other]),
+            noise=noise,
         )
 
     yield beside("restored", "alone", "call + restore against the call", 1.15)
@@ -129,7 +132,7 @@ def _calls(driver: str, effort: Effort) -> Iterator[Limit]:
         "large", "restored", "call + restore, 1 GiB heap against default", 1.2
     )
     yield beside(
-        "restored", "full", "call + restore against call + full copy", 1
+        "restored", "full", "call + restore against call + full copy", 1, NOISE
     )
 
 
@@ -229,7 +232,6 @@ def _resident(driver: str) -> Limit:
         resident,
         touched,
         1.1,
-        noise=0,
         unit="bytes",
     )
 
@@ -258,6 +260,4 @@ def _python(driver: str, effort: Effort) -> Limit:
         ratio=share / statistics.median(whole),
         limit="<= 5 µs",
         kept=share <= 5,
-        noise=NOISE,
-        why="",
     )

@@ -58,6 +58,7 @@ def _cell(case: Case, effort: Effort) -> Iterator[Limit]:
             found["allowed"],
             1,
             ratio=found["of allowed"],
+            noise=NOISE,
         )
     # As much as two full copies differ here and now, if that is more.
     noise = max(NOISE, *(abs(run["same"] - 1) for run in runs))
@@ -78,10 +79,11 @@ def _measure(case: Case, effort: Effort) -> dict[str, float]:
     bed = Bed(case)
     asking = Bed(case, "always")  # nothing hot: every collect asks
     plain = Case("full", case.size, case.dirty, case.pattern)
-    full, again = Bed(plain), Bed(plain)
+    twin, full, again = Bed(case), Bed(plain), Bed(plain)
     copies = Copies(bed)
-    for each in (bed, asking, full, again):
-        each.settle(12)
+    beds = (bed, asking, twin, full, again)
+    for each in beds:
+        each.settle()
     copies.copy_all()
     restore = Side(bed.manager.restore, bed.write)
     allowed = ("pages", "collect")
@@ -93,17 +95,19 @@ def _measure(case: Case, effort: Effort) -> dict[str, float]:
         },
         effort,
     )
-    # Apart, because it leaves nothing of the others in the caches.
+    # Apart, because it leaves nothing of the others in the caches.  Both sides
+    # twice: code that runs more often than the other's runs faster.
     beside = Turns(
         {
             "restore": restore,
+            "twin": Side(twin.manager.restore, twin.write),
             "full": Side(full.manager.restore, full.write),
             "again": Side(again.manager.restore, again.write),
         },
         effort,
     )
     copies.close()
-    for each in (bed, asking, full, again):
+    for each in beds:
         each.close()
     return {
         "restore": steady.median("restore"),
@@ -129,7 +133,6 @@ def snapshot_memory() -> Iterator[Limit]:
             held,
             count * 4096,
             1.1,
-            noise=0,
             unit="bytes",
         )
 

@@ -103,7 +103,7 @@ def _time(
     medians = []
     for _ in range(fresh):
         bed = Bed(Case("auto", size, dirty, pattern))
-        bed.settle(24)
+        bed.settle()
         samples = []
         for _ in range(200 if dirty < 10000 else 20):
             bed.write()

@@ -104,7 +104,7 @@ def at_most(
     limit: float | None,
     *,
     ratio: float | None = None,
-    noise: float = NOISE,
+    noise: float = 0,
     unit: str = "µs",
 ) -> Limit:
     """A row that is kept up to `limit`, or only shown without one."""
@@ -118,8 +118,7 @@ def at_most(
         ratio=found,
         limit="" if limit is None else f"<= {limit:g}",
         kept=None if limit is None else found <= limit * (1 + noise),
-        noise=noise,
-        why="",
+        noise=noise or None,
     )
 
 
@@ -143,6 +142,5 @@ def at_least(
         ratio=times,
         limit=f">= {limit:g}",
         kept=times >= limit * (1 - noise),
-        noise=noise,
-        why="",
+        noise=noise or None,
     )
