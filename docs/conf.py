@@ -12,7 +12,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_extra"]
+html_static_path = ["_static"]
+html_extra_path = ["_extra"]  # the report of a real run
 html_theme = "furo"
 html_title = "hyperlight"
 
