@@ -398,6 +398,9 @@ def test_always_keeps_nothing_hot(real_tracker: str) -> None:
             assert set(manager.dirty()) == {5}
             manager.restore()
             assert not manager.dirty()
+            memory.write(9 * PAGE, bytes([i + 1]))
+            manager.take()
+            assert not manager.dirty()
         assert manager.stats["hot_pages"] == 0
 
 

@@ -10,6 +10,9 @@
 #include "manager.h"
 #include "mem/map.h"
 #include "vm/driver.h"
+#if defined(__x86_64__)
+#include "vm/kvm.h"
+#endif
 
 #define PAGE ((size_t)4096)
 #define CODE ((uint64_t)0x400000)
@@ -556,6 +559,40 @@ static void states_move(void)
     end(&other);
 }
 
+/* No guest can write them, so what is in a state is changed instead. */
+static void model_specific_registers_are_loaded(void)
+{
+#if defined(__x86_64__)
+    if (strcmp(ops->name, "kvm") != 0)
+        return;
+    struct bed bed = boot(count, count_end);
+    const struct hl_kvm *k = (const struct hl_kvm *)bed.vm;
+    struct hl_kvm_state *state = malloc(ops->state_size);
+    size_t found = 0;
+
+    CHECK(call(&bed) == 1);
+    CHECK(ops->save(bed.vm, state) == 0);
+    for (size_t i = 0; i < k->msr_count; i++) {
+        uint64_t was = state->rest.msrs[i];
+        if (k->msrs[i] != 0xc0000102) /* kernel GS base */
+            continue;
+        found++;
+        state->rest.msrs[i] = 0x1000;
+        CHECK(ops->load(bed.vm, state) == 0);
+        CHECK(call(&bed) == 2);
+        CHECK(ops->save(bed.vm, state) == 0);
+        CHECK(state->rest.msrs[i] == 0x1000);
+        state->rest.msrs[i] = was;
+        CHECK(ops->load(bed.vm, state) == 0);
+        CHECK(ops->save(bed.vm, state) == 0);
+        CHECK(state->rest.msrs[i] == was);
+    }
+    CHECK(found == 1);
+    free(state);
+    end(&bed);
+#endif
+}
+
 static void after_a_fault_it_can_be_loaded(void)
 {
     struct bed bed = boot(count, count_end);
@@ -587,6 +624,7 @@ static void run_all(void)
     RUN(leaves_at_once);
     RUN(state_comes_back);
     RUN(states_move);
+    RUN(model_specific_registers_are_loaded);
     RUN(after_a_fault_it_can_be_loaded);
     RUN(faults_are_reported);
     RUN(broken_machines_are_reported);
