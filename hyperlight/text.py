@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 __all__ = [
-    "LONGEST",
     "brief",
     "count",
     "listed",

@@ -255,7 +255,7 @@ def test_run_calls_a_guest(driver: str, tmp_path: Path) -> None:
         (["simple", "NoSuch"], 2, "no such function"),
         (["simple", "EchoInt32", "many"], 2, "argument 1 is to be int32"),
         (["simple", "EchoBool", "2"], 2, "neither true nor false"),
-        (["simple", "EchoInt32", "1", "2"], 2, "takes 1 arguments, not 2"),
+        (["simple", "EchoInt32", "1", "2"], 2, "takes 1 argument"),
         (["simple", "EchoBytes", "@/no/such/file"], 2, "No such file"),
         (["no-such-guest"], 2, "no guest that ships"),
         (["--driver", "vmware", "simple"], 2, "valid are 'auto'"),

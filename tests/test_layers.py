@@ -18,7 +18,8 @@ C_FILES |= {"manager.h": 3, "manager.c": 3}
 C_FILES |= {"sandbox.h": 5, "sandbox.c": 5}
 
 PYTHON_LAYERS = [
-    {"version", "errors", "units", "_cc", "run"},
+    {"version", "text", "_cc", "run"},
+    {"errors", "units", "guestlog"},
     {"_core", "_absent"},
     {"_binding"},
     {"pageset", "memory", "trackers", "drivers", "guest"},

@@ -405,10 +405,12 @@ def test_wrong_arguments_for_a_host_function(new_sandbox: New) -> None:
         return 0
 
     sandbox = new_sandbox("simple", {"HostAdd": text})
-    with pytest.raises(GuestError, match="argument 1 of HostAdd is a int"):
+    with pytest.raises(
+        GuestError, match="argument 1 of HostAdd is of type int"
+    ):
         sandbox.call("Add", 1, 2)
     sandbox = new_sandbox("simple", {"HostAdd": one})
-    with pytest.raises(GuestError, match="takes 1 arguments, not 2"):
+    with pytest.raises(GuestError, match="takes 1 argument, not 2"):
         sandbox.call("Add", 1, 2)
 
 
