@@ -301,6 +301,12 @@ def test_any_level_will_do(
     assert [r.levelno for r in records] == ([50] if level > 50 else [])
 
 
+DROPPED = (
+    "dropped 3 lines (5 bytes) of the guest's log: the limits of a call are "
+    "log_lines=2 and log_bytes=1000000"
+)
+
+
 def test_lines_over_the_limit_are_counted_and_said_once(
     records: list[logging.LogRecord],
 ) -> None:
@@ -316,8 +322,7 @@ def test_lines_over_the_limit_are_counted_and_said_once(
         assert [r.getMessage() for r in records] == [
             "a",
             "b",
-            "dropped 3 lines (5 bytes) of the guest's log: the limits of a "
-            "call are log_lines=2 and log_bytes=1000000",
+            DROPPED,
         ]
         assert records[-1].levelno == logging.WARNING
 
