@@ -36,7 +36,7 @@ PYTHON_LAYERS = [
     {"machine"},
     {"sandbox"},
     {"__init__"},
-    {"doctor", "demo"},
+    {"doctor", "demo", "terminal"},
     {"cli"},
     {"__main__"},
 ]
