@@ -36,9 +36,11 @@ _INVALID_OPCODE, _GENERAL_PROTECTION, _PAGE_FAULT = 6, 13, 14
 _ERROR_WRITE, _ERROR_FETCH = 2, 16
 _PAGE = 4096
 
-_SYSCALL = b"\x0f\x05"
+_SYSCALL, _INT_80 = b"\x0f\x05", b"\xcd\x80"
 #: What programs ask a kernel with: syscall, sysenter, int $0x80.
-_SYSTEM_CALLS = (_SYSCALL, b"\x0f\x34", b"\xcd\x80")
+_SYSTEM_CALLS = (_SYSCALL, b"\x0f\x34", _INT_80)
+
+_ERROR_INT_80 = 0x80 << 3 | 2  # the gate 0x80 of the IDT
 
 #: read(address, size): bytes of guest memory, fewer or none where there is no
 #: memory of the guest.
@@ -64,13 +66,11 @@ def describe_fault(
     """
     reason, value, vector, code, rip, cr2 = left
     if reason == core.EXIT_EXCEPTION:
-        call = _system_call(vector, rip, layout, read, rcx)
+        call = _system_call(vector, code, rip, layout, read, rcx)
         if call is not None:
-            # Where syscall jumps and then faults, the exception is not the
-            # guest's doing: the error is that of a processor that refuses it.
-            vector, code = (
-                (vector, code) if call == rip else (_INVALID_OPCODE, 0)
-            )
+            if vector == _PAGE_FAULT:
+                # Of a jump, not the guest's doing. As where it is refused.
+                vector, code = _INVALID_OPCODE, 0
             return GuestAborted(
                 f"system call at {call:#x}{_in_region(layout, call)}: a guest "
                 f"has no kernel",
@@ -105,6 +105,7 @@ def describe_fault(
 
 def _system_call(
     vector: int,
+    code: int,
     rip: int,
     layout: MemoryLayout,
     read: Read | None,
@@ -118,13 +119,17 @@ def _system_call(
     """
     if read is None:
         return None
-    if vector in (_INVALID_OPCODE, _GENERAL_PROTECTION) and _is_code(
-        layout, rip
-    ):
+    if _is_code(layout, rip):
+        if vector not in (_INVALID_OPCODE, _GENERAL_PROTECTION):
+            return None
         found = read(rip, 3)
         if found[:1] and found[0] >> 4 == 4:  # REX, which changes nothing
             found = found[1:]
-        return rip if found[:2] in _SYSTEM_CALLS else None
+        if found[:2] in _SYSTEM_CALLS:
+            return rip
+        # Unicorn reports a refused int by the address behind it.
+        refused = code == _ERROR_INT_80 and read(rip - 2, 2) == _INT_80
+        return rip - 2 if refused else None
     # Jumped: to where nothing is, or to a page that the guest does not have.
     region = layout.find(rip)
     if region is not None and region.permissions != "---":

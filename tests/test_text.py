@@ -440,10 +440,15 @@ def test_a_refused_system_call_is_named(vector: int, rip: int) -> None:
     assert error.cr2 is None
 
 
+def test_a_refused_int_may_be_reported_behind_it() -> None:
+    assert "system call at 0x400400 in" in str(fault(13, 0x400402, code=0x402))
+    assert "general protection" in str(fault(13, 0x400402, code=0))
+
+
 @pytest.mark.parametrize("lstar", [0, 0x11000, 0xFFFFFFFF80000000])
 def test_a_system_call_that_jumped_is_named(lstar: int) -> None:
-    for vector in (14, 6):
-        error = fault(vector, lstar, 0x400102, 0x14, lstar)
+    for vector, code in ((14, 0x14), (6, 0)):
+        error = fault(vector, lstar, 0x400102, code, lstar)
         assert str(error).startswith("system call at 0x400100 in code:")
         assert (error.vector, error.error_code) == (6, 0)
         assert error.rip == 0x400100
