@@ -256,9 +256,23 @@ HL_EXPORT(own, "Own() -> int32")
 """
 
 
-def test_names_that_libraries_have_inside(driver: str, tmp_path: Path) -> None:
-    (tmp_path / "inside.c").write_text(INSIDE)
-    program = guest.build(tmp_path / "inside.c", tmp_path / "inside")
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """built(source text, library, ...): the program, once for all drivers."""
+
+    @functools.cache
+    def build(source: str, *libraries: str) -> Path:
+        folder = tmp_path_factory.mktemp("built")
+        (folder / "guest.c").write_text(source)
+        return guest.build(
+            folder / "guest.c", folder / "guest", libraries=libraries
+        )
+
+    return build
+
+
+def test_names_that_libraries_have_inside(driver: str, built: Build) -> None:
+    program = built(INSIDE)
     config = SandboxConfig(driver=driver, call_timeout=60)
     with Sandbox(program, config=config) as sandbox:
         assert sandbox.call("Jump") == 5
