@@ -71,7 +71,8 @@ def test_doctor_says_what_to_change(
         "vm.max_map_count": 65530,
     }
     lines = doctor._advice(found, host)
-    assert len(lines) == 4
+    assert len(lines) == 5
+    assert "unblocked" in lines[1]
     assert all(
         line.endswith((".", "enabled")) or "sysctl" in line for line in lines
     )
