@@ -135,6 +135,12 @@ def _advice(found: list[TrackerInfo], host: dict[str, Any]) -> list[str]:
     if "uffd" not in usable:
         reason = next((i.reason for i in found if i.name == "uffd"), "")
         lines.append(_uffd_advice(reason))
+        if usable.keys() & {"uffd-sigbus", "sigsegv"}:
+            lines.append(
+                "Leave SIGSEGV and SIGBUS unblocked in threads that write to "
+                "memory tracked by sigsegv or uffd-sigbus: the kernel ends a "
+                "process whose fault it cannot deliver."
+            )
     count = host["vm.max_map_count"]
     if "uffd" not in usable and count and count <= _DEFAULT_MAP_COUNT:
         lines.append(

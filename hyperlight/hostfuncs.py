@@ -54,7 +54,7 @@ def parse_signature(text: str) -> GuestFunction:
     names = inside.split(", ") if inside else []
     if len(names) > _MOST_ARGUMENTS:
         raise GuestAborted(
-            f"the guest's {name} takes {count(len(names), 'argument')}, and "
+            f"the guest's {name} takes too many arguments: {len(names)}, and "
             f"{_MOST_ARGUMENTS} are the most"
         )
     for kind in (*names, result):

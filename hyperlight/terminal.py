@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.padding import Padding
@@ -107,13 +107,20 @@ def finish(command: Callable[[], int]) -> NoReturn:
 
 
 def _give_up(error: OSError) -> int:
-    # What is still buffered would fail again at exit.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard(sys.stdout)
     if error.errno == errno.EPIPE:
         return _BROKEN_PIPE
-    with contextlib.suppress(OSError, AttributeError):
+    try:
         sys.stderr.write(
             f"hyperlight: cannot write to standard output: {error.strerror}\n"
         )
+        sys.stderr.flush()
+    except (OSError, AttributeError):  # full as well, or not there
+        _discard(sys.stderr)
     return 2
+
+
+def _discard(stream: Any) -> None:
+    """What is still buffered would fail again at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

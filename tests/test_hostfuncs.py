@@ -215,6 +215,25 @@ def test_builtins_take_what_they_take(function: Callable[..., Any]) -> None:
     HostFunction("f", function)
 
 
+def test_names_are_those_of_the_wrapped_function() -> None:
+    """A decorator of another module knows none of this one's."""
+    names: dict[str, Any] = {"functools": functools}
+    exec(
+        "def deco(f):\n"
+        "    @functools.wraps(f)\n"
+        "    def wrapper(*args): return f(*args)\n"
+        "    return wrapper\n",
+        names,
+    )
+
+    def function(x: Alias) -> None:
+        raise AssertionError
+
+    assert accepts(names["deco"](function), 1)
+    assert not accepts(names["deco"](function), "1")
+    assert accepts(functools.partial(names["deco"](function)), 1)
+
+
 def test_a_circle_of_wrappers_ends() -> None:
     class Circle:
         def __call__(self, x: int) -> None:

@@ -100,6 +100,10 @@ def test_counts_and_lists() -> None:
     assert str(TrackerMissedPage("uffd", [7])).endswith("missed 1 page: 7")
 
 
+class Ran(BaseException):
+    """Foreign code ran."""
+
+
 class Mischief:
     """A value whose every method is foreign code."""
 
@@ -107,7 +111,7 @@ class Mischief:
 
     def _run(self, *args: object) -> str:
         Mischief.ran += 1
-        raise KeyboardInterrupt
+        raise Ran
 
     __repr__ = __str__ = __index__ = __float__ = __format__ = _run  # type: ignore[assignment]
     __eq__ = __hash__ = __len__ = __bool__ = _run  # type: ignore[assignment]
@@ -157,7 +161,7 @@ def test_type_names_may_be_anything() -> None:
     class Meta(type):
         @property
         def __name__(cls) -> str:  # type: ignore[override]
-            raise KeyboardInterrupt
+            raise Ran
 
     assert type_name(Meta("A\x1b[2J", (), {})()) == r"A\x1b[2J"
 
