@@ -66,11 +66,15 @@ enum hl_exit_reason {
     HL_EXIT_UNKNOWN      /* value: the driver's own number for it */
 };
 
+#define HL_EXIT_DETAIL 112
+
 struct hl_exit {
     enum hl_exit_reason reason;
     uint64_t value;
     struct hl_x86_frame frame;
     uint64_t cr2;
+    char detail[HL_EXIT_DETAIL]; /* of an exception: what the driver knows
+                                    besides its vector, for people; or "" */
 };
 
 struct hl_vm;

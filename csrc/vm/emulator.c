@@ -13,280 +13,23 @@
  *  E3. After a stop Unicorn executes what is left of the block.  So what the
  *      guest has when it calls is recorded at once, and until it goes on no
  *      access to memory succeeds: nothing that is executed counts.
+ *  E4. Nothing is executed that vm/insn.h does not vouch for.  Each block is
+ *      looked through once, when it has been translated; one that holds such
+ *      an instruction is not run, but translated again with a halt in front
+ *      of it, since what comes before may leave for another reason.  All
+ *      translations are dropped at the end of a run that met one.
  *
- * A call costs some 60 us, a machine a few ms and some MiB.  No AVX. */
+ * A call costs some 60 us, a machine a few ms and some MiB. */
 #include "vm/emulator.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define PAGE ((uint64_t)4096)
-#define HOLE (UINT64_C(1) << 51)    /* no slot's */
 #define SLICE_NS UINT64_C(10000000) /* until run() looks for signals */
-#define CLOCK_EVERY 256             /* blocks */
 #define TCG_BUFFER (8u << 20) /* of translated code; its default is 1 GiB */
-
-#define VECTOR_UNDEFINED 6
-#define VECTOR_PROTECTION 13
-#define VECTOR_PAGE_FAULT 14
 #define CR0_NE (UINT64_C(1) << 5)
-#define ERROR_PRESENT 1
-#define ERROR_WRITE 2
-#define ERROR_USER 4
-#define ERROR_FETCH 16
-
-static uint64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static void leave(struct hl_emulator *e, enum hl_exit_reason reason,
-                  uint64_t value)
-{
-    if (!e->left)
-        e->exit = (struct hl_exit){.reason = reason, .value = value};
-    e->left = true;
-    (void)e->uc->emu_stop(e->engine);
-}
-
-static void leave_by_exception(struct hl_emulator *e, uint64_t vector,
-                               uint64_t error, uint64_t cr2)
-{
-    if (e->left)
-        return;
-    leave(e, HL_EXIT_EXCEPTION, 0);
-    e->exit.cr2 = cr2;
-    e->exit.frame = (struct hl_x86_frame){
-        .vector = vector,
-        .error = error,
-        .rip = hl_emulator_reg(e, HL_UC_RIP),
-        .cs = HL_X86_USER_CODE,
-        .rflags = hl_emulator_reg(e, HL_UC_EFLAGS),
-        .rsp = hl_emulator_reg(e, hl_emulator_gpr(HL_RSP)),
-        .ss = HL_X86_USER_DATA,
-    };
-}
-
-static bool in_span(uint64_t addr, uint64_t start, uint64_t size)
-{
-    return addr >= start && addr - start < size;
-}
-
-static void *host_at(const struct hl_emulator *e, uint64_t addr)
-{
-    for (size_t i = 0; i < e->config.slot_count; i++) {
-        const struct hl_vm_slot *s = &e->config.slots[i];
-        if (in_span(addr, s->addr, s->size))
-            return (char *)s->host + (addr - s->addr);
-    }
-    return NULL;
-}
-
-/* out imm8 or out dx, behind prefixes. */
-static uint64_t length_of_out(const struct hl_emulator *e, uint64_t rip)
-{
-    for (uint64_t length = 1; length < 15; length++) {
-        const uint8_t *byte = host_at(e, rip + length - 1);
-        if (byte == NULL)
-            break;
-        if (*byte == 0xe6)
-            return length + 1;
-        if (*byte == 0xee)
-            return length;
-    }
-    return 1; /* a string instruction, or nothing that anybody knows */
-}
-
-static void leave_by_fault(struct hl_emulator *e, uint64_t addr)
-{
-    bool canonical = (addr + ((uint64_t)1 << 47)) >> 48 == 0;
-
-    if (canonical)
-        leave_by_exception(e, VECTOR_PAGE_FAULT, e->refused_error, addr);
-    else
-        leave_by_exception(e, VECTOR_PROTECTION, 0, 0);
-}
-
-/* Callbacks. */
-
-static void on_block(struct hl_uc *engine, uint64_t address, uint32_t size,
-                     void *user)
-{
-    struct hl_emulator *e = user;
-
-    (void)engine;
-    (void)size;
-    if (e->entering && address != e->config.tables.iret) {
-        e->entering = false;
-        (void)e->uc->ctl(e->engine, HL_UC_CTL_TLB_FLUSH);
-    }
-    if (atomic_load_explicit(&e->interrupted, memory_order_relaxed)) {
-        leave(e, HL_EXIT_INTERRUPTED, 1);
-        return;
-    }
-    if (++e->blocks % CLOCK_EVERY != 0)
-        return;
-    uint64_t time = now();
-    if (e->deadline && time >= e->deadline)
-        leave(e, HL_EXIT_TIMEOUT, 0);
-    else if (time >= e->slice_end)
-        leave(e, HL_EXIT_INTERRUPTED, 0);
-}
-
-/* Vectors from 32 on, and 3 and 4, come of instructions only, which the gates
- * of the IDT refuse to CPL 3. */
-static void on_interrupt(struct hl_uc *engine, uint32_t vector, void *user)
-{
-    struct hl_emulator *e = user;
-
-    (void)engine;
-    if (vector >= 32)
-        leave_by_exception(e, VECTOR_PROTECTION, (uint64_t)vector << 3 | 2, 0);
-    else
-        leave_by_exception(e, vector, 0, 0);
-}
-
-static void on_out(struct hl_uc *engine, uint32_t port, int size,
-                   uint32_t value, void *user)
-{
-    struct hl_emulator *e = user;
-
-    (void)engine;
-    (void)value;
-    if (e->left)
-        return;
-    if (port != HL_PORT_GUEST || size != 1) {
-        leave_by_exception(e, VECTOR_PROTECTION, 0, 0);
-        return;
-    }
-    leave(e, HL_EXIT_CALL, hl_emulator_reg(e, hl_emulator_gpr(HL_RAX)));
-    hl_emulator_record(e);
-    e->regs.rip += length_of_out(e, e->regs.rip);
-    e->state.regs = e->regs;
-    (void)e->uc->ctl(e->engine, HL_UC_CTL_TLB_FLUSH);
-}
-
-static uint32_t on_in(struct hl_uc *engine, uint32_t port, int size,
-                      void *user)
-{
-    struct hl_emulator *e = user;
-
-    (void)engine;
-    if (port == HL_PORT_GUEST && size == 1)
-        leave(e, HL_EXIT_UNKNOWN, 0);
-    else
-        leave_by_exception(e, VECTOR_PROTECTION, 0, 0);
-    return 0;
-}
-
-/* Both are switched off: EFER.SCE and the MSRs of SYSENTER are 0. */
-static void on_system_call(struct hl_uc *engine, void *user)
-{
-    (void)engine;
-    leave_by_exception(user, VECTOR_UNDEFINED, 0, 0);
-}
-
-/* What the page tables would say. */
-static unsigned perms_at(const struct hl_emulator *e, uint64_t addr)
-{
-    const struct hl_x86_tables *t = &e->config.tables;
-
-    for (size_t i = 0; i < e->config.region_count; i++) {
-        const struct hl_x86_region *r = &e->config.regions[i];
-        if (in_span(addr, r->addr, r->size))
-            return r->perms | HL_PERM_READ;
-    }
-    /* E1: the stack with the frame, the page of the IRETQ, the GDT. */
-    if (e->entering && (in_span(addr, t->stack, t->stack_size) ||
-                        in_span(addr, t->gdt & ~(PAGE - 1), PAGE)))
-        return HL_PERM_READ | HL_PERM_WRITE;
-    if (e->entering && in_span(addr, t->iret & ~(PAGE - 1), PAGE))
-        return HL_PERM_READ | HL_PERM_EXECUTE;
-    return 0;
-}
-
-/* What was refused is sent here for its address within the page, which the
- * question for a translation does not hold. */
-static bool on_unmapped(struct hl_uc *engine, int type, uint64_t addr,
-                        int size, int64_t value, void *user)
-{
-    struct hl_emulator *e = user;
-
-    (void)engine;
-    (void)type;
-    (void)size;
-    (void)value;
-    leave_by_fault(e, e->refused | (addr & (PAGE - 1)));
-    return false;
-}
-
-static bool on_translate(struct hl_uc *engine, uint64_t addr, int type,
-                         struct hl_uc_tlb_entry *entry, void *user)
-{
-    struct hl_emulator *e = user;
-    unsigned perms = perms_at(e, addr), needed = HL_PERM_READ;
-    const struct hl_x86_tables *t = &e->config.tables;
-    bool supervisors = in_span(addr, t->gdt, t->entry_data + PAGE - t->gdt);
-    uint64_t error = ERROR_USER | (perms || supervisors ? ERROR_PRESENT : 0);
-
-    (void)engine;
-    if (e->left)
-        return false;
-    if (type == HL_UC_MEM_WRITE) {
-        needed = HL_PERM_WRITE;
-        error |= ERROR_WRITE;
-    } else if (type == HL_UC_MEM_FETCH) {
-        needed = HL_PERM_EXECUTE;
-        error |= ERROR_FETCH;
-    }
-    if (perms & needed) {
-        entry->paddr = addr & ~(PAGE - 1);
-        entry->perms = HL_UC_PROT_READ |
-                       (perms & HL_PERM_WRITE ? HL_UC_PROT_WRITE : 0) |
-                       (perms & HL_PERM_EXECUTE ? HL_UC_PROT_EXEC : 0);
-        return true;
-    }
-    e->refused = addr & ~(PAGE - 1);
-    e->refused_error = error;
-    if (type == HL_UC_MEM_FETCH)
-        return false;
-    entry->paddr = HOLE;
-    entry->perms = HL_UC_PROT_ALL;
-    return true;
-}
 
 /* Making and ending machines. */
-
-static int add_hooks(struct hl_emulator *e)
-{
-    const struct {
-        int type, instruction;
-        void (*callback)(void);
-    } hooks[] = {
-        {HL_UC_HOOK_BLOCK, 0, (void (*)(void))on_block},
-        {HL_UC_HOOK_INTR, 0, (void (*)(void))on_interrupt},
-        {HL_UC_HOOK_DATA_UNMAPPED, 0, (void (*)(void))on_unmapped},
-        {HL_UC_HOOK_TLB_FILL, 0, (void (*)(void))on_translate},
-        {HL_UC_HOOK_INSN, HL_UC_INS_OUT, (void (*)(void))on_out},
-        {HL_UC_HOOK_INSN, HL_UC_INS_IN, (void (*)(void))on_in},
-        {HL_UC_HOOK_INSN, HL_UC_INS_SYSCALL, (void (*)(void))on_system_call},
-        {HL_UC_HOOK_INSN, HL_UC_INS_SYSENTER, (void (*)(void))on_system_call},
-    };
-    int err = HL_UC_ERR_OK;
-
-    for (size_t i = 0; i < HL_ARRAY_SIZE(hooks) && err == 0; i++) {
-        size_t hook;
-        void *callback;
-        memcpy(&callback, &hooks[i].callback, sizeof callback);
-        err = e->uc->hook_add(e->engine, &hook, hooks[i].type, callback, e,
-                              (uint64_t)1, (uint64_t)0, hooks[i].instruction);
-    }
-    return err;
-}
 
 static int set_up(struct hl_emulator *e)
 {
@@ -309,7 +52,7 @@ static int set_up(struct hl_emulator *e)
                               s->host);
     }
     if (err == 0)
-        err = add_hooks(e);
+        err = hl_emulator_add_hooks(e);
     if (err == 0)
         err = uc->reg_write(e->engine, HL_UC_GDTR, &gdtr);
     (void)uc->reg_read(e->engine, HL_UC_CR0, &cr0);
@@ -351,6 +94,8 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     e->vm.ops = &hl_driver_emulator;
     e->uc = uc;
     e->config = *config;
+    e->suspect_block = e->halt = HL_EMULATOR_NOWHERE;
+    e->every = 1;
     int err = set_up(e);
     if (err) {
         (void)hl_why(why, 0, "Unicorn: %s", uc->strerror(err));
@@ -388,7 +133,7 @@ static int prepare(struct hl_emulator *e)
         err = e->uc->reg_write(e->engine, hl_emulator_gpr(HL_RSP), &rsp);
     if (err)
         return err;
-    memcpy(host_at(e, rsp), frame, sizeof frame);
+    memcpy(hl_emulator_host(e, rsp), frame, sizeof frame);
     e->entering = true;
     e->loaded = false;
     return 0;
@@ -399,34 +144,69 @@ static void explain(struct hl_emulator *e, int err)
 {
     if (e->left)
         return;
-    if (err == HL_UC_ERR_INSN_INVALID)
-        leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
+    if (hl_emulator_reg(e, HL_UC_RIP) == e->halt ||
+        err == HL_UC_ERR_INSN_INVALID)
+        hl_emulator_leave_by_instruction(e);
     else if (err == HL_UC_ERR_EXCEPTION)
-        leave_by_fault(e, hl_emulator_reg(e, HL_UC_RIP));
+        hl_emulator_leave_by_fault(e, hl_emulator_reg(e, HL_UC_RIP));
+    else if (err)
+        hl_emulator_leave(e, HL_EXIT_UNKNOWN, (uint64_t)err);
+    else if (atomic_load(&e->interrupted)) /* and kicked */
+        hl_emulator_leave(e, HL_EXIT_INTERRUPTED, 1);
+    else if (e->deadline)
+        hl_emulator_leave(e, HL_EXIT_TIMEOUT, 0);
     else
-        leave(e, HL_EXIT_UNKNOWN, (uint64_t)err);
+        hl_emulator_leave(e, HL_EXIT_UNKNOWN, 0);
+}
+
+/* E4: no block, or all translations dropped and a halt at e->suspect. */
+static void set_halt(struct hl_emulator *e, size_t count)
+{
+    e->suspect_block = HL_EMULATOR_NOWHERE;
+    e->halt = count ? e->suspect : HL_EMULATOR_NOWHERE;
+    (void)e->uc->ctl(e->engine, HL_UC_CTL_EXITS, &e->suspect, count);
+    (void)e->uc->ctl(e->engine, HL_UC_CTL_TB_FLUSH);
+}
+
+static void run_guest(struct hl_emulator *e)
+{
+    uint64_t rip = e->entering ? e->config.tables.iret : e->regs.rip;
+    int err;
+
+    for (;;) {
+        e->again = false;
+        err = e->uc->emu_start(e->engine, rip, 0, 0, 0);
+        if (!e->again || e->left)
+            break;
+        rip = hl_emulator_reg(e, HL_UC_RIP);
+        set_halt(e, 1);
+    }
+    explain(e, err);
+    e->entering = false;
+    if (e->exit.reason != HL_EXIT_CALL)
+        e->regs.rip = hl_emulator_reg(e, HL_UC_RIP);
+    if (e->suspect_block != HL_EMULATOR_NOWHERE ||
+        e->halt != HL_EMULATOR_NOWHERE)
+        set_halt(e, 0);
 }
 
 static int run(struct hl_vm *vm, uint64_t deadline, struct hl_exit *exit)
 {
     struct hl_emulator *e = (struct hl_emulator *)vm;
-    uint64_t start = now();
+    uint64_t start = hl_emulator_now();
 
     e->deadline = deadline;
     e->slice_end = start + SLICE_NS;
+    e->looked = start;
     e->left = false;
     if (atomic_load(&e->interrupted))
-        leave(e, HL_EXIT_INTERRUPTED, 1);
+        hl_emulator_leave(e, HL_EXIT_INTERRUPTED, 1);
     else if (deadline && start >= deadline)
-        leave(e, HL_EXIT_TIMEOUT, 0);
+        hl_emulator_leave(e, HL_EXIT_TIMEOUT, 0);
     if (!e->left) {
         if (e->loaded && prepare(e))
             return -EIO;
-        uint64_t rip = e->entering ? e->config.tables.iret : e->regs.rip;
-        explain(e, e->uc->emu_start(e->engine, rip, 0, 0, 0));
-        e->entering = false;
-        if (e->exit.reason != HL_EXIT_CALL)
-            e->regs.rip = hl_emulator_reg(e, HL_UC_RIP);
+        run_guest(e);
     }
     *exit = e->exit;
     if (exit->reason == HL_EXIT_INTERRUPTED && exit->value)
@@ -437,6 +217,16 @@ static int run(struct hl_vm *vm, uint64_t deadline, struct hl_exit *exit)
 static void interrupt(struct hl_vm *vm)
 {
     atomic_store(&((struct hl_emulator *)vm)->interrupted, true);
+}
+
+/* emu_stop() sets flags that translated code looks at before each block, and
+ * behind each access to memory, where not all of the guest's state has been
+ * written back. */
+void hl_emulator_kick(struct hl_vm *vm)
+{
+    struct hl_emulator *e = (struct hl_emulator *)vm;
+
+    (void)e->uc->emu_stop(e->engine);
 }
 
 static void code_changed(struct hl_vm *vm)

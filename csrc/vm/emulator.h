@@ -1,5 +1,6 @@
 /* What the files of the emulator driver tell each other: emulator.c makes and
- * runs the machine, emulator_state.c moves registers in and out. */
+ * runs the machine, emulator_hooks.c answers what Unicorn asks meanwhile,
+ * emulator_state.c moves registers in and out. */
 #ifndef HL_VM_EMULATOR_H
 #define HL_VM_EMULATOR_H
 
@@ -8,14 +9,20 @@
 #include "vm/driver.h"
 #include "vm/unicorn.h"
 
+/* Everything that a guest can read or be influenced by and Unicorn has: it
+ * knows no addresses of the last x87 instruction, and no flags of exceptions
+ * in MXCSR. */
 struct hl_emulator_state {
     struct hl_vm_regs regs;
     uint64_t fs_base, gs_base;
     uint64_t xmm[16][2];
     uint8_t fp[8][16]; /* 10 of them each */
     uint16_t fpcw, fpsw, fptag;
+    uint16_t ds, es, fs, gs;
     uint32_t mxcsr;
 };
+
+#define HL_EMULATOR_NOWHERE UINT64_MAX /* an address that no code has */
 
 struct hl_emulator {
     struct hl_vm vm; /* first: they are cast to each other */
@@ -30,12 +37,21 @@ struct hl_emulator {
 
     uint64_t refused, refused_error; /* the last translation that was */
 
+    /* E4: a block with an instruction that must not be executed, where that
+     * is, and where Unicorn was told to halt for it. */
+    uint64_t suspect_block, suspect, halt;
+    bool again; /* emu_start is to be called again, with that halt */
+
     struct hl_exit exit; /* of the run under way */
     bool left;           /* and whether it holds anything */
     uint64_t deadline, slice_end;
-    unsigned blocks;
+    uint64_t looked;       /* at the clock */
+    unsigned every, until; /* blocks from one look to the next; to the next */
     atomic_bool interrupted; /* asked for, not yet reported */
 };
+
+/* Nanoseconds of CLOCK_MONOTONIC. */
+uint64_t hl_emulator_now(void);
 
 /* A register of up to 8 bytes. */
 uint64_t hl_emulator_reg(const struct hl_emulator *e, int id);
@@ -47,5 +63,27 @@ int hl_emulator_gpr(unsigned i);
 void hl_emulator_record(struct hl_emulator *e);
 /* Back: all of it but RIP, RFLAGS and RSP.  0, or Unicorn's error. */
 int hl_emulator_replay(const struct hl_emulator *e) HL_MUST_CHECK;
+/* The selectors of data segments, which the way to CPL 3 may lose. */
+void hl_emulator_replay_selectors(const struct hl_emulator *e);
+
+/* Host memory of a guest address; NULL: there is none. */
+void *hl_emulator_host(const struct hl_emulator *e, uint64_t addr);
+
+/* The run under way is over for this reason; the first one counts. */
+void hl_emulator_leave(struct hl_emulator *e, enum hl_exit_reason reason,
+                       uint64_t value);
+void hl_emulator_leave_by_fault(struct hl_emulator *e, uint64_t addr);
+/* By what the instruction at RIP, which is not executed, raises. */
+void hl_emulator_leave_by_instruction(struct hl_emulator *e);
+
+/* 0, or Unicorn's error. */
+int hl_emulator_add_hooks(struct hl_emulator *e) HL_MUST_CHECK;
+
+/* From any thread during run(): end it at once, whatever the guest does and
+ * although the clock is not looked at.  The guest cannot go on from there:
+ * only load() makes the machine usable again, so it is for deadlines and
+ * interrupts alone.  The machine must not be destroyed meanwhile; a kick
+ * before run() or just as it begins does nothing, and is to be repeated. */
+void hl_emulator_kick(struct hl_vm *vm);
 
 #endif

@@ -1,0 +1,35 @@
+/* Machine code of x86-64, read one instruction at a time: how long it is, and
+ * whether the emulator can be trusted with it.
+ *
+ * Unicorn executes some of what it does not know as something else: AVX as the
+ * SSE instruction with the same opcode, XOP as POP, SSE4a wrongly.  So what it
+ * may execute is a list, made by comparing it with a processor, and whatever
+ * is not on that list ends the guest.
+ *
+ * Pure; the code is hostile. */
+#ifndef HL_VM_INSN_H
+#define HL_VM_INSN_H
+
+#include "base.h"
+
+#define HL_INSN_MAX 15 /* bytes */
+
+enum hl_insn_verdict {
+    HL_INSN_KNOWN,     /* Unicorn executes or refuses it rightly */
+    HL_INSN_UNDEFINED, /* no instruction, though Unicorn may take it for one */
+    HL_INSN_LACKING,   /* one of an instruction set that Unicorn lacks */
+    HL_INSN_INTERRUPT, /* INT n */
+};
+
+struct hl_insn {
+    enum hl_insn_verdict verdict;
+    size_t length;     /* 0: it does not end within the code given */
+    const char *set;   /* that is lacking, for people */
+    unsigned vector;   /* of an INT n */
+    bool loads_segment; /* reads a descriptor on behalf of the guest */
+};
+
+/* The instruction at code[0..size). */
+void hl_insn_read(const uint8_t *code, size_t size, struct hl_insn *out);
+
+#endif
