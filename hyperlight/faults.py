@@ -36,13 +36,23 @@ _PAGE = 4096
 
 
 def describe_fault(
-    left: tuple[int, int, int, int, int, int], layout: MemoryLayout
+    left: tuple[int, int, int, int, int, int],
+    layout: MemoryLayout,
+    detail: str = "",
 ) -> GuestAborted:
-    """The error for a run that did not end with a call."""
+    """The error for a run that did not end with a call.
+
+    Args:
+        left: What the core says of it.
+        layout: Where things are in the guest's memory.
+        detail: What the driver knows of an exception besides its number.
+    """
     reason, value, vector, code, rip, cr2 = left
     if reason == core.EXIT_EXCEPTION:
         name = _VECTORS.get(vector, "exception")
         where = f"at {rip:#x}{_in_region(layout, rip)}"
+        if detail:
+            return GuestAborted(f"{detail} {where}", vector, code, rip)
         if vector != _PAGE_FAULT:
             return GuestAborted(
                 f"{name} (vector {vector}, error code {code:#x}) {where}",

@@ -234,7 +234,9 @@ class Machine:
         if reason == core.LEFT_ABORT:
             code, text = opened.message(core.MESSAGE_ERROR, 2)[1]
             raise GuestAborted(f"the guest gave up: {text} (code {code})")
-        raise describe_fault(opened.left_by(), self.layout)
+        raise describe_fault(
+            opened.left_by(), self.layout, opened.left_detail()
+        )
 
     def close(self) -> None:
         """Free everything; a second call does nothing."""

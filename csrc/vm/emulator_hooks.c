@@ -197,6 +197,7 @@ static bool is_suspect(const struct hl_emulator *e,
     uint8_t code[HL_INSN_MAX];
     struct hl_insn insn;
 
+    *where = at;
     for (unsigned n = 1; at < end; n++) {
         *where = at;
         read_instruction(e, at, code, &insn);
@@ -281,8 +282,13 @@ static uint32_t on_in(struct hl_uc *engine, uint32_t port, int size,
 /* Both are switched off: EFER.SCE and the MSRs of SYSENTER are 0. */
 static void on_system_call(struct hl_uc *engine, void *user)
 {
+    struct hl_emulator *e = user;
+
     (void)engine;
-    leave_by_exception(user, VECTOR_UNDEFINED, 0, 0);
+    if (e->left)
+        return;
+    leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
+    (void)snprintf(e->exit.detail, sizeof e->exit.detail, "system call");
 }
 
 /* Descriptors are read by the supervisor, whoever loads a selector. */

@@ -275,6 +275,10 @@ cdef class SandboxCore:
                 self.left.frame.vector, self.left.frame.error,
                 self.left.frame.rip, self.left.cr2)
 
+    def left_detail(self):
+        """What the driver knows of the exception that ended it, or ""."""
+        return self.left.detail.decode()
+
     def end(self):
         """The call is over, and the guest can be called again."""
         self.called = False

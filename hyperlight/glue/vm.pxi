@@ -29,6 +29,7 @@ cdef extern from "vm/driver.h" nogil:
         uint64_t value
         hl_x86_frame frame
         uint64_t cr2
+        char detail[112]
     struct hl_driver_ops:
         const char *name
         int (*probe)(char *why) noexcept nogil
