@@ -12,6 +12,7 @@ from hyperlight.config import SandboxConfig
 from hyperlight.drivers import DriverInfo, drivers
 from hyperlight.errors import (
     DriverUnavailable,
+    EmulatorWarning,
     GuestAborted,
     GuestError,
     GuestInterrupted,
@@ -64,6 +65,7 @@ __all__ = [
     "trackers",
     # errors
     "DriverUnavailable",
+    "EmulatorWarning",
     "GuestAborted",
     "GuestError",
     "GuestInterrupted",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "DriverUnavailable",
+    "EmulatorWarning",
     "GuestAborted",
     "GuestError",
     "GuestInterrupted",
@@ -173,6 +174,10 @@ class GuestInterrupted(HyperlightError):
 
 class SandboxPoisoned(HyperlightError):
     """A call did not end well, and the guest may be in any state."""
+
+
+class EmulatorWarning(UserWarning):
+    """A sandbox got a driver that keeps no hostile guest in, unasked."""
 
 
 for _name in __all__:

@@ -81,6 +81,7 @@ struct hl_vm;
 
 struct hl_driver_ops {
     const char *name;
+    bool is_boundary; /* made to keep in a guest that means harm */
 
     /* Try it for real: make a machine and run an instruction.  0, or -errno
      * and a sentence that says what to install or whom to ask. */

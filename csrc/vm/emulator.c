@@ -88,6 +88,9 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     const struct hl_uc_library *uc = hl_uc_load(why);
     if (uc == NULL)
         return -ENOENT;
+    int err = hl_uc_has_room(TCG_BUFFER, why);
+    if (err < 0)
+        return err;
     struct hl_emulator *e = calloc(1, sizeof *e);
     if (e == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
@@ -96,7 +99,7 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     e->config = *config;
     e->suspect_block = e->halt = HL_EMULATOR_NOWHERE;
     e->every = 1;
-    int err = set_up(e);
+    err = set_up(e);
     if (err) {
         (void)hl_why(why, 0, "Unicorn: %s", uc->strerror(err));
         destroy(&e->vm);

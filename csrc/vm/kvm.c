@@ -317,6 +317,7 @@ static int probe(char *why) { return hl_driver_try(&hl_driver_kvm, why); }
 
 const struct hl_driver_ops hl_driver_kvm = {
     .name = "kvm",
+    .is_boundary = true,
     .probe = probe,
     .create = create,
     .destroy = destroy,
