@@ -18,6 +18,9 @@
  *      an instruction is not run, but translated again with a halt in front
  *      of it, since what comes before may leave for another reason.  All
  *      translations are dropped at the end of a run that met one.
+ *  E5. Nothing is translated that could overflow Unicorn's table of
+ *      temporaries, which it does not guard: each page of code is looked
+ *      through before the first of it is.
  *
  * A call costs some 60 us, a machine a few ms and some MiB. */
 #include "vm/emulator.h"
@@ -79,6 +82,7 @@ static void destroy(struct hl_vm *vm)
         (void)e->uc->context_free(e->pristine);
     if (e->engine)
         (void)e->uc->close(e->engine);
+    free(e->vetted);
     free(e);
 }
 
@@ -99,6 +103,11 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     e->config = *config;
     e->suspect_block = e->halt = HL_EMULATOR_NOWHERE;
     e->every = 1;
+    e->vetted = calloc(hl_emulator_code_pages(e) / 64 + 1, sizeof *e->vetted);
+    if (e->vetted == NULL) {
+        destroy(&e->vm);
+        return hl_why(why, -ENOMEM, "out of memory");
+    }
     err = set_up(e);
     if (err) {
         (void)hl_why(why, 0, "Unicorn: %s", uc->strerror(err));
@@ -236,6 +245,8 @@ static void code_changed(struct hl_vm *vm)
 {
     struct hl_emulator *e = (struct hl_emulator *)vm;
 
+    memset(e->vetted, 0,
+           (hl_emulator_code_pages(e) / 64 + 1) * sizeof *e->vetted);
     (void)e->uc->ctl(e->engine, HL_UC_CTL_TB_FLUSH);
 }
 

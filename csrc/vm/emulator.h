@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "vm/driver.h"
+#include "vm/insn.h"
 #include "vm/unicorn.h"
 
 /* Everything that a guest can read or be influenced by and Unicorn has: it
@@ -42,6 +43,12 @@ struct hl_emulator {
     uint64_t suspect_block, suspect, halt;
     bool again; /* emu_start is to be called again, with that halt */
 
+    /* E5: pages of executable regions, a bit each, one region behind the
+     * other. */
+    uint64_t *vetted;
+    uint16_t weights[HL_INSN_PAGE];
+    uint8_t code[2 * HL_INSN_PAGE];
+
     struct hl_exit exit; /* of the run under way */
     bool left;           /* and whether it holds anything */
     uint64_t deadline, slice_end;
@@ -75,6 +82,9 @@ void hl_emulator_leave(struct hl_emulator *e, enum hl_exit_reason reason,
 void hl_emulator_leave_by_fault(struct hl_emulator *e, uint64_t addr);
 /* By what the instruction at RIP, which is not executed, raises. */
 void hl_emulator_leave_by_instruction(struct hl_emulator *e);
+
+/* E5: pages of all executable regions. */
+size_t hl_emulator_code_pages(const struct hl_emulator *e);
 
 /* 0, or Unicorn's error. */
 int hl_emulator_add_hooks(struct hl_emulator *e) HL_MUST_CHECK;

@@ -304,6 +304,57 @@ static bool reads_descriptor(const struct hl_emulator *e, uint64_t addr)
     return insn.loads_segment;
 }
 
+static bool is_code(const struct hl_x86_region *r)
+{
+    return r->perms & HL_PERM_EXECUTE;
+}
+
+size_t hl_emulator_code_pages(const struct hl_emulator *e)
+{
+    uint64_t pages = 0;
+
+    for (size_t i = 0; i < e->config.region_count; i++)
+        if (is_code(&e->config.regions[i]))
+            pages += e->config.regions[i].size / PAGE;
+    return (size_t)pages;
+}
+
+/* Its number among those pages; it is one of them. */
+static size_t code_page(const struct hl_emulator *e, uint64_t addr)
+{
+    uint64_t page = 0;
+
+    for (size_t i = 0; i < e->config.region_count; i++) {
+        const struct hl_x86_region *r = &e->config.regions[i];
+        if (in_span(addr, r->addr, r->size))
+            return (size_t)(page + (addr - r->addr) / PAGE);
+        if (is_code(r))
+            page += r->size / PAGE;
+    }
+    return 0;
+}
+
+/* E5: may Unicorn translate what is in this page? */
+static bool vet(struct hl_emulator *e, uint64_t addr)
+{
+    uint64_t page = addr & ~(PAGE - 1);
+    size_t number = code_page(e, page);
+    uint64_t bit = UINT64_C(1) << number % 64;
+
+    if (e->vetted[number / 64] & bit)
+        return true;
+    size_t size = read_code(e, page, e->code, sizeof e->code);
+    if (hl_insn_heaviest(e->code, size, e->weights) > HL_INSN_MOST_WEIGHT) {
+        leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
+        (void)snprintf(e->exit.detail, sizeof e->exit.detail,
+                       "too many x87 or SSE instructions without a branch for "
+                       "the emulator");
+        return false;
+    }
+    e->vetted[number / 64] |= bit;
+    return true;
+}
+
 /* What the page tables would say. */
 static unsigned perms_at(const struct hl_emulator *e, uint64_t addr, int type)
 {
@@ -361,6 +412,8 @@ static bool on_translate(struct hl_uc *engine, uint64_t addr, int type,
         error |= ERROR_FETCH;
     }
     if (perms & needed) {
+        if (type == HL_UC_MEM_FETCH && !e->entering && !vet(e, addr))
+            return false;
         entry->paddr = addr & ~(PAGE - 1);
         entry->perms = HL_UC_PROT_READ |
                        (perms & HL_PERM_WRITE ? HL_UC_PROT_WRITE : 0) |

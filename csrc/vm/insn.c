@@ -466,6 +466,38 @@ static void read_escaped(struct reader *r, struct hl_insn *out)
         judge_two_bytes(r, out);
 }
 
+/* Two-byte opcodes for which Unicorn takes a temporary that it never gives
+ * back. */
+static const uint8_t heavy[] = {0x02, 0x03, 0x70, 0xa0, 0xa1, 0xa4, 0xa5,
+                                0xa8, 0xa9, 0xac, 0xad, 0xb0, 0xb1, 0xb2,
+                                0xb4, 0xb5, 0xc2, 0xc4, 0xc5, 0xc6};
+
+/* By counting them, for each instruction. */
+static unsigned weigh(const struct reader *r)
+{
+    if (r->map == ONE_BYTE && r->opcode >= 0xd8 && r->opcode <= 0xdf)
+        return 2;
+    if (r->map == ONE_BYTE)
+        return r->opcode == 0x8e;
+    if (r->map == AFTER_0F)
+        return memchr(heavy, r->opcode, sizeof heavy) != NULL;
+    return r->map == AFTER_0F3A ? 2 : 1;
+}
+
+/* Branches, and what raises an exception whatever the operands. */
+static bool ends_block(const struct reader *r)
+{
+    uint8_t op = r->opcode;
+
+    if (r->map == ONE_BYTE)
+        return op >> 4 == 7 || (op >= 0xe0 && op <= 0xe3) || op == 0xe8 ||
+               op == 0xe9 || op == 0xeb || op == 0xc2 || op == 0xc3 ||
+               op == 0xcc || op == 0xcd ||
+               (op == 0xff && field(r) >= 2 && field(r) <= 5);
+    return r->map == AFTER_0F &&
+           (op >> 4 == 8 || op == 0x05 || op == 0x0b || op == 0x34);
+}
+
 void hl_insn_read(const uint8_t *code, size_t size, struct hl_insn *out)
 {
     struct reader r = {.code = code, .size = size};
@@ -495,4 +527,68 @@ void hl_insn_read(const uint8_t *code, size_t size, struct hl_insn *out)
     if (r.lock && !r.vex && out->verdict == HL_INSN_KNOWN && !may_lock(&r))
         out->verdict = HL_INSN_UNDEFINED;
     out->length = r.at;
+    out->weight = weigh(&r);
+    out->ends_block = ends_block(&r);
+}
+
+/* What an instruction that begins with this byte, after prefixes, can weigh. */
+static unsigned weight_at_most(uint8_t op, uint8_t after)
+{
+    if (op >= 0xd8 && op <= 0xdf)
+        return 2;
+    if (op == 0x0f)
+        return after == 0x3a   ? 2
+               : after == 0x38 ? 1
+                               : memchr(heavy, after, sizeof heavy) != NULL;
+    if (op == 0xc4)
+        return 2;
+    return op == 0x8e;
+}
+
+/* The same for a page of code, wherever it begins: no instruction is read. */
+static unsigned weight_of_any_page(const uint8_t *code, size_t size)
+{
+    unsigned sum = 0, most = 0;
+
+    for (size_t i = 0; i + 1 < size; i++) {
+        sum += weight_at_most(code[i], code[i + 1]);
+        if (i >= HL_INSN_PAGE)
+            sum -= weight_at_most(code[i - HL_INSN_PAGE],
+                                  code[i - HL_INSN_PAGE + 1]);
+        most = sum > most ? sum : most;
+    }
+    return most + 2; /* the last byte */
+}
+
+/* One step of a block: to where it goes on, or to `size`. */
+static size_t step(const uint8_t *code, size_t size, size_t at, unsigned *sum)
+{
+    struct hl_insn insn;
+
+    hl_insn_read(code + at, size - at, &insn);
+    if (insn.length == 0)
+        return size;
+    *sum += insn.weight;
+    return insn.ends_block ? size : at + insn.length;
+}
+
+unsigned hl_insn_heaviest(const uint8_t *code, size_t size,
+                          uint16_t room[HL_INSN_PAGE])
+{
+    unsigned most = 0;
+
+    if (weight_of_any_page(code, size) <= HL_INSN_MOST_WEIGHT)
+        return 0;
+    for (size_t start = HL_INSN_PAGE; start-- > 0;) {
+        unsigned sum = 0;
+        size_t at = step(code, size, start, &sum);
+        if (at < HL_INSN_PAGE)
+            sum += room[at];
+        else
+            for (; at < size && at < start + HL_INSN_PAGE;)
+                at = step(code, size, at, &sum);
+        room[start] = sum < UINT16_MAX ? (uint16_t)sum : UINT16_MAX;
+        most = sum > most ? sum : most;
+    }
+    return most;
 }

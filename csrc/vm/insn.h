@@ -13,6 +13,7 @@
 #include "base.h"
 
 #define HL_INSN_MAX 15 /* bytes */
+#define HL_INSN_PAGE 4096
 
 enum hl_insn_verdict {
     HL_INSN_KNOWN,     /* Unicorn executes or refuses it rightly */
@@ -27,9 +28,22 @@ struct hl_insn {
     const char *set;   /* that is lacking, for people */
     unsigned vector;   /* of an INT n */
     bool loads_segment; /* reads a descriptor on behalf of the guest */
+    bool ends_block;   /* Unicorn translates no further */
+    unsigned weight;   /* what Unicorn uses up of its table of temporaries */
 };
+
+/* That table has 512 rows, 52 of which are taken, and Unicorn does not look
+ * whether there is one left: a block, which is at most 512 instructions in
+ * 4096 bytes, may weigh this much. */
+#define HL_INSN_MOST_WEIGHT 440
 
 /* The instruction at code[0..size). */
 void hl_insn_read(const uint8_t *code, size_t size, struct hl_insn *out);
+
+/* The most that a block which begins in code[0..HL_INSN_PAGE) can weigh, at
+ * any of its bytes; code[0..size) is what follows as well.  Never too little;
+ * what is certainly light is not told apart.  `room` is for its own use. */
+unsigned hl_insn_heaviest(const uint8_t *code, size_t size,
+                          uint16_t room[HL_INSN_PAGE]);
 
 #endif
