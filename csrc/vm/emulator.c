@@ -248,6 +248,7 @@ static void code_changed(struct hl_vm *vm)
     memset(e->vetted, 0,
            (hl_emulator_code_pages(e) / 64 + 1) * sizeof *e->vetted);
     (void)e->uc->ctl(e->engine, HL_UC_CTL_TB_FLUSH);
+    (void)e->uc->ctl(e->engine, HL_UC_CTL_TLB_FLUSH);
 }
 
 static int save(struct hl_vm *vm, void *state)

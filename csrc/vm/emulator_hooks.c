@@ -412,7 +412,8 @@ static bool on_translate(struct hl_uc *engine, uint64_t addr, int type,
         error |= ERROR_FETCH;
     }
     if (perms & needed) {
-        if (type == HL_UC_MEM_FETCH && !e->entering && !vet(e, addr))
+        if (type == HL_UC_MEM_FETCH && (addr ^ t->iret) >= PAGE &&
+            !vet(e, addr))
             return false;
         entry->paddr = addr & ~(PAGE - 1);
         entry->perms = HL_UC_PROT_READ |
