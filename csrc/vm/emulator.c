@@ -19,8 +19,9 @@
  *      of it, since what comes before may leave for another reason.  All
  *      translations are dropped at the end of a run that met one.
  *  E5. Nothing is translated that could overflow Unicorn's table of
- *      temporaries, which it does not guard: each page of code is looked
- *      through before the first of it is.
+ *      temporaries, which it does not guard, and it halts in front of
+ *      what it would abort at: each page of code is looked through before the
+ *      first of it is.
  *
  * A call costs some 60 us, a machine a few ms and some MiB. */
 #include "vm/emulator.h"
@@ -156,7 +157,7 @@ static void explain(struct hl_emulator *e, int err)
 {
     if (e->left)
         return;
-    if (hl_emulator_reg(e, HL_UC_RIP) == e->halt ||
+    if (hl_emulator_is_halt(e, hl_emulator_reg(e, HL_UC_RIP)) ||
         err == HL_UC_ERR_INSN_INVALID)
         hl_emulator_leave_by_instruction(e);
     else if (err == HL_UC_ERR_EXCEPTION)
@@ -171,12 +172,12 @@ static void explain(struct hl_emulator *e, int err)
         hl_emulator_leave(e, HL_EXIT_UNKNOWN, 0);
 }
 
-/* E4: no block, or all translations dropped and a halt at e->suspect. */
-static void set_halt(struct hl_emulator *e, size_t count)
+/* E4: all translations are dropped, and there is a halt, or there is none. */
+static void set_halt(struct hl_emulator *e, uint64_t addr)
 {
     e->suspect_block = HL_EMULATOR_NOWHERE;
-    e->halt = count ? e->suspect : HL_EMULATOR_NOWHERE;
-    (void)e->uc->ctl(e->engine, HL_UC_CTL_EXITS, &e->suspect, count);
+    e->halt = addr;
+    hl_emulator_set_halts(e);
     (void)e->uc->ctl(e->engine, HL_UC_CTL_TB_FLUSH);
 }
 
@@ -191,7 +192,7 @@ static void run_guest(struct hl_emulator *e)
         if (!e->again || e->left)
             break;
         rip = hl_emulator_reg(e, HL_UC_RIP);
-        set_halt(e, 1);
+        set_halt(e, e->suspect);
     }
     explain(e, err);
     e->entering = false;
@@ -199,7 +200,7 @@ static void run_guest(struct hl_emulator *e)
         e->regs.rip = hl_emulator_reg(e, HL_UC_RIP);
     if (e->suspect_block != HL_EMULATOR_NOWHERE ||
         e->halt != HL_EMULATOR_NOWHERE)
-        set_halt(e, 0);
+        set_halt(e, HL_EMULATOR_NOWHERE);
 }
 
 static int run(struct hl_vm *vm, uint64_t deadline, struct hl_exit *exit)
@@ -247,6 +248,8 @@ static void code_changed(struct hl_vm *vm)
 
     memset(e->vetted, 0,
            (hl_emulator_code_pages(e) / 64 + 1) * sizeof *e->vetted);
+    e->halt_count = 0;
+    hl_emulator_set_halts(e);
     (void)e->uc->ctl(e->engine, HL_UC_CTL_TB_FLUSH);
     (void)e->uc->ctl(e->engine, HL_UC_CTL_TLB_FLUSH);
 }

@@ -25,6 +25,9 @@ struct hl_emulator_state {
 
 #define HL_EMULATOR_NOWHERE UINT64_MAX /* an address that no code has */
 
+/* Places where Unicorn is told to halt; each costs a little at every leave. */
+#define HL_EMULATOR_HALTS 1024
+
 struct hl_emulator {
     struct hl_vm vm; /* first: they are cast to each other */
     const struct hl_uc_library *uc;
@@ -46,6 +49,8 @@ struct hl_emulator {
     /* E5: pages of executable regions, a bit each, one region behind the
      * other. */
     uint64_t *vetted;
+    uint64_t halts[HL_EMULATOR_HALTS + 1]; /* and room for E4's */
+    size_t halt_count;
     uint16_t weights[HL_INSN_PAGE];
     uint8_t code[2 * HL_INSN_PAGE];
 
@@ -82,6 +87,10 @@ void hl_emulator_leave(struct hl_emulator *e, enum hl_exit_reason reason,
 void hl_emulator_leave_by_fault(struct hl_emulator *e, uint64_t addr);
 /* By what the instruction at RIP, which is not executed, raises. */
 void hl_emulator_leave_by_instruction(struct hl_emulator *e);
+
+/* Tell Unicorn of the halts: E5's, and E4's if there is one. */
+void hl_emulator_set_halts(struct hl_emulator *e);
+bool hl_emulator_is_halt(const struct hl_emulator *e, uint64_t addr);
 
 /* E5: pages of all executable regions. */
 size_t hl_emulator_code_pages(const struct hl_emulator *e);

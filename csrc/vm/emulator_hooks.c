@@ -207,7 +207,7 @@ static bool is_suspect(const struct hl_emulator *e,
             return false;
         at += insn.length;
     }
-    return at != e->halt;
+    return !hl_emulator_is_halt(e, at);
 }
 
 static void on_translation(struct hl_uc *engine, struct hl_uc_block *made,
@@ -334,6 +334,40 @@ static size_t code_page(const struct hl_emulator *e, uint64_t addr)
     return 0;
 }
 
+void hl_emulator_set_halts(struct hl_emulator *e)
+{
+    size_t count = e->halt_count;
+
+    if (e->halt != HL_EMULATOR_NOWHERE)
+        e->halts[count++] = e->halt;
+    (void)e->uc->ctl(e->engine, HL_UC_CTL_EXITS, e->halts, count);
+}
+
+bool hl_emulator_is_halt(const struct hl_emulator *e, uint64_t addr)
+{
+    for (size_t i = 0; i < e->halt_count; i++)
+        if (e->halts[i] == addr)
+            return true;
+    return addr == e->halt;
+}
+
+/* E5: a halt in front of whatever Unicorn would abort at.  No compiler makes
+ * such instructions, but their bytes do occur across real ones. */
+static bool find_halts(struct hl_emulator *e, uint64_t page, size_t size)
+{
+    size_t room = HL_EMULATOR_HALTS - e->halt_count;
+    size_t count = hl_insn_fatal(e->code, size, e->weights, HL_INSN_PAGE);
+
+    if (count > room)
+        return false;
+    if (count == 0)
+        return true;
+    for (size_t i = 0; i < count; i++)
+        e->halts[e->halt_count++] = page + e->weights[i];
+    hl_emulator_set_halts(e);
+    return true;
+}
+
 /* E5: may Unicorn translate what is in this page? */
 static bool vet(struct hl_emulator *e, uint64_t addr)
 {
@@ -344,6 +378,13 @@ static bool vet(struct hl_emulator *e, uint64_t addr)
     if (e->vetted[number / 64] & bit)
         return true;
     size_t size = read_code(e, page, e->code, sizeof e->code);
+    if (!find_halts(e, page, size)) {
+        leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
+        (void)snprintf(e->exit.detail, sizeof e->exit.detail,
+                       "too many LOCK prefixes where none can be for the "
+                       "emulator");
+        return false;
+    }
     if (hl_insn_heaviest(e->code, size, e->weights) > HL_INSN_MOST_WEIGHT) {
         leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
         (void)snprintf(e->exit.detail, sizeof e->exit.detail,

@@ -174,6 +174,12 @@ static void read_rest(struct reader *r, char shape)
         skip(r, r->p67 ? 4 : 8);
 }
 
+static bool is_prefix(uint8_t byte)
+{
+    return byte >> 4 == 4 || (byte >= 0x64 && byte <= 0x67) || byte == 0xf0 ||
+           byte == 0xf2 || byte == 0xf3 || (byte & 0xe7) == 0x26;
+}
+
 static void read_prefixes(struct reader *r)
 {
     for (;;) {
@@ -189,8 +195,7 @@ static void read_prefixes(struct reader *r)
             r->f3 = true;
         else if (byte == 0xf0)
             r->lock = true;
-        else if (!rex && byte != 0x2e && byte != 0x36 && byte != 0x3e &&
-                 byte != 0x26 && byte != 0x64 && byte != 0x65) {
+        else if (!is_prefix(byte)) {
             r->opcode = byte;
             return;
         }
@@ -484,6 +489,14 @@ static unsigned weigh(const struct reader *r)
     return r->map == AFTER_0F3A ? 2 : 1;
 }
 
+/* BT and its like on a register, with LOCK: an address that it has not. */
+static bool is_fatal(const struct reader *r)
+{
+    return r->lock && r->map == AFTER_0F && !is_memory(r) &&
+           (r->opcode == 0xa3 || r->opcode == 0xab || r->opcode == 0xb3 ||
+            r->opcode == 0xbb || r->opcode == 0xba);
+}
+
 /* Branches, and what raises an exception whatever the operands. */
 static bool ends_block(const struct reader *r)
 {
@@ -527,6 +540,7 @@ void hl_insn_read(const uint8_t *code, size_t size, struct hl_insn *out)
     if (r.lock && !r.vex && out->verdict == HL_INSN_KNOWN && !may_lock(&r))
         out->verdict = HL_INSN_UNDEFINED;
     out->length = r.at;
+    out->is_fatal = is_fatal(&r);
     out->weight = weigh(&r);
     out->ends_block = ends_block(&r);
 }
@@ -591,4 +605,27 @@ unsigned hl_insn_heaviest(const uint8_t *code, size_t size,
         most = sum > most ? sum : most;
     }
     return most;
+}
+
+size_t hl_insn_fatal(const uint8_t *code, size_t size, uint16_t *at,
+                     size_t cap)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < size && i < HL_INSN_PAGE; i++) {
+        size_t lock = i;
+        struct hl_insn insn;
+        while (lock < size && lock < i + HL_INSN_MAX && is_prefix(code[lock]) &&
+               code[lock] != 0xf0)
+            lock++;
+        if (lock == size || code[lock] != 0xf0)
+            continue;
+        hl_insn_read(code + i, size - i, &insn);
+        if (!insn.is_fatal)
+            continue;
+        if (count < cap)
+            at[count] = (uint16_t)i;
+        count++;
+    }
+    return count;
 }

@@ -29,6 +29,7 @@ struct hl_insn {
     unsigned vector;   /* of an INT n */
     bool loads_segment; /* reads a descriptor on behalf of the guest */
     bool ends_block;   /* Unicorn translates no further */
+    bool is_fatal;     /* Unicorn aborts as it translates it */
     unsigned weight;   /* what Unicorn uses up of its table of temporaries */
 };
 
@@ -39,6 +40,11 @@ struct hl_insn {
 
 /* The instruction at code[0..size). */
 void hl_insn_read(const uint8_t *code, size_t size, struct hl_insn *out);
+
+/* Where, in code[0..HL_INSN_PAGE), such fatal ones could begin: at most `cap`
+ * offsets into `at`.  Returns how many there are. */
+size_t hl_insn_fatal(const uint8_t *code, size_t size, uint16_t *at,
+                     size_t cap);
 
 /* The most that a block which begins in code[0..HL_INSN_PAGE) can weigh, at
  * any of its bytes; code[0..size) is what follows as well.  Never too little;
