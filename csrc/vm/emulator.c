@@ -33,6 +33,12 @@
 #define TCG_BUFFER (8u << 20) /* of translated code; its default is 1 GiB */
 #define CR0_NE (UINT64_C(1) << 5)
 
+/* What FNINIT and a reset leave, and Unicorn does not: its own start is with
+ * single precision. */
+#define FPU_CONTROL 0x37f
+#define FPU_EMPTY 0xffff
+#define MXCSR_RESET 0x1f80
+
 /* Making and ending machines. */
 
 static int set_up(struct hl_emulator *e)
@@ -117,6 +123,9 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     }
     hl_emulator_record(e);
     e->state.fs_base = config->fs_base;
+    e->state.fpcw = FPU_CONTROL;
+    e->state.fptag = FPU_EMPTY;
+    e->state.mxcsr = MXCSR_RESET;
     e->loaded = true;
     e->regs = (struct hl_vm_regs){.rflags = 2};
     *out = &e->vm;
