@@ -224,6 +224,18 @@ def test_every_loop_is_ended(new_sandbox: New, code: str) -> None:
     timer.join()
 
 
+def test_its_time_may_be_up_at_any_block(
+    new_sandbox: New, fail: Callable[..., None]
+) -> None:
+    # It goes on where it was, the way into the guest included.
+    sandbox = new_sandbox()
+    for skip in range(40):
+        sandbox.restore()
+        fail("slice", skip, 3)
+        assert sandbox.call("EchoInt32", skip) == skip
+    fail("slice", 0, 0)
+
+
 def test_a_loop_while_coming_up_is_ended(driver: str) -> None:
     config = SandboxConfig(driver=driver, call_timeout=0.1)
     with pytest.raises(GuestTimeout):

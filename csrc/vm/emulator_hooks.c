@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "fail.h"
 #include "vm/emulator.h"
 #include "vm/insn.h"
 
@@ -155,7 +156,7 @@ static void look_at_clock(struct hl_emulator *e)
     e->until = e->every;
     if (e->deadline && time >= e->deadline)
         hl_emulator_leave(e, HL_EXIT_TIMEOUT, 0);
-    else if (time >= e->slice_end)
+    else if (time >= e->slice_end || HL_FAIL(HL_FAIL_SLICE))
         hl_emulator_leave(e, HL_EXIT_INTERRUPTED, 0);
 }
 
@@ -166,7 +167,10 @@ static void on_block(struct hl_uc *engine, uint64_t address, uint32_t size,
 
     (void)engine;
     (void)size;
-    if (e->entering && address != e->config.tables.iret) {
+    /* A guest that has not begun could not go on there. */
+    if (e->entering && address == e->config.tables.iret)
+        return;
+    if (e->entering) {
         hl_emulator_replay_selectors(e);
         e->entering = false;
         (void)e->uc->ctl(e->engine, HL_UC_CTL_TLB_FLUSH);
