@@ -1,6 +1,7 @@
 /* What the files of the emulator driver tell each other: emulator.c makes and
  * runs the machine, emulator_hooks.c answers what Unicorn asks meanwhile,
- * emulator_state.c moves registers in and out. */
+ * emulator_code.c looks through code, emulator_state.c moves registers in and
+ * out. */
 #ifndef HL_VM_EMULATOR_H
 #define HL_VM_EMULATOR_H
 
@@ -88,6 +89,19 @@ void hl_emulator_leave_by_fault(struct hl_emulator *e, uint64_t addr);
 /* By what the instruction at RIP, which is not executed, raises. */
 void hl_emulator_leave_by_instruction(struct hl_emulator *e);
 
+/* By #UD, for this reason. */
+void hl_emulator_refuse(struct hl_emulator *e, const char *why);
+
+/* The instruction at addr, and its bytes. */
+void hl_emulator_read_instruction(const struct hl_emulator *e, uint64_t addr,
+                                  uint8_t *code, struct hl_insn *out);
+/* E4: is there an instruction in these that must not be executed?  Where
+ * Unicorn counts more instructions than there are, it took them for others. */
+bool hl_emulator_is_suspect(const struct hl_emulator *e,
+                            const struct hl_uc_block *block, uint64_t *where);
+/* E5: may Unicorn translate what is in this page of code?  If not, the run is
+ * over. */
+bool hl_emulator_vet(struct hl_emulator *e, uint64_t addr);
 /* Tell Unicorn of the halts: E5's, and E4's if there is one. */
 void hl_emulator_set_halts(struct hl_emulator *e);
 bool hl_emulator_is_halt(const struct hl_emulator *e, uint64_t addr);

@@ -85,45 +85,27 @@ void *hl_emulator_host(const struct hl_emulator *e, uint64_t addr)
     return NULL;
 }
 
-/* Code of the guest: as much of `most` bytes as there is. */
-static size_t read_code(const struct hl_emulator *e, uint64_t addr,
-                        uint8_t *code, size_t most)
-{
-    size_t done = 0;
-
-    while (done < most) {
-        uint64_t at = addr + done;
-        const uint8_t *host = hl_emulator_host(e, at);
-        size_t rest = (size_t)(PAGE - at % PAGE);
-        if (host == NULL)
-            break;
-        if (rest > most - done)
-            rest = most - done;
-        memcpy(code + done, host, rest);
-        done += rest;
-    }
-    return done;
-}
-
-static void read_instruction(const struct hl_emulator *e, uint64_t addr,
-                             uint8_t *code, struct hl_insn *out)
-{
-    hl_insn_read(code, read_code(e, addr, code, HL_INSN_MAX), out);
-}
-
 static void describe(struct hl_emulator *e, const char *set,
                      const uint8_t *code, size_t length)
 {
     char *to = e->exit.detail;
-    int used = snprintf(to, HL_EXIT_DETAIL,
-                        "an instruction set that the emulator lacks: %s (",
-                        set);
+    int used =
+        snprintf(to, HL_EXIT_DETAIL,
+                 "an instruction set that the emulator lacks: %s (", set);
 
     for (size_t i = 0; i < length && used < HL_EXIT_DETAIL; i++)
         used += snprintf(to + used, HL_EXIT_DETAIL - (size_t)used, "%s%02x",
                          i ? " " : "", code[i]);
     if (used < HL_EXIT_DETAIL)
         (void)snprintf(to + used, HL_EXIT_DETAIL - (size_t)used, ")");
+}
+
+void hl_emulator_refuse(struct hl_emulator *e, const char *why)
+{
+    if (e->left)
+        return;
+    leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
+    (void)snprintf(e->exit.detail, sizeof e->exit.detail, "%s", why);
 }
 
 void hl_emulator_leave_by_instruction(struct hl_emulator *e)
@@ -133,7 +115,8 @@ void hl_emulator_leave_by_instruction(struct hl_emulator *e)
 
     if (e->left)
         return;
-    read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code, &insn);
+    hl_emulator_read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code,
+                                 &insn);
     if (insn.verdict == HL_INSN_INTERRUPT)
         leave_by_exception(e, VECTOR_PROTECTION, insn.vector << 3 | 2, 0);
     else
@@ -192,28 +175,6 @@ static void on_block(struct hl_uc *engine, uint64_t address, uint32_t size,
         look_at_clock(e);
 }
 
-/* E4: is there an instruction in these that must not be executed?  Where
- * Unicorn counts more instructions than there are, it took them for others. */
-static bool is_suspect(const struct hl_emulator *e,
-                       const struct hl_uc_block *block, uint64_t *where)
-{
-    uint64_t at = block->address, end = at + block->size;
-    uint8_t code[HL_INSN_MAX];
-    struct hl_insn insn;
-
-    *where = at;
-    for (unsigned n = 1; at < end; n++) {
-        *where = at;
-        read_instruction(e, at, code, &insn);
-        if (insn.verdict != HL_INSN_KNOWN)
-            return true;
-        if (n == block->instructions || insn.length == 0)
-            return false;
-        at += insn.length;
-    }
-    return !hl_emulator_is_halt(e, at);
-}
-
 static void on_translation(struct hl_uc *engine, struct hl_uc_block *made,
                            struct hl_uc_block *before, void *user)
 {
@@ -223,7 +184,7 @@ static void on_translation(struct hl_uc *engine, struct hl_uc_block *made,
     (void)engine;
     (void)before;
     e->until = 0; /* it took a while */
-    if (!is_suspect(e, made, &where))
+    if (!hl_emulator_is_suspect(e, made, &where))
         return;
     /* One is remembered, and it is executed next, or else all are dropped. */
     if (e->suspect_block != HL_EMULATOR_NOWHERE &&
@@ -257,7 +218,8 @@ static void on_out(struct hl_uc *engine, uint32_t port, int size,
     (void)value;
     if (e->left)
         return;
-    read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code, &insn);
+    hl_emulator_read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code,
+                                 &insn);
     if (port != HL_PORT_GUEST || size != 1) {
         leave_by_exception(e, VECTOR_PROTECTION, 0, 0);
         return;
@@ -286,13 +248,8 @@ static uint32_t on_in(struct hl_uc *engine, uint32_t port, int size,
 /* Both are switched off: EFER.SCE and the MSRs of SYSENTER are 0. */
 static void on_system_call(struct hl_uc *engine, void *user)
 {
-    struct hl_emulator *e = user;
-
     (void)engine;
-    if (e->left)
-        return;
-    leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
-    (void)snprintf(e->exit.detail, sizeof e->exit.detail, "system call");
+    hl_emulator_refuse(user, "system call");
 }
 
 /* Descriptors are read by the supervisor, whoever loads a selector. */
@@ -304,100 +261,9 @@ static bool reads_descriptor(const struct hl_emulator *e, uint64_t addr)
 
     if (!in_span(addr, t->gdt & ~(PAGE - 1), PAGE))
         return false;
-    read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code, &insn);
+    hl_emulator_read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code,
+                                 &insn);
     return insn.loads_segment;
-}
-
-static bool is_code(const struct hl_x86_region *r)
-{
-    return r->perms & HL_PERM_EXECUTE;
-}
-
-size_t hl_emulator_code_pages(const struct hl_emulator *e)
-{
-    uint64_t pages = 0;
-
-    for (size_t i = 0; i < e->config.region_count; i++)
-        if (is_code(&e->config.regions[i]))
-            pages += e->config.regions[i].size / PAGE;
-    return (size_t)pages;
-}
-
-/* Its number among those pages; it is one of them. */
-static size_t code_page(const struct hl_emulator *e, uint64_t addr)
-{
-    uint64_t page = 0;
-
-    for (size_t i = 0; i < e->config.region_count; i++) {
-        const struct hl_x86_region *r = &e->config.regions[i];
-        if (in_span(addr, r->addr, r->size))
-            return (size_t)(page + (addr - r->addr) / PAGE);
-        if (is_code(r))
-            page += r->size / PAGE;
-    }
-    return 0;
-}
-
-void hl_emulator_set_halts(struct hl_emulator *e)
-{
-    size_t count = e->halt_count;
-
-    if (e->halt != HL_EMULATOR_NOWHERE)
-        e->halts[count++] = e->halt;
-    (void)e->uc->ctl(e->engine, HL_UC_CTL_EXITS, e->halts, count);
-}
-
-bool hl_emulator_is_halt(const struct hl_emulator *e, uint64_t addr)
-{
-    for (size_t i = 0; i < e->halt_count; i++)
-        if (e->halts[i] == addr)
-            return true;
-    return addr == e->halt;
-}
-
-/* E5: a halt in front of whatever Unicorn would abort at.  No compiler makes
- * such instructions, but their bytes do occur across real ones. */
-static bool find_halts(struct hl_emulator *e, uint64_t page, size_t size)
-{
-    size_t room = HL_EMULATOR_HALTS - e->halt_count;
-    size_t count = hl_insn_fatal(e->code, size, e->weights, HL_INSN_PAGE);
-
-    if (count > room)
-        return false;
-    if (count == 0)
-        return true;
-    for (size_t i = 0; i < count; i++)
-        e->halts[e->halt_count++] = page + e->weights[i];
-    hl_emulator_set_halts(e);
-    return true;
-}
-
-/* E5: may Unicorn translate what is in this page? */
-static bool vet(struct hl_emulator *e, uint64_t addr)
-{
-    uint64_t page = addr & ~(PAGE - 1);
-    size_t number = code_page(e, page);
-    uint64_t bit = UINT64_C(1) << number % 64;
-
-    if (e->vetted[number / 64] & bit)
-        return true;
-    size_t size = read_code(e, page, e->code, sizeof e->code);
-    if (!find_halts(e, page, size)) {
-        leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
-        (void)snprintf(e->exit.detail, sizeof e->exit.detail,
-                       "too many LOCK prefixes where none can be for the "
-                       "emulator");
-        return false;
-    }
-    if (hl_insn_heaviest(e->code, size, e->weights) > HL_INSN_MOST_WEIGHT) {
-        leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
-        (void)snprintf(e->exit.detail, sizeof e->exit.detail,
-                       "too many x87 or SSE instructions without a branch for "
-                       "the emulator");
-        return false;
-    }
-    e->vetted[number / 64] |= bit;
-    return true;
 }
 
 /* What the page tables would say. */
@@ -458,7 +324,7 @@ static bool on_translate(struct hl_uc *engine, uint64_t addr, int type,
     }
     if (perms & needed) {
         if (type == HL_UC_MEM_FETCH && (addr ^ t->iret) >= PAGE &&
-            !vet(e, addr))
+            !hl_emulator_vet(e, addr))
             return false;
         entry->paddr = addr & ~(PAGE - 1);
         entry->perms = HL_UC_PROT_READ |

@@ -2,108 +2,7 @@
 
 #include <string.h>
 
-/* What follows an opcode, by its low and high half:
- *
- *   .  nothing        b  a byte          w  two bytes
- *   m  ModRM          B  ModRM, a byte   e  three bytes
- *   z  2 or 4 bytes   Z  ModRM, 2 or 4   v  2, 4 or 8 bytes
- *   j  4 bytes        a  an address      g, G  ModRM of group 3, and what
- *   -  no such instruction                     TEST needs
- *
- * Prefixes and escapes are dealt with before.  A near branch with 66 is none
- * for us: processors differ in what they make of it. */
-static const char one_byte[] = "mmmmbz--mmmmbz--" /* 00 */
-                               "mmmmbz--mmmmbz--"
-                               "mmmmbz--mmmmbz--"
-                               "mmmmbz--mmmmbz--"
-                               "----------------" /* 40: REX */
-                               "................"
-                               "---m----zZbB...." /* 60 */
-                               "bbbbbbbbbbbbbbbb"
-                               "BZ-Bmmmmmmmmmmmm" /* 80 */
-                               "..........-....."
-                               "aaaa....bz......" /* a0 */
-                               "bbbbbbbbvvvvvvvv"
-                               "BBw.--BZe.w..b-." /* c0 */
-                               "mmmm---.mmmmmmmm"
-                               "bbbbbbbbjj-b...." /* e0 */
-                               "-.--..gG......mm";
-
-static const char two_bytes[] = "mmmm-.....-.-m.B" /* 0f 00 */
-                                "mmmmmmmmmmmmmmmm"
-                                "mmmm----mmmmmmmm" /* 0f 20 */
-                                "......----------"
-                                "mmmmmmmmmmmmmmmm" /* 0f 40 */
-                                "mmmmmmmmmmmmmmmm"
-                                "mmmmmmmmmmmmmmmm" /* 0f 60 */
-                                "BBBBmmm.mm--mmmm"
-                                "jjjjjjjjjjjjjjjj" /* 0f 80 */
-                                "mmmmmmmmmmmmmmmm"
-                                "...mBm--...mBmmm" /* 0f a0 */
-                                "mmmmmmmmm-Bmmmmm"
-                                "mmBmBBBm........" /* 0f c0 */
-                                "mmmmmmmmmmmmmmmm"
-                                "mmmmmmmmmmmmmmmm" /* 0f e0 */
-                                "mmmmmmmmmmmmmmm-";
-
-/* With which of the prefixes that select among vector instructions there is
- * one, as a hexadecimal digit: 1 none, 2 of 66, 4 of F3, 8 of F2.  '*': they
- * are not part of the opcode. */
-static const char two_bytes_by_prefix[] = "****************" /* 0f 00 */
-                                          "fff33373********"
-                                          "********33f3ff33" /* 0f 20 */
-                                          "****************"
-                                          "****************" /* 0f 40 */
-                                          "3f553333fff7ffff"
-                                          "3333333333332237" /* 0f 60 */
-                                          "f33333310000aa77"
-                                          "****************" /* 0f 80 */
-                                          "****************"
-                                          "****************" /* 0f a0 */
-                                          "********4*******"
-                                          "**f*333*********" /* 0f c0 */
-                                          "a33333e333333333"
-                                          "333333e333333333" /* 0f e0 */
-                                          "8333333333333330";
-
-static const char after_0f38[] = "3333333333330000" /* 0f 38 00 */
-                                 "2000220200003330"
-                                 "2222220022220000" /* 0f 38 20 */
-                                 "2222220222222222"
-                                 "2200000000000000" /* 0f 38 40 */
-                                 "0000000000000000"
-                                 "0000000000000000" /* 0f 38 60 */
-                                 "0000000000000000"
-                                 "0000000000000000" /* 0f 38 80 */
-                                 "0000000000000000"
-                                 "0000000000000000" /* 0f 38 a0 */
-                                 "0000000000000000"
-                                 "0000000000000000" /* 0f 38 c0 */
-                                 "0000000000022222"
-                                 "0000000000000000" /* 0f 38 e0 */
-                                 "**00000000000000";
-
-static const char after_0f3a[] = "0000000022222223" /* 0f 3a 00 */
-                                 "0000222200000000"
-                                 "2220000000000000" /* 0f 3a 20 */
-                                 "0000000000000000"
-                                 "2220200000000000" /* 0f 3a 40 */
-                                 "0000000000000000"
-                                 "2222000000000000" /* 0f 3a 60 */
-                                 "0000000000000000"
-                                 "0000000000000000" /* 0f 3a 80 */
-                                 "0000000000000000"
-                                 "0000000000000000" /* 0f 3a a0 */
-                                 "0000000000000000"
-                                 "0000000000000000" /* 0f 3a c0 */
-                                 "0000000000000002"
-                                 "0000000000000000" /* 0f 3a e0 */
-                                 "0000000000000000";
-
-_Static_assert(sizeof one_byte == 257 && sizeof two_bytes == 257 &&
-                   sizeof two_bytes_by_prefix == 257 &&
-                   sizeof after_0f38 == 257 && sizeof after_0f3a == 257,
-               "one character an opcode");
+#include "vm/insn_tables.h"
 
 enum map { ONE_BYTE, AFTER_0F, AFTER_0F38, AFTER_0F3A };
 enum { NONE = 1, P66 = 2, F3 = 4, F2 = 8 }; /* bits of the digits above */
@@ -174,7 +73,7 @@ static void read_rest(struct reader *r, char shape)
         skip(r, r->p67 ? 4 : 8);
 }
 
-static bool is_prefix(uint8_t byte)
+bool hl_insn_is_prefix(uint8_t byte)
 {
     return byte >> 4 == 4 || (byte >= 0x64 && byte <= 0x67) || byte == 0xf0 ||
            byte == 0xf2 || byte == 0xf3 || (byte & 0xe7) == 0x26;
@@ -195,7 +94,7 @@ static void read_prefixes(struct reader *r)
             r->f3 = true;
         else if (byte == 0xf0)
             r->lock = true;
-        else if (!is_prefix(byte)) {
+        else if (!hl_insn_is_prefix(byte)) {
             r->opcode = byte;
             return;
         }
@@ -217,8 +116,8 @@ static void judge_vex(const struct reader *r, struct hl_insn *out)
     static const struct {
         uint8_t map, opcode, prefixes, fields;
     } known[] = {
-        {AFTER_0F38, 0xf2, NONE, 0xff}, /* andn */
-        {AFTER_0F38, 0xf3, NONE, 0x0e}, /* blsr, blsmsk, blsi */
+        {AFTER_0F38, 0xf2, NONE, 0xff},           /* andn */
+        {AFTER_0F38, 0xf3, NONE, 0x0e},           /* blsr, blsmsk, blsi */
         {AFTER_0F38, 0xf5, NONE | F3 | F2, 0xff}, /* bzhi, pext, pdep */
         {AFTER_0F38, 0xf6, F2, 0xff},             /* mulx */
         {AFTER_0F38, 0xf7, NONE | P66 | F3 | F2, 0xff}, /* bextr, shifts */
@@ -256,8 +155,7 @@ static void read_vector(struct reader *r, unsigned map)
     if (map == 1 && r->opcode == 0x77)
         return;
     read_modrm(r);
-    if (map == 3 || map == 8 ||
-        (map == 1 && two_bytes[r->opcode] == 'B'))
+    if (map == 3 || map == 8 || (map == 1 && two_bytes[r->opcode] == 'B'))
         skip(r, 1);
     else if (map == 10)
         skip(r, 4);
@@ -375,7 +273,8 @@ static bool exists(const struct reader *r, char digit)
 {
     unsigned kinds = (unsigned)r->p66 + r->f2 + r->f3;
     unsigned bit = r->p66 ? P66 : r->f3 ? F3 : r->f2 ? F2 : NONE;
-    unsigned allowed = (unsigned)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+    unsigned allowed =
+        (unsigned)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
 
     return digit == '*' || (kinds <= 1 && allowed & bit);
 }
@@ -427,10 +326,9 @@ static void judge_two_bytes(const struct reader *r, struct hl_insn *out)
         lacks(out, "CLFLUSHOPT");
     else if (!exists(r, two_bytes_by_prefix[r->opcode]) || is_malformed(r))
         out->verdict = HL_INSN_UNDEFINED;
-    out->loads_segment = (r->opcode == 0x00 && !is_memory(r) &&
-                          field(r) >= 4) ||
-                         ((r->opcode == 0x02 || r->opcode == 0x03) &&
-                          !is_memory(r));
+    out->loads_segment =
+        (r->opcode == 0x00 && !is_memory(r) && field(r) >= 4) ||
+        ((r->opcode == 0x02 || r->opcode == 0x03) && !is_memory(r));
 }
 
 static void judge_three_bytes(const struct reader *r, struct hl_insn *out)
@@ -471,11 +369,14 @@ static void read_escaped(struct reader *r, struct hl_insn *out)
         judge_two_bytes(r, out);
 }
 
-/* Two-byte opcodes for which Unicorn takes a temporary that it never gives
- * back. */
-static const uint8_t heavy[] = {0x02, 0x03, 0x70, 0xa0, 0xa1, 0xa4, 0xa5,
-                                0xa8, 0xa9, 0xac, 0xad, 0xb0, 0xb1, 0xb2,
-                                0xb4, 0xb5, 0xc2, 0xc4, 0xc5, 0xc6};
+bool hl_insn_is_heavy(uint8_t op)
+{
+    static const uint8_t heavy[] = {0x02, 0x03, 0x70, 0xa0, 0xa1, 0xa4, 0xa5,
+                                    0xa8, 0xa9, 0xac, 0xad, 0xb0, 0xb1, 0xb2,
+                                    0xb4, 0xb5, 0xc2, 0xc4, 0xc5, 0xc6};
+
+    return memchr(heavy, op, sizeof heavy) != NULL;
+}
 
 /* By counting them, for each instruction. */
 static unsigned weigh(const struct reader *r)
@@ -485,7 +386,7 @@ static unsigned weigh(const struct reader *r)
     if (r->map == ONE_BYTE)
         return r->opcode == 0x8e;
     if (r->map == AFTER_0F)
-        return memchr(heavy, r->opcode, sizeof heavy) != NULL;
+        return hl_insn_is_heavy(r->opcode);
     return r->map == AFTER_0F3A ? 2 : 1;
 }
 
@@ -543,89 +444,4 @@ void hl_insn_read(const uint8_t *code, size_t size, struct hl_insn *out)
     out->is_fatal = is_fatal(&r);
     out->weight = weigh(&r);
     out->ends_block = ends_block(&r);
-}
-
-/* What an instruction that begins with this byte, after prefixes, can weigh. */
-static unsigned weight_at_most(uint8_t op, uint8_t after)
-{
-    if (op >= 0xd8 && op <= 0xdf)
-        return 2;
-    if (op == 0x0f)
-        return after == 0x3a   ? 2
-               : after == 0x38 ? 1
-                               : memchr(heavy, after, sizeof heavy) != NULL;
-    if (op == 0xc4)
-        return 2;
-    return op == 0x8e;
-}
-
-/* The same for a page of code, wherever it begins: no instruction is read. */
-static unsigned weight_of_any_page(const uint8_t *code, size_t size)
-{
-    unsigned sum = 0, most = 0;
-
-    for (size_t i = 0; i + 1 < size; i++) {
-        sum += weight_at_most(code[i], code[i + 1]);
-        if (i >= HL_INSN_PAGE)
-            sum -= weight_at_most(code[i - HL_INSN_PAGE],
-                                  code[i - HL_INSN_PAGE + 1]);
-        most = sum > most ? sum : most;
-    }
-    return most + 2; /* the last byte */
-}
-
-/* One step of a block: to where it goes on, or to `size`. */
-static size_t step(const uint8_t *code, size_t size, size_t at, unsigned *sum)
-{
-    struct hl_insn insn;
-
-    hl_insn_read(code + at, size - at, &insn);
-    if (insn.length == 0)
-        return size;
-    *sum += insn.weight;
-    return insn.ends_block ? size : at + insn.length;
-}
-
-unsigned hl_insn_heaviest(const uint8_t *code, size_t size,
-                          uint16_t room[HL_INSN_PAGE])
-{
-    unsigned most = 0;
-
-    if (weight_of_any_page(code, size) <= HL_INSN_MOST_WEIGHT)
-        return 0;
-    for (size_t start = HL_INSN_PAGE; start-- > 0;) {
-        unsigned sum = 0;
-        size_t at = step(code, size, start, &sum);
-        if (at < HL_INSN_PAGE)
-            sum += room[at];
-        else
-            for (; at < size && at < start + HL_INSN_PAGE;)
-                at = step(code, size, at, &sum);
-        room[start] = sum < UINT16_MAX ? (uint16_t)sum : UINT16_MAX;
-        most = sum > most ? sum : most;
-    }
-    return most;
-}
-
-size_t hl_insn_fatal(const uint8_t *code, size_t size, uint16_t *at,
-                     size_t cap)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < size && i < HL_INSN_PAGE; i++) {
-        size_t lock = i;
-        struct hl_insn insn;
-        while (lock < size && lock < i + HL_INSN_MAX && is_prefix(code[lock]) &&
-               code[lock] != 0xf0)
-            lock++;
-        if (lock == size || code[lock] != 0xf0)
-            continue;
-        hl_insn_read(code + i, size - i, &insn);
-        if (!insn.is_fatal)
-            continue;
-        if (count < cap)
-            at[count] = (uint16_t)i;
-        count++;
-    }
-    return count;
 }

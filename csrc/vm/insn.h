@@ -24,13 +24,13 @@ enum hl_insn_verdict {
 
 struct hl_insn {
     enum hl_insn_verdict verdict;
-    size_t length;     /* 0: it does not end within the code given */
-    const char *set;   /* that is lacking, for people */
-    unsigned vector;   /* of an INT n */
+    size_t length;      /* 0: it does not end within the code given */
+    const char *set;    /* that is lacking, for people */
+    unsigned vector;    /* of an INT n */
     bool loads_segment; /* reads a descriptor on behalf of the guest */
-    bool ends_block;   /* Unicorn translates no further */
-    bool is_fatal;     /* Unicorn aborts as it translates it */
-    unsigned weight;   /* what Unicorn uses up of its table of temporaries */
+    bool ends_block;    /* Unicorn translates no further */
+    bool is_fatal;      /* Unicorn aborts as it translates it */
+    unsigned weight;    /* what Unicorn uses up of its table of temporaries */
 };
 
 /* That table has 512 rows, 52 of which are taken, and Unicorn does not look
@@ -40,6 +40,11 @@ struct hl_insn {
 
 /* The instruction at code[0..size). */
 void hl_insn_read(const uint8_t *code, size_t size, struct hl_insn *out);
+
+/* Whether the byte is a prefix; whether Unicorn takes a temporary for the
+ * opcode behind 0F that it does not give back. */
+bool hl_insn_is_prefix(uint8_t byte);
+bool hl_insn_is_heavy(uint8_t op);
 
 /* Where, in code[0..HL_INSN_PAGE), such fatal ones could begin: at most `cap`
  * offsets into `at`.  Returns how many there are. */

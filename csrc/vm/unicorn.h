@@ -26,7 +26,7 @@ enum {
     HL_UC_HOOK_INSN = 2,
     HL_UC_HOOK_BLOCK = 8,
     HL_UC_HOOK_DATA_UNMAPPED = 1 << 4 | 1 << 5, /* read, write */
-    HL_UC_HOOK_EDGE_GENERATED = 1 << 15, /* a translation was made */
+    HL_UC_HOOK_EDGE_GENERATED = 1 << 15,        /* a translation was made */
     HL_UC_HOOK_TLB_FILL = 1 << 17,
 
     HL_UC_INS_IN = 218,
