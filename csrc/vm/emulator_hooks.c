@@ -199,12 +199,18 @@ static void on_translation(struct hl_uc *engine, struct hl_uc_block *made,
 static void on_interrupt(struct hl_uc *engine, uint32_t vector, void *user)
 {
     struct hl_emulator *e = user;
+    uint8_t code[HL_INSN_MAX];
+    struct hl_insn insn;
+    uint64_t error = 0;
 
     (void)engine;
+    hl_emulator_read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code,
+                                 &insn);
     if (vector >= 32)
-        leave_by_exception(e, VECTOR_PROTECTION, (uint64_t)vector << 3 | 2, 0);
-    else
-        leave_by_exception(e, vector, 0, 0);
+        error = (uint64_t)vector << 3 | 2;
+    else if (vector >= 10 && vector <= 13 && insn.loads_segment)
+        error = hl_emulator_reg(e, hl_emulator_gpr(insn.operand)) & 0xfffc;
+    leave_by_exception(e, vector >= 32 ? VECTOR_PROTECTION : vector, error, 0);
 }
 
 static void on_out(struct hl_uc *engine, uint32_t port, int size,

@@ -14,7 +14,7 @@ struct reader {
 
     enum map map;
     uint8_t opcode, modrm;
-    bool p66, p67, f2, f3, lock, rex, rex_w, vex, vex_l;
+    bool p66, p67, f2, f3, lock, rex, rex_w, rex_b, vex, vex_l;
     unsigned vex_pp, vex_v;
 };
 
@@ -101,6 +101,7 @@ static void read_prefixes(struct reader *r)
         /* It counts in front of the opcode only. */
         r->rex = rex;
         r->rex_w = rex && byte & 8;
+        r->rex_b = rex && byte & 1;
     }
 }
 
@@ -441,6 +442,7 @@ void hl_insn_read(const uint8_t *code, size_t size, struct hl_insn *out)
     if (r.lock && !r.vex && out->verdict == HL_INSN_KNOWN && !may_lock(&r))
         out->verdict = HL_INSN_UNDEFINED;
     out->length = r.at;
+    out->operand = (r.modrm & 7) | (r.rex_b ? 8 : 0);
     out->is_fatal = is_fatal(&r);
     out->weight = weigh(&r);
     out->ends_block = ends_block(&r);

@@ -29,6 +29,7 @@ struct hl_insn {
     unsigned vector;    /* of an INT n */
     bool loads_segment; /* reads a descriptor on behalf of the guest */
     bool ends_block;    /* Unicorn translates no further */
+    unsigned operand;   /* the general register that names it */
     bool is_fatal;      /* Unicorn aborts as it translates it */
     unsigned weight;    /* what Unicorn uses up of its table of temporaries */
 };
