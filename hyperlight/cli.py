@@ -6,6 +6,7 @@ import json
 import logging
 import pathlib
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -25,7 +26,9 @@ from hyperlight import demo as demo_module
 from hyperlight import doctor as doctor_module
 from hyperlight import guest as guest_module
 from hyperlight import run as run_module
+from hyperlight.drivers import choose_driver
 from hyperlight.errors import (
+    EmulatorWarning,
     GuestAborted,
     GuestError,
     GuestTimeout,
@@ -168,6 +171,11 @@ def run(
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level="INFO")
     try:
+        with warnings.catch_warnings(record=True) as unasked:
+            warnings.simplefilter("always", EmulatorWarning)
+            driver = choose_driver(driver)
+        for warning in unasked:
+            click.echo(f"warning: {warning.message}", err=True)
         config = SandboxConfig(
             driver=driver,
             heap_size=heap,

@@ -59,9 +59,7 @@ LACKING = {
 }
 
 
-@pytest.mark.parametrize(
-    ("code", "name"), LACKING.items(), ids=[*LACKING]
-)
+@pytest.mark.parametrize(("code", "name"), LACKING.items(), ids=[*LACKING])
 @pytest.mark.parametrize("before", ["", "4831c0 90"], ids=["first", "later"])
 def test_what_it_lacks_it_says(
     new_sandbox: New, code: str, name: str, before: str
@@ -85,7 +83,7 @@ def test_what_it_lacks_it_says(
 
 def test_what_comes_before_it_still_happens(new_sandbox: New) -> None:
     # In one block: leave, and then what it lacks.
-    body = tiny._TO_OUTPUT  # noqa: SLF001
+    body = tiny._TO_OUTPUT
     reply = tiny.message(tiny.RESULT, tiny.value(tiny.NONE, 0))
     for at in range(0, len(reply), 8):
         body += b"\x48\xb8" + reply[at : at + 8]  # mov $..., %rax
@@ -147,7 +145,7 @@ def test_bmi_is_computed_rightly(new_sandbox: New) -> None:
         "488b7b30 b8f0f0ff0f b90ff00f0f"
         "c4e278f2d1 895728"  # andn %ecx, %eax, %edx
         "ba04080000 c4e268f7d0 89572c"  # bextr %edx, %eax, %edx
-        "ba0ff0ff00 c4e273f5d2 895730"  # pdep %edx, %ecx, %edx: the mask comes first
+        "ba0ff0ff00 c4e273f5d2 895730"  # pdep %edx, %ecx, %edx
         "c4e37bf0d00c 895734"  # rorx $12, %eax, %edx
         "31c9 f30fbcd1 895738 f30fbdd1 89573c"
     )
@@ -340,7 +338,9 @@ thread.join()
 
 
 def test_a_choice_that_is_no_boundary_warns(driver: str) -> None:
-    with pytest.warns(EmulatorWarning, match="not a security boundary") as all_:
+    with pytest.warns(
+        EmulatorWarning, match="not a security boundary"
+    ) as all_:
         assert drivers_module.choose_driver("auto", (driver,)) == driver
     assert all_[0].filename == __file__
     assert "SandboxConfig(driver='emulator')" in str(all_[0].message)
@@ -462,9 +462,7 @@ _CHANGED = {
 
 
 @pytest.mark.parametrize("act", _CHANGED.values(), ids=[*_CHANGED])
-def test_all_that_can_be_read_is_put_back(
-    new_sandbox: New, act: str
-) -> None:
+def test_all_that_can_be_read_is_put_back(new_sandbox: New, act: str) -> None:
     report = (
         "488b7b30 8c5f28 8c472c 8c6730 8c6f34"
         "f3480faec0 48894738 f3480faec8 48894740"
