@@ -7,6 +7,7 @@ import logging
 import pathlib
 import sys
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -171,11 +172,6 @@ def run(
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level="INFO")
     try:
-        with warnings.catch_warnings(record=True) as unasked:
-            warnings.simplefilter("always", EmulatorWarning)
-            driver = choose_driver(driver)
-        for warning in unasked:
-            click.echo(f"warning: {warning.message}", err=True)
         config = SandboxConfig(
             driver=driver,
             heap_size=heap,
@@ -183,6 +179,11 @@ def run(
             output_size=buffers,
             call_timeout=timeout,
         )
+        with warnings.catch_warnings(record=True) as unasked:
+            warnings.simplefilter("always", EmulatorWarning)
+            config = replace(config, driver=choose_driver(driver))
+        for warning in unasked:
+            click.echo(f"warning: {warning.message}", err=True)
         with Sandbox(guest, config=config) as sandbox:
             if function is None:
                 for signature in sandbox.functions.values():

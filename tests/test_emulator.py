@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from click.testing import CliRunner
 from conftest import require_driver, run_python
 
 from hyperlight import (
@@ -24,6 +25,7 @@ from hyperlight import (
     SandboxConfig,
 )
 from hyperlight._binding import core
+from hyperlight.cli import cli
 
 drivers_module = importlib.import_module("hyperlight.drivers")
 
@@ -375,6 +377,23 @@ def test_a_boundary_does_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert drivers_module.choose_driver("auto") == name
+
+
+def test_the_command_line_says_it_in_a_line(
+    driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def probe(name: str) -> drivers_module.DriverInfo:
+        reason = "" if name == driver else "there is no such device"
+        return drivers_module.DriverInfo(name, not reason, reason)
+
+    monkeypatch.setattr(drivers_module, "_probe", probe)
+    monkeypatch.setattr(drivers_module, "_working", set())
+    result = CliRunner().invoke(cli, ["run", "simple", "EchoInt32", "7"])
+    assert (result.exit_code, result.stdout) == (0, "7\n")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: this sandbox runs on driver 'emulator'")
+    asked = ["run", "--driver", driver, "simple", "EchoInt32", "7"]
+    assert CliRunner().invoke(cli, asked).stderr == ""
 
 
 # Packages of that name.

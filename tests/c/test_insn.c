@@ -50,7 +50,6 @@ static const struct {
     {"62f37d48194100f0", HL_INSN_LACKING, "AVX-512"},
     {"8fe870a2c230", HL_INSN_LACKING, "XOP"},
     {"8f00", HL_INSN_KNOWN, NULL},
-    {"8f08", HL_INSN_UNDEFINED, NULL},
     {"cd80", HL_INSN_INTERRUPT, NULL},
 };
 
