@@ -66,6 +66,7 @@ __all__ = [
     "trackers",
     # errors
     "DriverUnavailable",
+    "EmulatorWarning",
     "GuestAborted",
     "GuestError",
     "GuestInterrupted",
@@ -79,7 +80,6 @@ __all__ = [
     "TrackerOverlap",
     "TrackerUnavailable",
     # warnings
-    "EmulatorWarning",
 ]
 
 for _name in __all__[1:]:

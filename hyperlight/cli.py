@@ -6,6 +6,8 @@ import json
 import logging
 import pathlib
 import sys
+import warnings
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import click
@@ -24,7 +26,9 @@ from hyperlight import demo as demo_module
 from hyperlight import doctor as doctor_module
 from hyperlight import guest as guest_module
 from hyperlight import run as run_module
+from hyperlight.drivers import choose_driver
 from hyperlight.errors import (
+    EmulatorWarning,
     GuestAborted,
     GuestError,
     GuestTimeout,
@@ -182,6 +186,11 @@ def run(
             output_size=buffers,
             call_timeout=timeout,
         )
+        with warnings.catch_warnings(record=True) as unasked:
+            warnings.simplefilter("always", EmulatorWarning)
+            config = replace(config, driver=choose_driver(driver))
+        for warning in unasked:
+            click.echo(f"warning: {warning.message}", err=True)
         with Sandbox(guest, config=config) as sandbox:
             if function is None:
                 result: Any = "\n".join(sandbox.functions.values())

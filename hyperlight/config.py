@@ -53,6 +53,9 @@ class SandboxConfig:
     #: Seconds that a call may take unless it says otherwise: above 0; None
     #: or infinity: for ever.
     call_timeout: float | None = None
+    #: Seconds that the guest's start may take where :attr:`call_timeout` is
+    #: None; None: for ever.
+    start_timeout: float | None = 60.0
     #: As for :class:`SnapshotManager`.
     rearm: Rearm = "adaptive"
     #: Lines that a guest may log in one call. What is over is dropped, and a
@@ -70,8 +73,9 @@ class SandboxConfig:
         host = tuple(name for name, _ in core.TRACKERS)
         _require(self, "tracker", ("auto", *_GUEST_TRACKERS, *host))
         _require(self, "rearm", get_args(Rearm))
-        timeout = check_timeout("call_timeout", self.call_timeout)
-        object.__setattr__(self, "call_timeout", timeout)
+        for name in ("call_timeout", "start_timeout"):
+            timeout = check_timeout(name, getattr(self, name))
+            object.__setattr__(self, name, timeout)
         for name in ("log_lines", "log_bytes"):
             limit = _limit(name, getattr(self, name))
             object.__setattr__(self, name, limit)

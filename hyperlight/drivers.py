@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
+import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyperlight._binding import core
-from hyperlight.errors import DriverUnavailable
+from hyperlight.errors import DriverUnavailable, EmulatorWarning
 
 __all__ = ["DriverInfo", "choose_driver", "drivers"]
 
@@ -37,15 +38,36 @@ def _probe(name: str) -> DriverInfo:
     return DriverInfo(name, reason is None, reason or "")
 
 
-@functools.cache
 def find_emulator() -> str | None:
-    """Tell the core where the ``unicorn`` package has its library."""
-    spec = importlib.util.find_spec("unicorn")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        for path in sorted(Path(folder).glob("lib/libunicorn.so*")):
-            core.set_emulator_library(str(path))
-            return str(path)
+    """Tell the core where the ``unicorn`` package has its library.
+
+    Looks each time, since it may have been installed meanwhile.
+    """
+    for path in _libraries():
+        core.set_emulator_library(path)
+        return path
     return None
+
+
+def _libraries() -> list[str]:
+    """Paths of Unicorn's library, the version that is wanted first.
+
+    Whatever is wrong with a package of that name, or with what imports go
+    through, means that there is none.
+    """
+    try:
+        spec = importlib.util.find_spec("unicorn")
+        found = [
+            path
+            for folder in (spec and spec.submodule_search_locations) or ()
+            for path in Path(folder).glob("lib/libunicorn.so*")
+            if path.is_file()
+        ]
+    except Exception:
+        return []
+    return sorted(
+        map(str, found), key=lambda path: (not path.endswith(".so.2"), path)
+    )
 
 
 # What was found to work once is taken to go on working; what did not may have
@@ -55,6 +77,10 @@ _working: set[str] = set()
 
 def choose_driver(wanted: str, names: Sequence[str] = core.DRIVERS) -> str:
     """The name of a driver that works; `wanted` may be ``"auto"``.
+
+    Warns:
+        EmulatorWarning: It was not asked for by name, and keeps no hostile
+            guest in.
 
     Raises:
         DriverUnavailable: It does not, or none does; says why.
@@ -71,6 +97,30 @@ def choose_driver(wanted: str, names: Sequence[str] = core.DRIVERS) -> str:
                 )
                 continue
             _working.add(name)
+        if wanted == "auto" and not core.is_boundary(name):
+            _warn(name, reasons)
         return name
     usable = [i.name for i in drivers() if i.available]
     raise DriverUnavailable(wanted, "; ".join(reasons), usable)
+
+
+def _warn(name: str, reasons: Sequence[str]) -> None:
+    """Say so at the line that made the sandbox, wherever that is."""
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    warnings.warn(
+        f"this sandbox runs on driver {name!r}, which is not a security "
+        f"boundary: give it only guests that you trust{why}; "
+        f"SandboxConfig(driver={name!r}) asks for it without this warning",
+        EmulatorWarning,
+        stacklevel=_levels_of_ours(),
+    )
+
+
+def _levels_of_ours() -> int:
+    """How far up the stack the first frame is that is not this package's."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and (
+        frame.f_globals.get("__name__", "").partition(".")[0] == "hyperlight"
+    ):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -208,7 +208,7 @@ class GuestTimeout(HyperlightError):
         function: Name of the guest's function; None: its start.
         seconds: The limit, or None where it is not known.
         origin: Who set it: ``"timeout"``, an argument of the call, or
-            ``"call_timeout"``, of the configuration.
+            ``"call_timeout"`` or ``"start_timeout"``, of the configuration.
 
     Made of one text with spaces in it, which no function's name has, that is
     the message and nothing is known.

@@ -53,6 +53,7 @@ def describe_fault(
     *,
     read: Read | None = None,
     rcx: int | None = None,
+    detail: str = "",
 ) -> GuestAborted:
     """The error for a run that did not end with a call.
 
@@ -63,6 +64,7 @@ def describe_fault(
         read: Reads the guest's memory. With it, a system call is told from
             other faults.
         rcx: The guest's register. With it, also one that jumped away.
+        detail: What the driver knows of an exception besides its number.
     """
     reason, value, vector, code, rip, cr2 = left
     if reason == core.EXIT_EXCEPTION:
@@ -80,6 +82,8 @@ def describe_fault(
             )
         name = _VECTORS.get(vector, "exception")
         where = f"at {rip:#x}{_in_region(layout, rip)}"
+        if detail:
+            return GuestAborted(f"{detail} {where}", vector, code, rip)
         if vector != _PAGE_FAULT:
             return GuestAborted(
                 f"{name} (vector {vector}, error code {code:#x}) {where}",

@@ -280,7 +280,10 @@ class Machine:
             code, text = self.core.message(core.MESSAGE_ERROR, 2)[1]
             raise GuestAborted(f"the guest gave up: {text} (code {code})")
         raise describe_fault(
-            self.core.left_by(), self.layout, read=self._code_at
+            self.core.left_by(),
+            self.layout,
+            read=self._code_at,
+            detail=self.core.left_detail(),
         )
 
     def _code_at(self, address: int, size: int) -> bytes:
@@ -303,6 +306,8 @@ class Limit(NamedTuple):
         timeout: float | None,
     ) -> Limit:
         """The limit of a call: its own, or else the configuration's."""
+        if function is None and config.call_timeout is None:
+            return cls(None, config.start_timeout, "start_timeout")
         if timeout is None:
             return cls(function, config.call_timeout, "call_timeout")
         return cls(function, check_timeout("timeout", timeout), "timeout")

@@ -61,9 +61,9 @@ class UninitializedSandbox:
         machine = self._open()
         machine.core.refuse_fork()
         made = HostFunction(name, function)
-        if name in machine.host_functions:
-            raise ValueError(f"name={name!r} is registered already")
-        machine.host_functions[name] = made
+        if made.name in machine.host_functions:
+            raise ValueError(f"name={made.name!r} is registered already")
+        machine.host_functions[made.name] = made
         return self
 
     def evolve(
@@ -308,7 +308,7 @@ class Sandbox:
         """
         machine = self._machine
         if machine is not None:
-            machine.core.interrupt()
+            machine.core.interrupt(self._token)
 
     def verify(self, snapshot: Snapshot | None = None) -> None:
         """Prove by comparing that no write of the guest was missed.

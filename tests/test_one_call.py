@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import tiny
 from conftest import require_driver, run_python
 
 from hyperlight import (
@@ -394,6 +395,21 @@ def test_an_interrupt_ends_a_call_or_none(new_sandbox: New) -> None:
     assert 0 < ended < line
 
 
+def test_an_interrupt_of_what_was_used_up_does_nothing(driver: str) -> None:
+    config = SandboxConfig(driver=driver)
+    used = Sandbox("simple", config=config)
+    asked: list[int] = []
+
+    def add(a: int, b: int) -> int:
+        used.interrupt()
+        asked.append(1)
+        return a + b
+
+    with used.devolve().register("HostAdd", add).evolve() as sandbox:
+        assert sandbox.call("Add", 1, 2) == 3
+    assert asked
+
+
 def test_an_interrupt_while_the_host_is_asked(new_sandbox: New) -> None:
     """The host function is not interrupted; the guest does not go on."""
     sandboxes: list[Sandbox] = []
@@ -655,7 +671,8 @@ from hyperlight import Sandbox, SandboxConfig
 def threads():
     return len(os.listdir("/proc/self/task"))
 
-sandbox = Sandbox("simple", config=SandboxConfig(driver=sys.argv[1]))
+config = SandboxConfig(driver=sys.argv[1], start_timeout=None)
+sandbox = Sandbox("simple", config=config)
 alone = threads()  # but for a kernel's task for each KVM machine
 for _ in range(3):
     sandbox.call("Nothing", timeout=5)
@@ -671,3 +688,17 @@ for _ in range(3):
         require_driver(driver),
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_a_start_has_a_deadline_of_its_own(driver: str) -> None:
+    """A guest that never comes up is not waited for, unless told to."""
+    program = tiny.elf(b"\xeb\xfe")  # jmp to itself
+    assert SandboxConfig().start_timeout == 60
+    for limit, origin in (
+        ({"start_timeout": 0.05}, "start_timeout"),
+        ({"call_timeout": 0.05}, "call_timeout"),
+    ):
+        config = SandboxConfig(driver=driver, **limit)  # type: ignore[arg-type]
+        with pytest.raises(GuestTimeout, match="the guest's start") as caught:
+            Sandbox(program, config=config)
+        assert caught.value.origin == origin

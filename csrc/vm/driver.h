@@ -71,17 +71,22 @@ enum hl_exit_reason {
     HL_EXIT_UNKNOWN      /* value: the driver's own number for it */
 };
 
+#define HL_EXIT_DETAIL 112
+
 struct hl_exit {
     enum hl_exit_reason reason;
     uint64_t value;
     struct hl_x86_frame frame;
     uint64_t cr2;
+    char detail[HL_EXIT_DETAIL]; /* of an exception: what the driver knows
+                                    besides its vector, for people; or "" */
 };
 
 struct hl_vm;
 
 struct hl_driver_ops {
     const char *name;
+    bool is_boundary; /* made to keep in a guest that means harm */
 
     /* Try it for real: make a machine and run an instruction.  0, or -errno
      * and a sentence that says what to install or whom to ask. */

@@ -30,6 +30,10 @@ void hl_emulator_record(struct hl_emulator *e)
     s->fpsw = (uint16_t)hl_emulator_reg(e, HL_UC_FPSW);
     s->fptag = (uint16_t)hl_emulator_reg(e, HL_UC_FPTAG);
     s->mxcsr = (uint32_t)hl_emulator_reg(e, HL_UC_MXCSR);
+    s->ds = (uint16_t)hl_emulator_reg(e, HL_UC_DS);
+    s->es = (uint16_t)hl_emulator_reg(e, HL_UC_ES);
+    s->fs = (uint16_t)hl_emulator_reg(e, HL_UC_FS);
+    s->gs = (uint16_t)hl_emulator_reg(e, HL_UC_GS);
     s->fs_base = hl_emulator_reg(e, HL_UC_FS_BASE);
     s->gs_base = hl_emulator_reg(e, HL_UC_GS_BASE);
     e->loaded = true;
@@ -62,4 +66,20 @@ int hl_emulator_replay(const struct hl_emulator *e)
     if (err == 0)
         err = uc->reg_write(e->engine, HL_UC_FPTAG, &s->fptag);
     return err;
+}
+
+void hl_emulator_replay_selectors(const struct hl_emulator *e)
+{
+    const struct hl_uc_library *uc = e->uc;
+    const struct hl_emulator_state *s = &e->state;
+
+    if ((s->ds | s->es | s->fs | s->gs) == 0)
+        return;
+    (void)uc->reg_write(e->engine, HL_UC_DS, &s->ds);
+    (void)uc->reg_write(e->engine, HL_UC_ES, &s->es);
+    (void)uc->reg_write(e->engine, HL_UC_FS, &s->fs);
+    (void)uc->reg_write(e->engine, HL_UC_GS, &s->gs);
+    /* With those, the bases came from descriptors. */
+    (void)uc->reg_write(e->engine, HL_UC_FS_BASE, &s->fs_base);
+    (void)uc->reg_write(e->engine, HL_UC_GS_BASE, &s->gs_base);
 }

@@ -283,7 +283,8 @@ static int read_port(struct hl_kvm *k, struct hl_exit *exit)
 
 static int read_exit(struct hl_kvm *k, struct hl_exit *exit)
 {
-    *exit = (struct hl_exit){HL_EXIT_UNKNOWN, k->run->exit_reason, {0}, 0};
+    *exit = (struct hl_exit){.reason = HL_EXIT_UNKNOWN,
+                             .value = k->run->exit_reason};
     if (k->run->exit_reason == KVM_EXIT_IO)
         return read_port(k, exit);
     k->plain = false;
@@ -343,6 +344,7 @@ static int probe(char *why) { return hl_driver_try(&hl_driver_kvm, why); }
 
 const struct hl_driver_ops hl_driver_kvm = {
     .name = "kvm",
+    .is_boundary = true,
     .probe = probe,
     .create = create,
     .destroy = destroy,

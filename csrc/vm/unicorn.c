@@ -1,9 +1,11 @@
 #include "vm/unicorn.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "track/track.h"
 #include "vm/driver.h"
@@ -44,19 +46,8 @@ static const struct {
     {"uc_context_free", offsetof(struct hl_uc_library, context_free)},
 };
 
-/* The library stays loaded, whatever comes: its code may have left threads or
- * exit handlers. */
-static bool load(char *why)
+static bool find_functions(void *handle, char *why)
 {
-    unsigned major = 0, minor;
-    void *handle = dlopen(path ? path : "libunicorn.so.2", RTLD_NOW);
-
-    if (handle == NULL) {
-        (void)hl_why(why, 0,
-                     "no Unicorn library: pip install "
-                     "'pyhyperlight[emulator]'");
-        return false;
-    }
     for (size_t i = 0; i < HL_ARRAY_SIZE(functions); i++) {
         void *function = dlsym(handle, functions[i].name);
         if (function == NULL) {
@@ -66,12 +57,61 @@ static bool load(char *why)
         }
         memcpy((char *)&library + functions[i].at, &function, sizeof function);
     }
-    library.version(&major, &minor);
-    if (major != 2) {
-        (void)hl_why(why, 0, "Unicorn %u is there, and 2 is needed", major);
+    return true;
+}
+
+/* The library stays loaded, whatever comes: its code may have left threads or
+ * exit handlers. */
+static bool load(char *why)
+{
+    unsigned (*version)(unsigned *, unsigned *);
+    unsigned major = 0, minor = 0;
+    void *handle = dlopen(path ? path : "libunicorn.so.2", RTLD_NOW);
+
+    if (handle == NULL && path == NULL)
+        (void)hl_why(why, 0,
+                     "no Unicorn library: pip install "
+                     "'pyhyperlight[emulator]'");
+    else if (handle == NULL)
+        (void)hl_why(why, 0, "the Unicorn library does not load: %s",
+                     dlerror());
+    if (handle == NULL)
+        return false;
+    void *found = dlsym(handle, "uc_version");
+    if (found == NULL) {
+        (void)hl_why(why, 0, "%s is not the Unicorn library",
+                     path ? path : "libunicorn.so.2");
         return false;
     }
-    return true;
+    memcpy(&version, &found, sizeof version);
+    (void)version(&major, &minor);
+    if (major != 2 || minor < 1) {
+        (void)hl_why(why, 0,
+                     "Unicorn %u.%u is there, and 2.1 is needed: pip install "
+                     "'pyhyperlight[emulator]'",
+                     major, minor);
+        return false;
+    }
+    return find_functions(handle, why);
+}
+
+int hl_uc_has_room(size_t buffer, char *why)
+{
+    size_t size = buffer + HL_UC_ROOM;
+    void *tried = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (tried != MAP_FAILED) {
+        (void)munmap(tried, size);
+        return 0;
+    }
+    if (errno == EACCES || errno == EPERM)
+        return hl_why(why, -EPERM,
+                      "this process may not make memory executable "
+                      "(PR_SET_MDWE, as systemd's MemoryDenyWriteExecute, or "
+                      "SELinux)");
+    return hl_why(why, -ENOMEM, "no %zu MiB of memory for it: %s", size >> 20,
+                  strerror(errno));
 }
 
 const struct hl_uc_library *hl_uc_load(char *why)

@@ -18,6 +18,7 @@ enum {
     HL_UC_PROT_EXEC = 4,
     HL_UC_PROT_ALL = 7,
 
+    HL_UC_MEM_READ = 16,
     HL_UC_MEM_WRITE = 17,
     HL_UC_MEM_FETCH = 18,
 
@@ -25,6 +26,7 @@ enum {
     HL_UC_HOOK_INSN = 2,
     HL_UC_HOOK_BLOCK = 8,
     HL_UC_HOOK_DATA_UNMAPPED = 1 << 4 | 1 << 5, /* read, write */
+    HL_UC_HOOK_EDGE_GENERATED = 1 << 15,        /* a translation was made */
     HL_UC_HOOK_TLB_FILL = 1 << 17,
 
     HL_UC_INS_IN = 218,
@@ -38,6 +40,7 @@ enum {
 
     /* uc_ctl: number, count of arguments, direction. */
     HL_UC_CTL_USE_EXITS = 4 | 1 << 26 | 1 << 30,
+    HL_UC_CTL_EXITS = 6 | 2 << 26 | 1 << 30,
     HL_UC_CTL_TB_FLUSH = 10 | 0 << 26 | 1 << 30,
     HL_UC_CTL_TLB_FLUSH = 11 | 0 << 26 | 1 << 30,
     HL_UC_CTL_TLB_TYPE = 12 | 1 << 26 | 1 << 30,
@@ -47,8 +50,12 @@ enum {
 
 enum {
     HL_UC_CS = 11,
+    HL_UC_DS = 17,
     HL_UC_EFLAGS = 25,
+    HL_UC_ES = 28,
     HL_UC_FPSW = 31,
+    HL_UC_FS = 32,
+    HL_UC_GS = 33,
     HL_UC_RIP = 41,
     HL_UC_SS = 49,
     HL_UC_CR0 = 50,
@@ -62,7 +69,7 @@ enum {
     HL_UC_GS_BASE = 251,
 };
 
-/* uc_x86_mmr, uc_tlb_entry */
+/* uc_x86_mmr, uc_tlb_entry, uc_tb */
 struct hl_uc_mmr {
     uint16_t selector;
     uint64_t base;
@@ -72,6 +79,11 @@ struct hl_uc_mmr {
 struct hl_uc_tlb_entry {
     uint64_t paddr;
     int perms;
+};
+
+struct hl_uc_block {
+    uint64_t address;
+    uint16_t instructions, size;
 };
 
 struct hl_uc_library {
@@ -98,5 +110,13 @@ struct hl_uc_library {
 /* The library, loaded once for the life of the process; NULL, and `why` says
  * what to install.  Any thread. */
 const struct hl_uc_library *hl_uc_load(char *why);
+
+/* Unicorn ends the process where it gets no memory for translated code, or too
+ * little of any kind.  So what it will ask for is asked for before: `buffer`
+ * bytes to write and execute, and some for a machine.  0, or -EPERM or -ENOMEM
+ * and `why`.  What other threads take in between, or a machine needs later, is
+ * not covered. */
+#define HL_UC_ROOM ((size_t)8 << 20)
+int hl_uc_has_room(size_t buffer, char *why) HL_MUST_CHECK;
 
 #endif

@@ -298,11 +298,11 @@ cdef class SandboxCore:
         with nogil:
             hl_sandbox_close(s)
 
-    def interrupt(self):
+    def interrupt(self, token):
         """End the call under way, if there is one; from any thread."""
         # It cannot be closed meanwhile: who closes needs the GIL to begin.
         self.refuse_fork()
-        if self.sandbox != NULL:
+        if self.sandbox != NULL and self.belongs_to(token):
             hl_sandbox_interrupt(self.sandbox)
 
     # Calls.
@@ -475,6 +475,10 @@ cdef class SandboxCore:
         cdef char code[16]
         cdef size_t n = hl_sandbox_peek(self._calling(), address, code, 16)
         return code[:n]
+
+    def left_detail(self):
+        """What the driver knows of the exception that ended it, or ""."""
+        return self.left.detail.decode()
 
     def end(self):
         """The call is over, and the guest can be called again."""

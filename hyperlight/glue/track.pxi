@@ -44,6 +44,7 @@ cdef extern from *:
         HL_FAIL_ARM
         HL_FAIL_COLLECT
         HL_FAIL_UNPROTECT
+        HL_FAIL_SLICE
     void hl_fail_plan(hl_fail_point point, unsigned skip, unsigned count)
 
 #: Names in order of preference, and whether writes by system calls are seen.
@@ -92,6 +93,7 @@ cdef dict fail_points = {
     "arm": HL_FAIL_ARM,
     "collect": HL_FAIL_COLLECT,
     "unprotect": HL_FAIL_UNPROTECT,
+    "slice": HL_FAIL_SLICE,
 }
 
 

@@ -29,8 +29,10 @@ cdef extern from "vm/driver.h" nogil:
         uint64_t value
         hl_x86_frame frame
         uint64_t cr2
+        char detail[112]
     struct hl_driver_ops:
         const char *name
+        bint is_boundary
         int (*probe)(char *why) noexcept nogil
     const hl_driver_ops *const hl_drivers[]
     const size_t hl_driver_count
@@ -56,6 +58,11 @@ def set_emulator_library(str path not None):
     hl_emulator_set_library(os.fsencode(path))
 
 
+def is_boundary(str name not None):
+    """Whether the driver was made to keep in a guest that means harm."""
+    return bool(find_driver(name).is_boundary)
+
+
 def probe_driver(str name not None):
     """Make a machine and run an instruction: None, or why that failed."""
     cdef char why[HL_WHY_SIZE]
@@ -64,7 +71,7 @@ def probe_driver(str name not None):
     why[0] = 0
     with nogil:
         rc = ops.probe(why)
-    return None if rc >= 0 else why.decode()
+    return None if rc >= 0 else why.decode("utf-8", "replace")
 
 
 cdef int read_elf(bytes file, hl_elf *elf) except -1:
