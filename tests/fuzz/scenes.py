@@ -1,0 +1,841 @@
+"""What the interleaving fuzzer plays with: objects, what is done to them, and
+what must be true of them afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import mmap
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import hyperlight
+from hyperlight import (
+    GuestAborted,
+    GuestInterrupted,
+    GuestTimeout,
+    HyperlightError,
+    Sandbox,
+    SandboxConfig,
+    SharedMemory,
+    Snapshot,
+    SnapshotManager,
+    TrackerMissedPage,
+    UninitializedSandbox,
+)
+from hyperlight._binding import core
+
+PAGE = core.PAGE_SIZE
+PAGES = 16
+
+#: What misuse may raise; never are those that say that something is broken.
+DOCUMENTED = (
+    *(RuntimeError, ValueError, TypeError, IndexError, BufferError),
+    *(MemoryError, HyperlightError, KeyboardInterrupt),
+)
+NEVER = (GuestAborted, TrackerMissedPage, RecursionError)
+
+BOUND = 10  # seconds for what takes microseconds
+
+
+class Broken(Exception):
+    """A guarantee does not hold."""
+
+
+def require(condition: object, what: str) -> None:
+    if not condition:
+        raise Broken(what)
+
+
+def judge(error: BaseException, where: str) -> None:
+    """Raise unless it is an error that may happen."""
+    if isinstance(error, Broken):
+        raise error
+    if isinstance(error, NEVER) or not isinstance(error, DOCUMENTED):
+        raise Broken(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def outcome_of(action: Callable[[], object], where: str) -> object:
+    """What it returns, or the documented error that it raises."""
+    try:
+        return action()
+    except BaseException as error:
+        judge(error, where)
+        return error.with_traceback(None)
+
+
+def bounded(action: Callable[[], object], what: str) -> object:
+    """In another thread, which has to end."""
+    box: list[object] = []
+
+    def run() -> None:
+        try:
+            box.append(action())
+        except BaseException as error:
+            box.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(BOUND)
+    require(not thread.is_alive(), f"hang: {what}")
+    if isinstance(box[0], BaseException):
+        raise box[0]
+    return box[0]
+
+
+def forked(action: Callable[[], object], what: str) -> None:
+    """In a child, which has to end well."""
+    words, said = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.close(words)
+            # Python's own handler would run in the main thread, which the
+            # child of another has not.
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(BOUND)
+            outcome_of(action, "in the child")
+            code = 0
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+            os.write(said, text.encode()[:200])
+        finally:
+            os._exit(code)
+    os.close(said)
+    with open(words, "rb") as reader:
+        text = reader.read().decode(errors="replace")
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGALRM:
+        raise Broken(f"hang of a child: {what}")
+    require(code == 0, f"child ended with {code}: {what}: {text}")
+
+
+class Scene:
+    """Objects for one case, and operations on them by name."""
+
+    #: By name: what is done, and whose points are looked for.
+    operations: dict[str, Callable[[Any], object]]
+    #: By name: what is done at a point.
+    disturbances: dict[str, Callable[[Any], object]]
+    #: Errors that an operation raises by itself.
+    expected: dict[str, type[BaseException]]
+    #: Of disturbances: those that change nothing that an operation could see.
+    harmless: frozenset[str]
+
+    def __init__(self) -> None:
+        self.hook: Callable[[str], None] = lambda name: None
+        self.threads: list[threading.Thread] = []
+        self.errors: list[BaseException] = []
+        self.spoiled = False  # this process is not what it was
+
+    def disturb(self, name: str) -> None:
+        """Do it: here, in another thread, or in a child."""
+        kind, _, what = name.partition(":")
+        if kind == "raise":
+            raise KeyboardInterrupt
+        if kind == "gc":
+            gc.collect()
+        elif kind == "fork":
+            self._run(lambda: forked(self.child, name), name)
+        elif kind == "thread":
+            self._in_thread(what)
+        elif kind == "fail":
+            core.plan_failure(what, 0, 1)
+        elif kind == "same":
+            action = self.disturbances[what]
+            self._run(lambda: action(self), name)
+
+    def _run(self, action: Callable[[], object], name: str) -> None:
+        try:
+            outcome_of(action, f"disturbance {name}")
+        except Broken as error:
+            self.errors.append(error)
+
+    def _in_thread(self, what: str) -> None:
+        if what == "fork":
+            target = lambda: self._run(  # noqa: E731
+                lambda: forked(self.child, "thread:fork"), "thread:fork"
+            )
+        else:
+            action = self.disturbances[what]
+            target = lambda: self._run(  # noqa: E731
+                lambda: action(self), f"thread:{what}"
+            )
+        thread = threading.Thread(target=target, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+        thread.join(0.02)  # it may have to wait for the operation
+
+    def names(self, mode: str) -> list[str]:
+        """All disturbances that there are for points of a mode."""
+        names = ["none", "gc", "fork", "thread:fork"]
+        names += [f"same:{name}" for name in self.disturbances]
+        names += [f"thread:{name}" for name in self.disturbances]
+        # Where Python raises what a signal handler raised, and nowhere else.
+        if mode in ("op", "hook"):
+            names.append("raise")
+        if core.CAN_FAIL:
+            names += [f"fail:{p}" for p in ("store-alloc", "node-alloc")]
+            names += [f"fail:{p}" for p in ("arm", "collect")]
+        return names
+
+    def settle(self) -> None:
+        """Threads have ended; what they and others found is raised."""
+        if core.CAN_FAIL:
+            for point in ("store-alloc", "node-alloc", "arm", "collect"):
+                core.plan_failure(point, 0, 0)
+        for thread in self.threads:
+            thread.join(BOUND)
+            require(not thread.is_alive(), "hang: disturbance in a thread")
+        for error in self.errors:
+            raise error
+
+    def child(self) -> object:
+        raise NotImplementedError
+
+    def check(self, name: str, result: object, disturbance: str) -> None:
+        raise NotImplementedError
+
+    def end(self) -> None:
+        raise NotImplementedError
+
+
+class Foreign:
+    """A number that runs foreign code wherever it is looked at."""
+
+    def __init__(self, scene: Scene, number: float) -> None:
+        self.scene, self.number = scene, number
+
+    def __index__(self) -> int:
+        self.scene.hook("__index__")
+        return int(self.number)
+
+    def __float__(self) -> float:
+        self.scene.hook("__float__")
+        return float(self.number)
+
+    def __repr__(self) -> str:
+        self.scene.hook("__repr__")
+        return "<Foreign>"
+
+    def __del__(self) -> None:
+        # No exception comes out of here: only what returns is tried.
+        with contextlib.suppress(KeyboardInterrupt):
+            self.scene.hook("__del__")
+
+
+class ForeignText(str):
+    """Text that does."""
+
+    scene: Scene
+
+    def __eq__(self, other: object) -> bool:
+        self.scene.hook("__eq__")
+        return str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        self.scene.hook("__ne__")
+        return str.__ne__(self, other)
+
+    def __hash__(self) -> int:
+        self.scene.hook("__hash__")
+        return str.__hash__(self)
+
+    def __repr__(self) -> str:
+        self.scene.hook("__repr__")
+        return str.__repr__(self)
+
+    def __str__(self) -> str:
+        self.scene.hook("__str__")
+        return str.__str__(self)
+
+
+def text_of(scene: Scene, text: str) -> ForeignText:
+    made = ForeignText(text)
+    made.scene = scene
+    return made
+
+
+class ForeignError(Exception):
+    """An exception that does when it is printed."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__("foreign")
+        self.scene = scene
+
+    def __str__(self) -> str:
+        self.scene.hook("__str__")
+        return "foreign"
+
+
+def some_of(
+    operations: dict[str, Callable[[Any], object]], *names: str
+) -> dict[str, Callable[[Any], object]]:
+    return {name: operations[name] for name in names}
+
+
+# ---- Memory and its manager ----
+
+
+def pages_of(one: bytes, other: bytes) -> set[int]:
+    """Pages that differ."""
+    return {
+        page
+        for page in range(len(one) // PAGE)
+        if one[page * PAGE : (page + 1) * PAGE]
+        != other[page * PAGE : (page + 1) * PAGE]
+    }
+
+
+def pattern(number: int) -> bytes:
+    """Memory that is like no other, and never zero."""
+    return b"".join(
+        bytes([1 + (number * 37 + page * 11) % 255]) * PAGE
+        for page in range(PAGES)
+    )
+
+
+class ManagerScene(Scene):
+    """Two snapshots, one of them pushed, and pages written since."""
+
+    def __init__(self, tracker: str, borrowed: bool) -> None:
+        super().__init__()
+        self.lender = mmap.mmap(-1, PAGES * PAGE, mmap.MAP_PRIVATE)
+        if borrowed:
+            self.memory = SharedMemory.from_buffer(self.lender)
+        else:
+            self.memory = SharedMemory(PAGES * PAGE)
+        self.view = memoryview(self.memory)
+        self.tracker = tracker
+        self.manager = SnapshotManager(self.memory, tracker=tracker)
+        self.known: dict[Snapshot, bytes] = {}
+        for number in range(3):
+            self.view[:] = pattern(number)
+            snapshot = self.manager.push(f"level {number}")
+            self.known[snapshot] = pattern(number)
+        self.stack = list(self.known)
+        self.manager.restore(self.stack[0])
+        self.write(2, 9, 14)
+        self.before = bytes(self.view)
+
+    def write(self, *pages: int) -> None:
+        for page in pages:
+            self.view[page * PAGE + 5] ^= 0xFF
+
+    # What is done to it.
+
+    def other_manager(self) -> None:
+        with SharedMemory(4 * PAGE) as memory:
+            with SnapshotManager(memory, tracker=self.tracker) as manager:
+                manager.take()
+                memory.fill(0, 4 * PAGE, 3)
+                manager.restore()
+                require(not any(memory.read(0, 4 * PAGE)), "another's bytes")
+
+    def second_manager(self) -> None:
+        SnapshotManager(self.memory, tracker=self.tracker).close()
+
+    def borrow_again(self) -> None:
+        SharedMemory.from_buffer(self.view).close()
+
+    def some_view(self) -> bytes:
+        with memoryview(self.memory) as view:
+            return bytes(view[:PAGE])
+
+    def release_all(self) -> None:
+        self.view.release()
+        self.manager.close()
+        self.memory.close()
+
+    def child(self) -> object:
+        """What a child may do: use memory and snapshots, close all."""
+        for snapshot, content in self.known.items():
+            require(
+                snapshot.read(0, len(content)) == content,
+                "a snapshot in a child",
+            )
+        if not self.memory.closed and not self.manager.closed:
+            snapshot = self.stack[1]
+            result = outcome_of(
+                lambda: self.manager.restore(snapshot), "in a child"
+            )
+            if not isinstance(result, BaseException):
+                require(
+                    self.memory.read(0, PAGES * PAGE) == self.known[snapshot],
+                    "wrong bytes in a child",
+                )
+        self.manager.close()
+        gc.collect()
+        return None
+
+    operations = {
+        "take": lambda s: s.manager.take(),
+        "restore": lambda s: s.manager.restore(),
+        "restore-any": lambda s: s.manager.restore(s.stack[1]),
+        "push": lambda s: s.manager.push("A"),
+        "pop": lambda s: s.manager.pop(),
+        "dirty": lambda s: s.manager.dirty(),
+        "changed": lambda s: s.manager.changed(),
+        "verify": lambda s: s.manager.verify(),
+        "stats": lambda s: s.manager.stats,
+        "repr": lambda s: repr(s.manager),
+        "close": lambda s: s.manager.close(),
+        "new": lambda s: s.other_manager(),
+        "second": lambda s: s.second_manager(),
+        "second-foreign": lambda s: SnapshotManager(
+            s.memory, tracker=text_of(s, "full")
+        ),
+        "borrow": lambda s: s.borrow_again(),
+        "read": lambda s: s.memory.read(Foreign(s, 3), Foreign(s, 9000)),
+        "write": lambda s: s.memory.write(
+            Foreign(s, 2 * PAGE), s.before[2 * PAGE : 6 * PAGE]
+        ),
+        "fill": lambda s: s.memory.fill(
+            Foreign(s, 0), Foreign(s, 4 * PAGE), Foreign(s, 3)
+        ),
+        "close-memory": lambda s: s.memory.close(),
+        "view": lambda s: s.some_view(),
+        "release-all": lambda s: s.release_all(),
+        "restore-none": lambda s: s.manager.restore(Foreign(s, 1)),
+        "take-named": lambda s: s.manager.take(text_of(s, "name")),
+        "read-snapshot": lambda s: s.stack[0].read(
+            Foreign(s, 4), Foreign(s, 5000)
+        ),
+        "diff": lambda s: s.stack[0].diff(s.stack[1]),
+        "pageset": lambda s: hyperlight.PageSet.from_pages(
+            Foreign(s, 16), [Foreign(s, 3), Foreign(s, 15)]
+        ),
+    }
+    disturbances = some_of(
+        operations,
+        *("take", "restore", "restore-any", "push", "pop", "dirty"),
+        *("changed", "verify", "close", "new", "second", "borrow"),
+        *("read", "write", "fill", "close-memory", "view"),
+        *("release-all", "stats"),
+    )
+    disturbances |= {"poke": lambda s: s.write(3, 9, 11)}
+    expected = {
+        "second": ValueError,
+        "second-foreign": ValueError,
+        "close-memory": BufferError,
+        "restore-none": TypeError,
+        "pageset": TypeError,
+        "borrow": ValueError,
+    }
+    harmless = frozenset(
+        ["none", "gc", "fork", "thread:fork"]
+        + [
+            f"{how}:{what}"
+            for how in ("same", "thread")
+            for what in (
+                *("dirty", "changed", "verify", "new", "second", "read"),
+                *("view", "stats", "close-memory", "borrow"),
+            )
+        ]
+    )
+
+    def names(self, mode: str) -> list[str]:
+        names = super().names(mode)
+        if self.tracker in ("sigsegv", "uffd-sigbus"):
+            names.append("same:handlers")
+        return names
+
+    def replace_handlers(self) -> None:
+        """As somebody else would who knows nothing of us."""
+        self.spoiled = True
+        for number in (signal.SIGSEGV, signal.SIGBUS):
+            signal.signal(number, lambda *args: None)
+
+    disturbances |= {"handlers": lambda s: None}
+
+    def disturb(self, name: str) -> None:
+        if name == "same:handlers":
+            self.replace_handlers()
+        elif name != "thread:handlers":
+            super().disturb(name)
+
+    def check(self, name: str, result: object, disturbance: str) -> None:
+        self.settle()
+        if disturbance in self.harmless:
+            self.check_result(name, result)
+        bounded(lambda: self.check_locks(), f"{name}, then any call")
+        if not self.manager.closed and not self.memory.closed:
+            self.check_stack(name, result, disturbance)
+            self.check_memory()
+        for snapshot, content in self.known.items():
+            require(
+                snapshot.read(0, len(content)) == content,
+                "a snapshot has changed",
+            )
+
+    def check_result(self, name: str, result: object) -> None:
+        """Undisturbed, it did what it is for."""
+        wrong = f"{name} gave {result!r}"
+        if name in self.expected:
+            return
+        require(not isinstance(result, BaseException), wrong)
+        if name in ("take", "push", "take-named"):
+            require(
+                result.read(0, len(self.before)) == self.before,  # type: ignore[attr-defined]
+                f"{name}: other bytes than memory had",
+            )
+            require(self.manager.current is result, "current is another")
+        targets = {"restore": 0, "restore-any": 1, "pop": 2}
+        if name in targets:
+            require(
+                bytes(self.view) == self.known[self.stack[targets[name]]],
+                f"{name}: wrong bytes",
+            )
+        if name in ("dirty", "changed"):
+            require({2, 9, 14} <= set(result), wrong)  # type: ignore[call-overload]
+        if name == "changed":
+            require({2, 9, 14} == set(result), wrong)  # type: ignore[call-overload]
+
+    def check_locks(self) -> None:
+        outcome_of(self.manager.dirty, "afterwards")
+        outcome_of(lambda: self.manager.stats, "afterwards")
+
+    def check_stack(self, name: str, result: object, disturbance: str) -> None:
+        """What raised is done whole or not at all."""
+        if disturbance != "raise" or not isinstance(result, KeyboardInterrupt):
+            return
+        current = self.manager.current
+        require(current is not None, "no snapshot is current")
+        assert current is not None
+        expected = self.stack[2]
+        if name == "push" and current is not self.stack[0]:
+            expected = current
+        if name == "pop" and current is self.stack[2]:
+            expected = self.stack[1]
+        if name not in ("push", "pop"):
+            return
+        content = self.known.get(expected, self.before)
+        self.manager.pop()
+        require(
+            bytes(self.view) == content,
+            f"{name} raised, and is neither done nor undone: the next pop "
+            f"does not restore {expected!r}",
+        )
+
+    def check_memory(self) -> None:
+        manager = self.manager
+        size = PAGES * PAGE
+        current = manager.current
+        require(current is not None, "no snapshot is current")
+        assert current is not None
+        differing = pages_of(bytes(self.view), current.read(0, size))
+        dirty = set(manager.dirty())
+        require(
+            differing <= dirty, f"pages lost: {sorted(differing - dirty)}"
+        )
+        manager.verify()
+        taken = manager.take("afterwards")
+        known = {**self.known, taken: bytes(self.view)}
+        for snapshot, content in reversed(known.items()):
+            manager.restore(snapshot)
+            require(bytes(self.view) == content, "restore: wrong bytes")
+            self.write(1, 9, 15)
+            require({1, 9, 15} <= set(manager.dirty()), "writes not seen")
+        manager.restore()
+        require(
+            bytes(self.view) == self.known[self.stack[0]],
+            "restore: wrong bytes",
+        )
+
+    def end(self) -> None:
+        self.view.release()
+        self.manager.close()
+        self.memory.close()
+        self.lender.close()
+
+
+# ---- Sandboxes ----
+
+SECRET = "TOP-SECRET "
+
+
+class SandboxScene(Scene):
+    """A counter at 2, a page of the heap, and a snapshot of both."""
+
+    def __init__(self, driver: str) -> None:
+        super().__init__()
+        self.driver = driver
+        self.log = logging.getLogger("hyperlight.guest")
+        self.handler = _Handler(self)
+        self.log.addHandler(self.handler)
+        self.log.setLevel(logging.INFO)
+        self.log.propagate = False
+        self.config = SandboxConfig(driver=driver, call_timeout=5)
+        self.fresh: UninitializedSandbox | None = None
+        self.made: list[Any] = []
+        self.sandbox = self.new()
+        self.page = self.sandbox.call("Allocate", 4096)
+        self.sandbox.call("FillHeap", self.page, 4096, 0xA5)
+        self.sandbox.call("Counter")
+        self.sandbox.call("Counter")
+        self.snapshot = self.sandbox.snapshot("two")
+        self.sandbox.call("Counter")
+
+    def new(self) -> Sandbox:
+        functions = {
+            "HostAdd": self.host_add,
+            "HostEcho": self.host_echo,
+            "HostTick": self.host_tick,
+        }
+        return Sandbox("simple", host_functions=functions, config=self.config)
+
+    def host_add(self, a: int, b: int) -> Any:
+        self.hook("host function")
+        return Foreign(self, a + b)
+
+    def host_echo(self, data: bytes) -> bytes:
+        self.hook("host function")
+        return data
+
+    def host_tick(self) -> None:
+        raise ForeignError(self)
+
+    # What is done to it.
+
+    def construct(self) -> None:
+        with self.new() as made:
+            require(made.call("AddLocal", 2, 3) == 5, "a new one is wrong")
+
+    def evolve(self) -> None:
+        fresh = UninitializedSandbox("simple", self.config)
+        try:
+            fresh.register("HostAdd", self.host_add)
+
+            def init(sandbox: Sandbox) -> None:
+                self.hook("init")
+                sandbox.call("Counter")
+
+            made = fresh.evolve(init)
+            with made:
+                require(made.call("Counter") == 2, "init is not in the base")
+        finally:
+            fresh.close()
+
+    def transaction(self) -> object:
+        with self.sandbox.transaction():
+            self.hook("inside")
+            return self.sandbox.call("Counter")
+
+    def devolve(self) -> None:
+        fresh = self.sandbox.devolve()
+        self.made.append(fresh)
+        self.made.append(fresh.evolve())
+
+    def spin(self) -> object:
+        old = signal.signal(signal.SIGALRM, lambda *a: self.hook("signal"))
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        try:
+            return self.sandbox.call("Spin", timeout=0.05)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+
+    def drop(self) -> None:
+        """The last reference of this scene, in the middle of a call."""
+
+    def child(self) -> object:
+        box = self.sandbox
+        for action in (
+            lambda: box.call("Counter"),
+            lambda: box.restore(),
+            lambda: box.snapshot(),
+            lambda: box.poisoned,
+            lambda: box.interrupt(),
+        ):
+            outcome_of(action, "in a child")
+        require(self.snapshot.read(0, 64) is not None, "a snapshot")
+        outcome_of(box.close, "close in a child")
+        gc.collect()
+        return None
+
+    operations = {
+        "call": lambda s: s.sandbox.call("Counter"),
+        "call-foreign": lambda s: s.sandbox.call(
+            text_of(s, "AddLocal"), Foreign(s, 2), Foreign(s, 3)
+        ),
+        "call-float": lambda s: s.sandbox.call("EchoDouble", Foreign(s, 2.5)),
+        "call-text": lambda s: s.sandbox.call(
+            "Echo", text_of(s, SECRET * 20)
+        ),
+        "call-host": lambda s: s.sandbox.call("Add", 2, 3),
+        "call-echo": lambda s: s.sandbox.call("HostEcho", b"x" * 5000),
+        "call-failing": lambda s: s.sandbox.call("HostLoop"),
+        "call-log": lambda s: s.sandbox.call("Log", 30, "a line"),
+        "call-error": lambda s: s.sandbox.call("Fail", 1000, "no"),
+        "call-refused": lambda s: s.sandbox.call(
+            "LargeParameters", (SECRET * 20).encode(), Foreign(s, 3)
+        ),
+        "call-too-many": lambda s: s.sandbox.call("Counter", SECRET),
+        "spin": lambda s: s.spin(),
+        "snapshot": lambda s: s.sandbox.snapshot(),
+        "restore": lambda s: s.sandbox.restore(),
+        "restore-any": lambda s: s.sandbox.restore(s.sandbox.base),
+        "restore-none": lambda s: s.sandbox.restore(Foreign(s, 1)),
+        "transaction": lambda s: s.transaction(),
+        "changed": lambda s: s.sandbox.changed(),
+        "verify": lambda s: s.sandbox.verify(),
+        "poisoned": lambda s: s.sandbox.poisoned,
+        "stats": lambda s: s.sandbox.stats,
+        "repr": lambda s: repr(s.sandbox),
+        "interrupt": lambda s: s.sandbox.interrupt(),
+        "close": lambda s: s.sandbox.close(),
+        "devolve": lambda s: s.devolve(),
+        "construct": lambda s: s.construct(),
+        "evolve": lambda s: s.evolve(),
+    }
+    disturbances = some_of(
+        operations,
+        *("call", "call-host", "call-too-many", "snapshot", "restore"),
+        *("restore-any", "transaction", "changed", "verify", "poisoned"),
+        *("interrupt", "close", "devolve", "construct", "stats"),
+    )
+
+    def restore_and_call(self) -> None:
+        self.sandbox.restore()
+        self.sandbox.call("AddLocal", 100, 100)
+
+    disturbances |= {"restore-and-call": restore_and_call}
+    expected = {
+        "call-failing": ForeignError,
+        "call-error": HyperlightError,
+        "call-refused": TypeError,
+        "call-too-many": TypeError,
+        "restore-none": TypeError,
+        "spin": GuestTimeout,
+    }
+    results = {
+        "call": 4,
+        "call-foreign": 5,
+        "call-float": 2.5,
+        "call-text": SECRET * 20,
+        "call-host": 5,
+        "call-echo": b"x" * 5000,
+        "call-log": None,
+        "transaction": 4,
+    }
+    harmless = frozenset(
+        ["none", "gc", "fork", "thread:fork"]
+        + [
+            f"{how}:{what}"
+            for how in ("same", "thread")
+            for what in ("poisoned", "stats", "construct", "call-too-many")
+        ]
+        + ["same:changed", "same:verify"]
+    )
+
+    def check(self, name: str, result: object, disturbance: str) -> None:
+        self.settle()
+        if isinstance(result, GuestInterrupted):
+            require("interrupt" in disturbance, f"{name} gave {result!r}")
+        if disturbance in self.harmless:
+            self.check_result(name, result)
+        elif not isinstance(result, BaseException):
+            self.check_value(name, result)
+        bounded(lambda: self.check_use(), f"{name}, then any call")
+        for made in self.made:
+            if isinstance(made, Sandbox) and not made.closed:
+                bounded(lambda made=made: made.call("Counter"), "evolved")
+
+    def check_result(self, name: str, result: object) -> None:
+        if name in self.expected:
+            require(
+                isinstance(result, self.expected[name]),
+                f"{name} gave {result!r}",
+            )
+            return
+        require(
+            not isinstance(result, BaseException), f"{name} gave {result!r}"
+        )
+        if name in self.results:
+            require(
+                result == self.results[name], f"{name} gave {result!r:.100}"
+            )
+
+    def check_value(self, name: str, result: object) -> None:
+        """Others may have counted meanwhile, or put it back."""
+        if name in ("call", "transaction"):
+            require(result in (1, 3, 4, 5, 6), f"{name} gave {result!r}")
+        elif name in self.results:
+            require(
+                result == self.results[name], f"{name} gave {result!r:.100}"
+            )
+
+    def check_use(self) -> None:
+        box = self.sandbox
+        if box.closed:
+            return
+        if not box.poisoned:
+            # A stale interrupt or deadline would end this one.
+            require(box.call("Add", 20, 22) == 42, "the next call")
+        for _ in range(2):
+            box.restore(self.snapshot)
+            require(not box.poisoned, "poisoned after restore")
+            require(not len(box.changed()), "restore: pages differ")
+            box.verify()
+            got = box.call("ReadInput", 0, 8000)
+            require(SECRET.encode() not in got, "another call's arguments")
+            require(box.call("Counter") == 3, "restore: another counter")
+            got = box.call("Read", self.page, 4096)
+            require(got == b"\xa5" * 4096, "restore: another heap")
+            box.restore(box.base)
+            require(box.call("GetCounter") == 0, "restore: not the base")
+            require(box.call("Add", 3, 4) == 7, "host functions")
+
+    def end(self) -> None:
+        self.log.removeHandler(self.handler)
+        for made in (self.sandbox, *self.made):
+            made.close()
+
+
+class _Handler(logging.Handler):
+    def __init__(self, scene: SandboxScene) -> None:
+        super().__init__()
+        self.scene = scene
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.scene.hook("log handler")
+        return True
+
+
+def _scenes() -> dict[str, Callable[[], Scene]]:
+    """Those that this host has, by name."""
+    usable = {info.name for info in hyperlight.trackers() if info.available}
+    drivers = {info.name for info in hyperlight.drivers() if info.available}
+    wanted: dict[str, Callable[[], Scene]] = {}
+    for tracker in ("uffd", "uffd-sigbus", "sigsegv", "full"):
+        if tracker in usable:
+            for borrowed in (False, True):
+                name = f"{tracker}-borrowed" if borrowed else tracker
+                wanted[name] = lambda t=tracker, b=borrowed: ManagerScene(t, b)
+    for driver in ("kvm", "emulator"):
+        if driver in drivers:
+            wanted[driver] = lambda d=driver: SandboxScene(d)
+    return wanted
+
+
+SCENES = _scenes()
+
+
+def settle_process() -> None:
+    """Nothing of a case is left."""
+    end = time.monotonic() + 1
+    while any(core.counts().values()):
+        gc.collect()
+        left = {name: n for name, n in core.counts().items() if n}
+        if left and time.monotonic() > end:
+            raise Broken(f"left behind: {left}")
+        time.sleep(0.01)
