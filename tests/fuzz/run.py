@@ -85,7 +85,7 @@ def check(process: subprocess.Popen[bytes]) -> None:
 def corpus() -> list[str]:
     """The guests that ship, wherever they were built."""
     try:
-        from hyperlight.guest import shipped  # noqa: PLC0415
+        from hyperlight.guest import shipped
 
         return [str(shipped("simple"))]
     except (ImportError, FileNotFoundError):
@@ -100,7 +100,7 @@ def command_of(
     options = ["--seed", str(arguments.seed), "--seconds"]
     options.append(str(arguments.seconds))
     if part in PYTHON_PARTS:
-        command = [sys.executable, str(HERE / f"{part}.py")]
+        command = [sys.executable, str(HERE / f"fuzz_{part}.py")]
         if arguments.replay:
             return [*command, "--replay", arguments.replay]
         return [*command, *options, "--save", str(arguments.save)]

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import hyperlight
 from hyperlight import (
@@ -39,6 +39,9 @@ DOCUMENTED = (
     *(MemoryError, HyperlightError, KeyboardInterrupt),
 )
 NEVER = (GuestAborted, TrackerMissedPage, RecursionError)
+
+Actions = dict[str, Callable[[Any], object]]
+Errors = dict[str, type[BaseException]]
 
 BOUND = 10  # seconds for what takes microseconds
 
@@ -123,13 +126,13 @@ class Scene:
     """Objects for one case, and operations on them by name."""
 
     #: By name: what is done, and whose points are looked for.
-    operations: dict[str, Callable[[Any], object]]
+    operations: ClassVar[Actions]
     #: By name: what is done at a point.
-    disturbances: dict[str, Callable[[Any], object]]
+    disturbances: ClassVar[Actions]
     #: Errors that an operation raises by itself.
-    expected: dict[str, type[BaseException]]
+    expected: ClassVar[Errors]
     #: Of disturbances: those that change nothing that an operation could see.
-    harmless: frozenset[str]
+    harmless: ClassVar[frozenset[str]]
 
     def __init__(self) -> None:
         self.hook: Callable[[str], None] = lambda name: None
@@ -277,9 +280,7 @@ class ForeignError(Exception):
         return "foreign"
 
 
-def some_of(
-    operations: dict[str, Callable[[Any], object]], *names: str
-) -> dict[str, Callable[[Any], object]]:
+def some_of(operations: Actions, *names: str) -> Actions:
     return {name: operations[name] for name in names}
 
 
@@ -377,7 +378,7 @@ class ManagerScene(Scene):
         gc.collect()
         return None
 
-    operations = {
+    operations: ClassVar[Actions] = {
         "take": lambda s: s.manager.take(),
         "restore": lambda s: s.manager.restore(),
         "restore-any": lambda s: s.manager.restore(s.stack[1]),
@@ -415,7 +416,7 @@ class ManagerScene(Scene):
             Foreign(s, 16), [Foreign(s, 3), Foreign(s, 15)]
         ),
     }
-    disturbances = some_of(
+    disturbances: ClassVar[Actions] = some_of(
         operations,
         *("take", "restore", "restore-any", "push", "pop", "dirty"),
         *("changed", "verify", "close", "new", "second", "borrow"),
@@ -423,7 +424,7 @@ class ManagerScene(Scene):
         *("release-all", "stats"),
     )
     disturbances |= {"poke": lambda s: s.write(3, 9, 11)}
-    expected = {
+    expected: ClassVar[Errors] = {
         "second": ValueError,
         "second-foreign": ValueError,
         "close-memory": BufferError,
@@ -431,7 +432,7 @@ class ManagerScene(Scene):
         "pageset": TypeError,
         "borrow": ValueError,
     }
-    harmless = frozenset(
+    harmless: ClassVar[frozenset[str]] = frozenset(
         ["none", "gc", "fork", "thread:fork"]
         + [
             f"{how}:{what}"
@@ -534,9 +535,7 @@ class ManagerScene(Scene):
         assert current is not None
         differing = pages_of(bytes(self.view), current.read(0, size))
         dirty = set(manager.dirty())
-        require(
-            differing <= dirty, f"pages lost: {sorted(differing - dirty)}"
-        )
+        require(differing <= dirty, f"pages lost: {sorted(differing - dirty)}")
         manager.verify()
         taken = manager.take("afterwards")
         known = {**self.known, taken: bytes(self.view)}
@@ -662,15 +661,13 @@ class SandboxScene(Scene):
         gc.collect()
         return None
 
-    operations = {
+    operations: ClassVar[Actions] = {
         "call": lambda s: s.sandbox.call("Counter"),
         "call-foreign": lambda s: s.sandbox.call(
             text_of(s, "AddLocal"), Foreign(s, 2), Foreign(s, 3)
         ),
         "call-float": lambda s: s.sandbox.call("EchoDouble", Foreign(s, 2.5)),
-        "call-text": lambda s: s.sandbox.call(
-            "Echo", text_of(s, SECRET * 20)
-        ),
+        "call-text": lambda s: s.sandbox.call("Echo", text_of(s, SECRET * 20)),
         "call-host": lambda s: s.sandbox.call("Add", 2, 3),
         "call-echo": lambda s: s.sandbox.call("HostEcho", b"x" * 5000),
         "call-failing": lambda s: s.sandbox.call("HostLoop"),
@@ -697,7 +694,7 @@ class SandboxScene(Scene):
         "construct": lambda s: s.construct(),
         "evolve": lambda s: s.evolve(),
     }
-    disturbances = some_of(
+    disturbances: ClassVar[Actions] = some_of(
         operations,
         *("call", "call-host", "call-too-many", "snapshot", "restore"),
         *("restore-any", "transaction", "changed", "verify", "poisoned"),
@@ -709,7 +706,7 @@ class SandboxScene(Scene):
         self.sandbox.call("AddLocal", 100, 100)
 
     disturbances |= {"restore-and-call": restore_and_call}
-    expected = {
+    expected: ClassVar[Errors] = {
         "call-failing": ForeignError,
         "call-error": HyperlightError,
         "call-refused": TypeError,
@@ -717,7 +714,7 @@ class SandboxScene(Scene):
         "restore-none": TypeError,
         "spin": GuestTimeout,
     }
-    results = {
+    results: ClassVar[dict[str, object]] = {
         "call": 4,
         "call-foreign": 5,
         "call-float": 2.5,
@@ -727,7 +724,7 @@ class SandboxScene(Scene):
         "call-log": None,
         "transaction": 4,
     }
-    harmless = frozenset(
+    harmless: ClassVar[frozenset[str]] = frozenset(
         ["none", "gc", "fork", "thread:fork"]
         + [
             f"{how}:{what}"

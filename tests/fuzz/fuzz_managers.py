@@ -6,8 +6,8 @@ close and open anew; writes by this program, by system calls, by threads while
 others run; advice about pages; planned failures; a fork whose child goes on
 by itself. After each step everything that was promised is compared.
 
-Usage: managers.py [--seconds S] [--seed N] [--only TRACKER]
-       managers.py --replay HISTORY
+Usage: fuzz_managers.py [--seconds S] [--seed N] [--only TRACKER]
+       fuzz_managers.py --replay HISTORY
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ import worker_process
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import hyperlight
+from oracle import NaiveManager
+
 from hyperlight import (
-    PageSet,
     SharedMemory,
     Snapshot,
     SnapshotManager,
     TrackerUnavailable,
 )
 from hyperlight._binding import core
-from oracle import NaiveManager
 
 PAGE = core.PAGE_SIZE
 STEPS = 60

@@ -9,8 +9,8 @@ selectors, vector state, both buffers, what is readable of the tables. That is
 compared with what a fresh sandbox said before any of this. The second sandbox
 runs nothing of it and must not change either.
 
-Usage: code.py [--seconds S] [--seed N]
-       code.py --replay ROUND
+Usage: fuzz_code.py [--seconds S] [--seed N]
+       fuzz_code.py --replay ROUND
 """
 
 from __future__ import annotations
@@ -53,6 +53,15 @@ TRACKERS = {
     "emulator": ("uffd", "uffd-sigbus", "sigsegv", "full"),
 }
 
+#: What See() saves first, 8 bytes each.
+SAVED = """
+rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 ds es fs gs ss cs
+flags fsbase gsbase gdt gdt+ idt idt+ ldt tr msw xcr0 pkru fs:0
+"""
+
+#: Where the host has its tables, as a guest can see: another on each CPU.
+HOST_OWN = ((200, 232), (240, 248))
+
 
 class Broken(Exception):
     """Something was left."""
@@ -64,7 +73,8 @@ class Broken(Exception):
 # s a selector, f flags, a an address.
 FORMS = """
 in al, port: e448|in eax, port: e548|in al, dx: p ec|in eax, dx: p ed
-insb: p 6c|insw: p 666d|insl: p 6d|rep insb: p c f36c|rep insl: p c f36d
+insb: d p 6c|insl: d p 6d|rep insb: d p c f36c|insw: d p 666d|insl: p 6d
+insb: p 6c|rep insb: p c f36c|rep insl: p c f36d|rep insl: d p c f36d
 rep insw: p c f3666d|insb down: p fd 6c|insb elsewhere: d p 6c
 rep insb elsewhere: d p c f36c|rep insl elsewhere: d p c f36d
 outsb: p 6e|rep outsb: p c f36e|outsl: p 6f|rep outsl: p c f36f
@@ -213,6 +223,15 @@ def address_of(file: bytes, offset: int) -> int:
     raise ValueError("not loaded")
 
 
+def differences(one: bytes, other: bytes) -> Iterator[int]:
+    """Where two of a length differ."""
+    for at in range(0, len(one), 512):
+        if one[at : at + 512] != other[at : at + 512]:
+            for i in range(at, min(at + 512, len(one))):
+                if one[i] != other[i]:
+                    yield i
+
+
 # ---- A round ----
 
 
@@ -249,6 +268,13 @@ class Round:
             for region in self.layout
             for address in range(region.address, region.end, 4096)
             if region.name != "tables" or region.address == address
+        ]
+        spots += 4 * [
+            address
+            for name in ("data", "stack", "heap", "output")
+            for address in range(
+                self.layout[name].address, self.layout[name].end, 4096
+            )
         ]
         self.maker = Maker(self.source, [*spots, self.layout["input"].end])
         self.snippets: list[tuple[int, int]] = []
@@ -303,14 +329,13 @@ class Round:
     def see(self, box: Sandbox) -> bytes:
         spans = b"".join(struct.pack("<QQ", *span) for span in self.readable)
         seen = bytearray(box.call("See", self.optional, spans))
+        for first, end in HOST_OWN:
+            seen[first:end] = bytes(end - first)
         return bytes(seen)
 
     def where(self, at: int) -> str:
         """What byte `at` of what See() said is."""
-        names = "rax rbx rcx rdx rsi rdi rbp rsp".split()
-        names += [f"r{i}" for i in range(8, 16)]
-        names += "ds es fs gs ss cs flags fsbase gsbase gdt gdt+ idt".split()
-        names += "idt+ ldt tr msw xcr0 pkru fs:0".split()
+        names = SAVED.split()
         if at < 512:
             return names[at // 8] if at // 8 < len(names) else f"saved+{at}"
         at -= 512
@@ -351,15 +376,10 @@ class Round:
                 self.quiet.restore(state)
                 said.append(self.see(self.quiet))
             one = said[-1]
-            # Time and the host's own tables, where a guest can see them.
-            noise = {
-                i
-                for other in said[:-1]
-                if other != one
-                for i, (a, b) in enumerate(zip(one, other, strict=True))
-                if a != b
-            }
-            self.noise.append(noise)
+            # What differs although nothing has happened, such as time.
+            self.noise.append(
+                {i for other in said[:-1] for i in differences(one, other)}
+            )
             self.expected.append(one)
         self.masked = len(set().union(*self.noise))
 
@@ -369,23 +389,18 @@ class Round:
         if said == one:
             return
         places = [
-            i
-            for i, (a, b) in enumerate(zip(one, said, strict=True))
-            if a != b and i not in self.noise[state] and not self.host_own(i)
+            i for i in differences(one, said) if i not in self.noise[state]
         ]
         if IGNORED:
-            places = [i for i in places if not self.where(i).startswith(IGNORED)]
+            places = [
+                i for i in places if not self.where(i).startswith(IGNORED)
+            ]
         if places:
             first = ", ".join(
                 f"{self.where(i)}: {one[i]:#x} to {said[i]:#x}"
                 for i in places[:4]
             )
             raise Broken(f"{what}: {len(places)} bytes differ: {first}")
-
-    @staticmethod
-    def host_own(at: int) -> bool:
-        """Where the host's tables are, which differs from CPU to CPU."""
-        return 200 <= at < 232 or 240 <= at < 248
 
     def run_one(self, place: int) -> str:
         """One run, a restore, and a look; how the run ended."""

@@ -5,8 +5,8 @@ A case is SCENE/OPERATION/MODE/POINT/DISTURBANCE, for instance
 of foreign code that a call runs. Cases run in a process of their own, so that
 a death or a hang is a finding like another.
 
-Usage: interleave.py [--seconds S] [--seed N] [--all] [--only TEXT]
-       interleave.py --replay CASE
+Usage: fuzz_interleave.py [--seconds S] [--seed N] [--all] [--only TEXT]
+       fuzz_interleave.py --replay CASE
 
 With --all every case there is, in order, whatever time that takes.
 """
@@ -33,8 +33,8 @@ HANG = 40  # seconds: more than all waits of a case together
 
 def run_case(case: str) -> str:
     """One line: what became of it."""
-    import points  # noqa: PLC0415
-    import scenes  # noqa: PLC0415
+    import points
+    import scenes
 
     where, operation, mode, number, disturbance = case.split("/")
     scene = scenes.SCENES[where]()
@@ -70,7 +70,7 @@ def run_case(case: str) -> str:
         scene.hook = lambda name: None
         scene.end()
         spoiled = scene.spoiled
-        del scene, watch
+        scene = watch = None  # type: ignore[assignment]
         scenes.settle_process()
     except BaseException as error:
         return f"bad at the end: {type(error).__name__}: {error}"
@@ -79,8 +79,8 @@ def run_case(case: str) -> str:
 
 def names_of(scene: str) -> str:
     """What there is to combine."""
-    import points  # noqa: PLC0415
-    import scenes  # noqa: PLC0415
+    import points
+    import scenes
 
     made = scenes.SCENES[scene]()
     try:
@@ -96,7 +96,7 @@ def answer(line: str) -> str:
     """To what the other process asks."""
     word, _, rest = line.partition(" ")
     if word == "scenes":
-        import scenes  # noqa: PLC0415
+        import scenes
 
         return " ".join(scenes.SCENES)
     return names_of(rest) if word == "names" else run_case(rest)
