@@ -25,7 +25,7 @@ from pathlib import Path
 
 import worker_process
 
-HANG = 40  # seconds: more than all waits of a case together
+HANG = 30  # seconds: more than all waits of a case together
 
 
 # ---- The process in which cases run ----
@@ -71,7 +71,7 @@ def run_case(case: str) -> str:
         scene.end()
         spoiled = scene.spoiled
         scene = watch = None  # type: ignore[assignment]
-        scenes.settle_process()
+        scenes.settle_process(disturbance == "raise")
     except BaseException as error:
         return f"bad at the end: {type(error).__name__}: {error}"
     return "spoiled " + said if spoiled else said
