@@ -4,51 +4,35 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 
-#include "mem/forked.h"
 #include "mem/map.h"
+#include "mem/wait.h"
+#include "vm/watch.h"
 
 /* From here on what a message leaves of the one before is dropped instead of
  * zeroed: that is cheaper, and gives the memory back. */
 #define DROP_FROM ((size_t)1 << 20)
 
-#define CANARY_AT 0x28
-
 struct hl_sandbox {
+    atomic_size_t refs;
+    struct hl_turn turn;
+    enum hl_state rest; /* what it is when the turn is given back */
+    bool up;            /* counted as alive */
+    uint64_t deadline;
     const struct hl_driver_ops *driver;
     struct hl_vm *vm;
+    struct hl_vm_config memory; /* where its slots are */
     struct hl_manager *manager;
     struct hl_map map;
     char *input, *output;
     uint64_t input_addr;
-    size_t input_used; /* what a guest could read of former messages */
+    size_t input_used;                 /* S1 */
     size_t output_first, output_pages; /* of the manager's */
-    enum hl_sandbox_status status;
-    unsigned generation;
 };
 
 static atomic_size_t live;
 
 size_t hl_sandbox_count(void) { return atomic_load(&live); }
-
-static bool forked(const struct hl_sandbox *s)
-{
-    return s->generation != hl_fork_generation();
-}
-
-/* Slots that all of `span` fits in, as host memory; NULL: none. */
-static char *host_of(const struct hl_vm_config *vm,
-                     struct hl_sandbox_span span)
-{
-    for (size_t i = 0; i < vm->slot_count; i++) {
-        const struct hl_vm_slot *s = &vm->slots[i];
-        if (span.addr >= s->addr && span.addr - s->addr < s->size &&
-            span.size <= s->size - (span.addr - s->addr))
-            return (char *)s->host + (span.addr - s->addr);
-    }
-    return NULL;
-}
 
 /* Memory for the slots, one behind the other. */
 static int map_slots(struct hl_sandbox *s, const struct hl_sandbox_config *c,
@@ -75,76 +59,6 @@ static int map_slots(struct hl_sandbox *s, const struct hl_sandbox_config *c,
     return 0;
 }
 
-/* The guest's image, which may reach over several slots of host memory that
- * lie one behind the other, as it does in the guest's. */
-static int load_image(const struct hl_sandbox_config *c,
-                      const struct hl_vm_config *vm, char *why)
-{
-    uint64_t low = c->base + c->elf->low, size = c->elf->high - c->elf->low;
-    char *start = NULL, *end = NULL;
-
-    for (size_t i = 0; i < vm->slot_count; i++) {
-        const struct hl_vm_slot *s = &vm->slots[i];
-        if (low >= s->addr && low - s->addr < s->size)
-            start = end = (char *)s->host + (low - s->addr);
-        if (end == NULL || low + (uint64_t)(end - start) < s->addr ||
-            low + (uint64_t)(end - start) - s->addr >= s->size)
-            continue;
-        if (end != (char *)s->host + (low + (uint64_t)(end - start) - s->addr))
-            break;
-        end = (char *)s->host + s->size;
-    }
-    if (start == NULL || (uint64_t)(end - start) < size)
-        return hl_why(why, -EINVAL, "the layout has no room for the image");
-    return hl_elf_load(c->elf, c->file, c->file_size, c->base, start, why);
-}
-
-/* [thread-local data][block: itself, ..., canary][info], which FS base, at
- * the block, and RDI, at the info, point to. */
-static int make_thread(const struct hl_sandbox_config *c,
-                       struct hl_vm_config *vm, uint64_t *info_at, char *why)
-{
-    const struct hl_elf *elf = c->elf;
-    uint64_t align = elf->tls_align < 64 ? 64 : elf->tls_align;
-    uint64_t block =
-        c->thread.addr + (elf->tls_size + align - 1) / align * align;
-    struct hl_guest_info info = {
-        .magic = HL_INFO_MAGIC,
-        .version = HL_ABI_VERSION,
-        .heap = c->heap.addr,
-        .heap_size = c->heap.size,
-        .input = c->input.addr,
-        .input_size = c->input.size,
-        .output = c->output.addr,
-        .output_size = c->output.size,
-        .stack = c->stack.addr,
-        .stack_size = c->stack.size,
-    };
-    uint64_t canary;
-    char *host = host_of(vm, c->thread);
-    const struct hl_sandbox_span tls = {c->base + elf->tls_addr,
-                                        elf->tls_file_size};
-    const char *from = tls.size ? host_of(vm, tls) : NULL;
-
-    if (host == NULL ||
-        block + 64 + sizeof info > c->thread.addr + c->thread.size)
-        return hl_why(why, -EINVAL, "the layout has no room for the thread");
-    if (tls.size && from == NULL)
-        return hl_why(why, -EINVAL, "thread-local data is not in the image");
-    if (getrandom(&canary, sizeof canary, 0) != sizeof canary)
-        return hl_why(why, -errno, "getrandom: %s", strerror(errno));
-    canary &= ~UINT64_C(0xff); /* ends a string that is copied over it */
-    char *at = host + (block - c->thread.addr);
-    if (tls.size)
-        memcpy(at - elf->tls_size, from, tls.size);
-    memcpy(at, &block, sizeof block);
-    memcpy(at + CANARY_AT, &canary, sizeof canary);
-    memcpy(at + 64, &info, sizeof info);
-    vm->fs_base = block;
-    *info_at = block + 64;
-    return 0;
-}
-
 static void set_entry_registers(struct hl_sandbox *s,
                                 const struct hl_sandbox_config *c,
                                 uint64_t info)
@@ -152,7 +66,7 @@ static void set_entry_registers(struct hl_sandbox *s,
     struct hl_vm_regs *regs = s->driver->regs(s->vm);
 
     *regs = (struct hl_vm_regs){
-        .rip = c->base + c->elf->entry,
+        .rip = c->image.base + c->image.elf->entry,
         .rflags = 2,
     };
     regs->gpr[HL_RSP] = c->stack.addr + c->stack.size - 8;
@@ -190,51 +104,78 @@ static int start_tracking(struct hl_sandbox *s,
     return err;
 }
 
+static struct hl_guest_info info_of(const struct hl_sandbox_config *c)
+{
+    return (struct hl_guest_info){
+        .magic = HL_INFO_MAGIC,
+        .version = HL_ABI_VERSION,
+        .heap = c->heap.addr,
+        .heap_size = c->heap.size,
+        .input = c->input.addr,
+        .input_size = c->input.size,
+        .output = c->output.addr,
+        .output_size = c->output.size,
+        .stack = c->stack.addr,
+        .stack_size = c->stack.size,
+    };
+}
+
+/* Everything that the guest finds in its memory; *info_at is for RDI. */
+static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
+                       struct hl_vm_config *vm, uint64_t *info_at, char *why)
+{
+    const struct hl_guest_info info = info_of(c);
+
+    s->input = hl_loading_host(vm, c->input);
+    s->output = hl_loading_host(vm, c->output);
+    s->input_addr = c->input.addr;
+    char *tables = hl_loading_host(vm, c->tables);
+    if (s->input == NULL || s->output == NULL || tables == NULL)
+        return hl_why(why, -EINVAL, "a buffer lies in no slot");
+    int err = hl_x86_build(tables, c->tables.size, c->tables.addr, c->regions,
+                           c->region_count, &vm->tables);
+    if (err < 0)
+        return hl_why(why, err, "page tables: %s", strerror(-err));
+    err = hl_load_image(&c->image, vm, why);
+    if (err < 0)
+        return err;
+    return hl_load_thread(&c->image, c->thread, &info, vm, info_at, why);
+}
+
 static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
                   char *why)
 {
-    struct hl_vm_config vm = {.tracker = c->tracker};
+    struct hl_vm_config *vm = &s->memory;
     char *memory = NULL;
     size_t size = 0;
     uint64_t info = 0;
 
-    int err = map_slots(s, c, &vm, why);
+    vm->tracker = c->tracker;
+    memcpy(vm->regions, c->regions, sizeof vm->regions);
+    vm->region_count = c->region_count;
+    int err = map_slots(s, c, vm, why);
+    if (err == 0)
+        err = fill_memory(s, c, vm, &info, why);
     if (err < 0)
         return err;
-    memcpy(vm.regions, c->regions, sizeof vm.regions);
-    vm.region_count = c->region_count;
-    s->input = host_of(&vm, c->input);
-    s->output = host_of(&vm, c->output);
-    s->input_addr = c->input.addr;
-    char *tables = host_of(&vm, c->tables);
-    if (s->input == NULL || s->output == NULL || tables == NULL)
-        return hl_why(why, -EINVAL, "a buffer lies in no slot");
-    err = hl_x86_build(tables, c->tables.size, c->tables.addr, c->regions,
-                       c->region_count, &vm.tables);
-    if (err < 0)
-        return hl_why(why, err, "page tables: %s", strerror(-err));
-    err = load_image(c, &vm, why);
-    if (err < 0)
-        return err;
-    err = make_thread(c, &vm, &info, why);
-    if (err < 0)
-        return err;
-    for (size_t i = vm.slot_count; i-- > 0;) {
-        if (!vm.slots[i].logged)
+    for (size_t i = vm->slot_count; i-- > 0;) {
+        if (!vm->slots[i].logged)
             continue;
-        memory = vm.slots[i].host;
-        size += vm.slots[i].size;
-        /* A log that nobody reads costs for nothing. */
-        vm.slots[i].logged =
+        memory = vm->slots[i].host;
+        size += vm->slots[i].size;
+        /* Dirty logging costs time even if nobody reads it. */
+        vm->slots[i].logged =
             c->tracker == NULL || !hl_tracker_find(c->tracker);
     }
-    err = s->driver->create(&vm, &s->vm, why);
+    err = s->driver->create(vm, &s->vm, why);
     if (err < 0)
         return err;
     set_entry_registers(s, c, info);
     s->output_first = (size_t)(s->output - memory) / hl_page_size();
     s->output_pages = c->output.size / hl_page_size();
-    return start_tracking(s, c, memory, size / hl_page_size(), why);
+    err = start_tracking(s, c, memory, size / hl_page_size(), why);
+    vm->tracker = NULL; /* it was the caller's */
+    return err;
 }
 
 static void release(struct hl_sandbox *s)
@@ -245,7 +186,13 @@ static void release(struct hl_sandbox *s)
         s->driver->destroy(s->vm);
     if (s->map.base)
         hl_map_destroy(&s->map);
-    free(s);
+    s->manager = NULL;
+    s->vm = NULL;
+    s->input = s->output = NULL;
+    s->memory.slot_count = 0;
+    if (s->up)
+        atomic_fetch_sub(&live, 1);
+    s->up = false;
 }
 
 int hl_sandbox_new(const struct hl_sandbox_config *config,
@@ -255,26 +202,64 @@ int hl_sandbox_new(const struct hl_sandbox_config *config,
     if (s == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
     s->driver = config->driver;
-    s->generation = hl_fork_generation();
+    s->rest = HL_READY;
+    atomic_init(&s->refs, 1);
+    hl_turn_init(&s->turn);
     int err = set_up(s, config, why);
     if (err < 0) {
         release(s);
+        free(s);
         return err;
     }
+    s->up = true;
     atomic_fetch_add(&live, 1);
     *out = s;
     return 0;
 }
 
-void hl_sandbox_free(struct hl_sandbox *s)
+struct hl_sandbox *hl_sandbox_ref(struct hl_sandbox *s)
 {
-    release(s);
-    atomic_fetch_sub(&live, 1);
+    atomic_fetch_add(&s->refs, 1);
+    return s;
 }
 
-enum hl_sandbox_status hl_sandbox_status(const struct hl_sandbox *s)
+void hl_sandbox_unref(struct hl_sandbox *s)
 {
-    return s->status;
+    if (atomic_fetch_sub(&s->refs, 1) != 1)
+        return;
+    release(s);
+    free(s);
+}
+
+const struct hl_turn *hl_sandbox_turn(const struct hl_sandbox *s)
+{
+    return &s->turn;
+}
+
+int hl_sandbox_enter(struct hl_sandbox *s, enum hl_state wanted)
+{
+    return hl_turn_enter(&s->turn, wanted);
+}
+
+void hl_sandbox_wait(struct hl_sandbox *s) { hl_turn_wait(&s->turn); }
+
+void hl_sandbox_leave(struct hl_sandbox *s)
+{
+    if (s->rest == HL_CLOSED)
+        release(s);
+    s->deadline = 0;
+    hl_turn_leave(&s->turn, s->rest);
+}
+
+/* In a child, whoever else had the turn does not exist, and this thread may
+ * have forked in the middle of a call, whose callers still use the sandbox. */
+void hl_sandbox_close(struct hl_sandbox *s)
+{
+    bool forked = hl_turn_is_forked(&s->turn);
+
+    s->rest = HL_CLOSED;
+    if (!forked || !hl_turn_is_mine(&s->turn))
+        hl_sandbox_leave(s);
 }
 
 void *hl_sandbox_input(struct hl_sandbox *s) { return s->input; }
@@ -295,37 +280,96 @@ static void scrub(char *input, size_t from, size_t to)
     memset(input + from, 0, to - from);
 }
 
+void hl_sandbox_wrote(struct hl_sandbox *s, size_t size)
+{
+    if (size > s->input_used)
+        s->input_used = size;
+}
+
+void hl_sandbox_set_deadline(struct hl_sandbox *s, uint64_t deadline)
+{
+    s->deadline = deadline;
+}
+
 int hl_sandbox_begin(struct hl_sandbox *s, size_t size, size_t message)
 {
-    if (forked(s))
+    if (hl_turn_is_forked(&s->turn))
         return -ECHILD;
-    if (s->status == HL_SANDBOX_POISONED)
-        return -EBUSY;
     if (size < s->input_used)
         scrub(s->input, size, s->input_used);
     s->input_used = size;
     s->driver->regs(s->vm)->gpr[HL_RAX] = s->input_addr + message;
-    s->status = HL_SANDBOX_IN_CALL;
+    s->rest = HL_POISONED; /* until it ends */
     return 0;
 }
 
-int hl_sandbox_run(struct hl_sandbox *s, uint64_t deadline,
-                   struct hl_exit *exit)
+static void kick(void *context)
 {
-    int err = s->driver->run(s->vm, deadline, exit);
+    struct hl_sandbox *s = context;
 
-    if (err < 0 ||
-        (exit->reason != HL_EXIT_CALL &&
-         !(exit->reason == HL_EXIT_INTERRUPTED && exit->value == 0)))
-        s->status = HL_SANDBOX_POISONED;
+    s->driver->kick(s->vm);
+}
+
+/* One run, and who wakes it at the deadline. */
+static int run_once(struct hl_sandbox *s, struct hl_exit *exit)
+{
+    struct hl_watch watch = {s->deadline, kick, s, NULL, NULL};
+
+    if (s->deadline == 0)
+        return s->driver->run(s->vm, exit);
+    int err = hl_watch_start(&watch);
+    if (err < 0)
+        return err;
+    err = s->driver->run(s->vm, exit);
+    hl_watch_stop(&watch);
     return err;
 }
 
-void hl_sandbox_end(struct hl_sandbox *s) { s->status = HL_SANDBOX_IDLE; }
+/* What was asked for is looked at before each run and after a kick, never
+ * after the guest left by itself: then the call may have ended. */
+int hl_sandbox_run(struct hl_sandbox *s, struct hl_exit *exit)
+{
+    if (hl_turn_is_forked(&s->turn))
+        return -ECHILD;
+    for (bool kicked = false;; kicked = true) {
+        *exit = (struct hl_exit){.reason = HL_EXIT_KICKED};
+        if (hl_turn_asked(&s->turn))
+            exit->reason = HL_EXIT_INTERRUPTED;
+        else if (s->deadline && hl_now() >= s->deadline)
+            exit->reason = HL_EXIT_TIMEOUT;
+        if (kicked || exit->reason != HL_EXIT_KICKED)
+            return 0;
+        int err = run_once(s, exit);
+        if (err < 0 || exit->reason != HL_EXIT_KICKED)
+            return err;
+    }
+}
+
+void hl_sandbox_end(struct hl_sandbox *s)
+{
+    if (s->rest == HL_POISONED)
+        s->rest = HL_READY;
+}
 
 void hl_sandbox_interrupt(struct hl_sandbox *s)
 {
-    s->driver->interrupt(s->vm);
+    if (hl_turn_ask(&s->turn))
+        s->driver->kick(s->vm);
+}
+
+size_t hl_sandbox_peek(const struct hl_sandbox *s, uint64_t addr, void *to,
+                       size_t size)
+{
+    while (size > 0) {
+        const char *from =
+            hl_loading_host(&s->memory, (struct hl_span){addr, size});
+        if (from != NULL) {
+            memcpy(to, from, size);
+            break;
+        }
+        size--;
+    }
+    return size;
 }
 
 size_t hl_sandbox_state_size(const struct hl_sandbox *s)
@@ -357,9 +401,7 @@ static int zero_output(struct hl_sandbox *s)
 int hl_sandbox_take(struct hl_sandbox *s, struct hl_snapshot **out,
                     void *state)
 {
-    if (forked(s))
-        return -ECHILD;
-    if (s->status != HL_SANDBOX_IDLE)
+    if (s->rest != HL_READY)
         return -EBUSY;
     int err = zero_output(s);
     if (err == 0)
@@ -370,13 +412,14 @@ int hl_sandbox_take(struct hl_sandbox *s, struct hl_snapshot **out,
 int hl_sandbox_restore(struct hl_sandbox *s, struct hl_snapshot *snapshot,
                        const void *state, struct hl_applied *done)
 {
-    if (forked(s))
-        return -ECHILD;
-    int err = hl_manager_restore(s->manager, snapshot, done);
+    int err = s->driver->finish ? s->driver->finish(s->vm) : 0; /* S2 */
+    if (err < 0)
+        return err;
+    err = hl_manager_restore(s->manager, snapshot, done);
     if (err < 0)
         return err;
     err = s->driver->load(s->vm, state);
-    s->status = err < 0 ? HL_SANDBOX_POISONED : HL_SANDBOX_IDLE;
+    s->rest = err < 0 ? HL_POISONED : HL_READY;
     return err;
 }
 

@@ -1,37 +1,38 @@
 /* A sandbox: a guest in a machine, its memory, its calls, its snapshots.
  *
- *        begin                run: HL_EXIT_CALL
- *   IDLE ------> IN_CALL ---------------------+
- *    ^ ^            |  ^----------------------+
- *    | |   end      |
- *    | +------------+ run: anything else, or nobody ended it
- *    |                      |
- *    +------ restore ---- POISONED
+ * What it is doing is one variable, its turn (turn.h).  A call is
  *
- * A call that is given up in the middle, for whatever reason, leaves IN_CALL,
- * which only a restore ends: so nothing has to be done for a sandbox to be
+ *     enter(CALL), write the arguments, begin, run until HL_EXIT_CALL says
+ *     that the guest is ready (a host function is answered by begin and run),
+ *     read the result, end, leave.
+ *
+ * Left without its end, it leaves the sandbox POISONED, whatever was the
+ * reason, unless the guest never ran; so nothing has to be done for it to be
  * unusable after an error.
  *
  * Memory of the guest is one mapping of the host, slot behind slot.  Slots
  * that are logged lie together; snapshots hold those.  The output buffer is in
- * them and zeroed before a take; the input buffer is not, and what a message
- * leaves of the one before is zeroed before the guest runs.
+ * them and zeroed before a take; the input buffer is not.
  *
- * Threads: one call at a time; hl_sandbox_interrupt at any time.  Fork: in a
- * child everything but hl_sandbox_free gives -ECHILD. */
+ *  S1. Bytes of the input buffer at and beyond `input_used` are zero.  What is
+ *      written to it is told to hl_sandbox_wrote, also where the call is then
+ *      refused, and begin zeroes what is not part of its message.
+ *  S2. Memory is put back only when the machine has nothing on its way into it
+ *      (V5).
+ *
+ * Threads: hl_sandbox_enter, ref, unref, interrupt and close at any time; the
+ * others by the thread that has the turn.  Fork: in a child everything but
+ * close, leave and unref gives -ECHILD. */
 #ifndef HL_SANDBOX_H
 #define HL_SANDBOX_H
 
 #include "base.h"
 #include "manager.h"
+#include "turn.h"
 #include "vm/driver.h"
-#include "vm/elf.h"
+#include "vm/loading.h"
 
 struct hl_sandbox;
-
-struct hl_sandbox_span {
-    uint64_t addr, size;
-};
 
 struct hl_sandbox_slot {
     uint64_t addr, size;
@@ -46,57 +47,72 @@ struct hl_sandbox_config {
     size_t slot_count;
     struct hl_x86_region regions[HL_X86_REGIONS]; /* what the guest sees */
     size_t region_count;
-    struct hl_sandbox_span tables, thread, stack, heap, input, output;
-
-    const void *file; /* the guest, only needed during hl_sandbox_new */
-    size_t file_size;
-    const struct hl_elf *elf;
-    uint64_t base;
-};
-
-enum hl_sandbox_status {
-    HL_SANDBOX_IDLE,
-    HL_SANDBOX_IN_CALL,
-    HL_SANDBOX_POISONED
+    struct hl_span tables, thread, stack, heap, input, output;
+    struct hl_image image; /* only needed during hl_sandbox_new */
 };
 
 /* Load the guest; it runs when a call begins.  On error nothing is left, and
  * `why` holds a sentence: -EINVAL for a guest or layout that cannot be, what
- * driver or tracker say otherwise. */
+ * driver or tracker say otherwise.  *out has one reference. */
 int hl_sandbox_new(const struct hl_sandbox_config *config,
                    struct hl_sandbox **out, char *why) HL_MUST_CHECK;
-void hl_sandbox_free(struct hl_sandbox *sandbox);
+struct hl_sandbox *hl_sandbox_ref(struct hl_sandbox *sandbox);
+/* The last one closes it, if nobody did. */
+void hl_sandbox_unref(struct hl_sandbox *sandbox);
 
-enum hl_sandbox_status hl_sandbox_status(const struct hl_sandbox *sandbox);
+/* Give everything back, and the turn, which the caller has; in a child of
+ * fork, where nobody can have it, without.  There it may happen in the middle
+ * of a call of this very thread, and is done when that leaves. */
+void hl_sandbox_close(struct hl_sandbox *sandbox);
+
+/* As hl_turn_enter, and hl_turn_wait after -EAGAIN. */
+int hl_sandbox_enter(struct hl_sandbox *sandbox,
+                     enum hl_state wanted) HL_MUST_CHECK;
+void hl_sandbox_wait(struct hl_sandbox *sandbox);
+void hl_sandbox_leave(struct hl_sandbox *sandbox);
+const struct hl_turn *hl_sandbox_turn(const struct hl_sandbox *sandbox);
 
 /* Host memory of the buffers. */
 void *hl_sandbox_input(struct hl_sandbox *sandbox);
 const void *hl_sandbox_output(const struct hl_sandbox *sandbox);
+
+/* Up to `size` bytes of the input buffer may have been written: S1. */
+void hl_sandbox_wrote(struct hl_sandbox *sandbox, size_t size);
+
+/* CLOCK_MONOTONIC in ns at which this call is over; 0: never. */
+void hl_sandbox_set_deadline(struct hl_sandbox *sandbox, uint64_t deadline);
 
 /* The guest is about to be run with the first `size` bytes of its input, and
  * the address of byte `message` in RAX. */
 int hl_sandbox_begin(struct hl_sandbox *sandbox, size_t size,
                      size_t message) HL_MUST_CHECK;
 
-/* Run until it leaves, or until CLOCK_MONOTONIC is `deadline` (ns; 0: none).
- * Whatever but a call and a passing signal poisons. */
-int hl_sandbox_run(struct hl_sandbox *sandbox, uint64_t deadline,
+/* Run until it leaves.  HL_EXIT_INTERRUPTED and HL_EXIT_TIMEOUT end the call;
+ * HL_EXIT_KICKED does not: see to signals and run again.  -EAGAIN, -ENOMEM:
+ * nobody can be made to watch the deadline. */
+int hl_sandbox_run(struct hl_sandbox *sandbox,
                    struct hl_exit *exit) HL_MUST_CHECK;
 
 /* The guest did all that was asked. */
 void hl_sandbox_end(struct hl_sandbox *sandbox);
 
-/* Async-signal-safe. */
+/* Ask the call under way to end, if there is one.  The caller sees to it that
+ * the sandbox is not closed meanwhile. */
 void hl_sandbox_interrupt(struct hl_sandbox *sandbox);
+
+/* Copy up to `size` bytes of guest memory at `addr`; returns how many are
+ * there. */
+size_t hl_sandbox_peek(const struct hl_sandbox *sandbox, uint64_t addr,
+                       void *to, size_t size);
 
 /* vCPU state of a snapshot; holds no pointers. */
 size_t hl_sandbox_state_size(const struct hl_sandbox *sandbox);
 
-/* Snapshot and `state` (state_size bytes), or neither.  -EBUSY: not IDLE. */
+/* Snapshot and `state` (state_size bytes), or neither.  -EBUSY: poisoned. */
 int hl_sandbox_take(struct hl_sandbox *sandbox, struct hl_snapshot **out,
                     void *state) HL_MUST_CHECK;
 
-/* Back to IDLE.  The snapshot is one of a sandbox with the same guest, layout
+/* Make it READY.  The snapshot is one of a sandbox with the same guest, layout
  * and driver.  -ENOMEM: nothing changed; another error: poisoned. */
 int hl_sandbox_restore(struct hl_sandbox *sandbox,
                        struct hl_snapshot *snapshot, const void *state,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
-import threading
 import time
-import weakref
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hyperlight._binding import core
 from hyperlight.config import SandboxConfig, check_timeout
@@ -18,14 +18,13 @@ from hyperlight.errors import (
     GuestAborted,
     GuestInterrupted,
     GuestTimeout,
-    SandboxPoisoned,
     SnapshotMismatch,
     TrackerMissedPage,
     TrackerUnavailable,
 )
 from hyperlight.faults import describe_fault
 from hyperlight.guest import shipped
-from hyperlight.hostfuncs import HostFunction
+from hyperlight.hostfuncs import GuestFunction, HostFunction
 from hyperlight.layout import Plan, plan
 from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
@@ -33,7 +32,7 @@ from hyperlight.snapshot import Snapshot
 from hyperlight.trackers import stay_ahead_of_faulthandler
 from hyperlight.units import format_size
 
-__all__ = ["Guest", "Machine", "deadline_of"]
+__all__ = ["Guest", "Machine"]
 
 _log = logging.getLogger("hyperlight.guest")
 
@@ -48,14 +47,13 @@ Guest = str | os.PathLike[str] | bytes
 class Machine:
     """What an UninitializedSandbox and the Sandbox made of it share.
 
-    Whoever calls a method holds the lock.
+    Each has a token, and says it; whose the machine is, what may be done
+    now, and what waits or is refused, is decided in the core (csrc/turn.h).
     """
 
-    def __init__(self, guest: Guest, config: SandboxConfig | None) -> None:
-        self.core: core.SandboxCore | None = None
-        self.lock = threading.RLock()
-        #: Whose Python runs in the middle of a call.
-        self.inside: str | None = None
+    def __init__(
+        self, guest: Guest, config: SandboxConfig | None, token: object
+    ) -> None:
         self.host_functions: dict[str, HostFunction] = {}
         if config is None:
             config = SandboxConfig()
@@ -85,57 +83,69 @@ class Machine:
         )
         if self.core.tracker in ("uffd-sigbus", "sigsegv"):
             stay_ahead_of_faulthandler()
-        #: Before the guest ran, and when it had come up.
-        self.pristine: Snapshot | None = self.take("pristine")
+        self.core.face = token
+        #: Before the guest ran, and when it had come up; None once closed.
+        self.pristine: Snapshot | None = self.take(token, "pristine")
         self.base: Snapshot | None = None
-        _machines.add(self)
+        #: The guest has run since it was last pristine.
+        self._touched = False
 
-    def open_core(self) -> core.SandboxCore:
-        """The core, or ValueError: closed."""
-        if self.core is None:
-            raise ValueError("operation on a closed Sandbox")
-        return self.core
+    def is_open_for(self, token: object) -> bool:
+        """May the token's holder use it, as far as that is known now?"""
+        return not self.core.closed and self.core.belongs_to(token)
 
-    def ready_core(self, what: str) -> core.SandboxCore:
-        """The core, or why it cannot be used for that now."""
-        opened = self.open_core()
-        if self.inside is not None or opened.running:
-            where = self.inside or "a signal handler"
-            raise RuntimeError(
-                f"{what} inside of {where}: the guest is in the middle of a "
-                f"call; do it when that has ended"
-            )
-        return opened
-
-    def usable_core(self, what: str) -> core.SandboxCore:
-        """The core, unless it is poisoned as well."""
-        opened = self.ready_core(what)
-        if not opened.idle:
-            raise SandboxPoisoned(
-                f"{what} of a poisoned sandbox: its last call did not end "
-                f"well, so restore it first"
-            )
-        return opened
-
-    def take(self, name: str | None) -> Snapshot:
+    def take(self, token: object, name: str | None) -> Snapshot:
         """Freeze memory and processor state."""
-        opened = self.usable_core("snapshot")
-        snapshot = Snapshot(name, parent=opened.current)
+        snapshot = Snapshot(name, parent=self.core.current)
         snapshot._identity = self.identity
-        opened.take(snapshot)
+        self.core.take(token, snapshot)
         return snapshot
 
-    def restore(self, snapshot: Snapshot | None) -> RestoreStats:
-        """Put both back, to the current snapshot if it is None."""
-        opened = self.ready_core("restore")
+    def current(self) -> Snapshot:
+        """What it equalled at the last take or restore."""
+        snapshot = self.core.current
         if snapshot is None:
-            snapshot = opened.current
+            raise ValueError("operation on a closed Sandbox")
+        assert isinstance(snapshot, Snapshot)
+        return snapshot
+
+    def restore(
+        self, token: object, snapshot: Snapshot | None
+    ) -> RestoreStats:
+        """Put both back, to the current snapshot if it is None."""
+        chosen = self.chosen(snapshot)
+        stats = RestoreStats(*self.core.restore(token, chosen))
+        if self.verifies:
+            self.verify(token, chosen)
+        return stats
+
+    def chosen(self, snapshot: Snapshot | None) -> Snapshot:
+        """The snapshot, or the current one if it is None.
+
+        Raises:
+            SnapshotMismatch: It is of something else.
+        """
+        if snapshot is None:
+            return self.current()
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(f"snapshot={snapshot!r} is not a Snapshot")
         if snapshot._identity != self.identity:
             self.refuse(snapshot)
-        stats = RestoreStats(*opened.restore(snapshot))
-        if self.verifies:
-            self.verify(snapshot)
-        return stats
+        return snapshot
+
+    def put_back_to_pristine(self, token: object, face: object) -> None:
+        """Make it what it was before the guest ever ran, and whose it is."""
+        pristine = self.pristine
+        if pristine is None:
+            raise ValueError("operation on a closed Sandbox")
+        self.core.restore(token, pristine, face)
+        self._touched = False
+
+    def close(self, token: object) -> None:
+        """Free everything; a second call does nothing."""
+        self.core.close(token)
+        if self.core.closed:
+            self.pristine = self.base = None
 
     def refuse(self, snapshot: Snapshot) -> NoReturn:
         """Say why a snapshot is not one of this machine."""
@@ -150,117 +160,177 @@ class Machine:
             why = f"it is of another layout:\n{theirs[2]}"
         raise SnapshotMismatch(f"snapshot={snapshot!r}: {why}")
 
-    def verify(self, snapshot: Snapshot) -> None:
+    def verify(self, token: object, snapshot: Snapshot) -> None:
         """Raise TrackerMissedPage if a write was missed."""
-        opened = self.open_core()
-        missed = PageSet._wrap(opened.verify(snapshot), opened.page_count)
+        bits = self.core.verify(token, snapshot)
+        missed = PageSet._wrap(bits, self.core.page_count)
         if missed:
-            raise TrackerMissedPage(opened.tracker, list(missed))
+            raise TrackerMissedPage(self.core.tracker, list(missed))
 
-    # Calls.
+    def changed(self, token: object, snapshot: Snapshot) -> PageSet:
+        """The pages that differ."""
+        bits = self.core.changed(token, snapshot)
+        return PageSet._wrap(bits, self.core.page_count)
 
-    def serve(self, reason: int, deadline: int) -> None:
+    # Calls.  The core calls these in the middle of one.
+
+    def come_up(self, token: object) -> list[str]:
+        """Run the guest's initialization; the signatures it exports."""
+        if self._touched:
+            self.put_back_to_pristine(token, self.core.face)
+        self._touched = True
+        limit = Limit.of(self.config, "the guest's start", None)
+        return self.core.start(
+            token, limit.deadline(), functools.partial(self.serve, limit)
+        )
+
+    def call(
+        self,
+        token: object,
+        function: GuestFunction,
+        args: tuple[object, ...],
+        timeout: float | None,
+    ) -> Any:
+        """Call a function of the guest."""
+        if timeout is None and self.config.call_timeout is None:
+            return self.core.call(
+                token, function, args, 0, self._serve_unlimited
+            )
+        limit = Limit.of(self.config, function.name, timeout)
+        return self.core.call(
+            token,
+            function,
+            args,
+            limit.deadline(),
+            functools.partial(self.serve, limit),
+        )
+
+    def _serve_unlimited(self, reason: int) -> None:
+        self.serve(None, reason)
+
+    def serve(self, limit: Limit | None, reason: int) -> None:
         """Do what the guest asks for until it is ready.
 
         Raises:
             GuestAborted: It will never be.
         """
-        opened = self.open_core()
         failure: Exception | None = None
         while reason != core.LEFT_READY:
             if reason == core.LEFT_HOST_CALL:
-                failure = self._serve_call(opened)
+                failure = self._serve_call()
             elif reason == core.LEFT_LOG:
-                self._serve_log(opened)
+                self._serve_log()
             else:
-                self._give_up(opened, reason)
-            reason = opened.run(deadline)
+                self._give_up(limit, reason)
+            reason = self.core.resume()
         # A guest may also deal with a failure, or fail for another reason.
-        if failure is not None and opened.failed_by() == _ERROR_HOST:
-            opened.end()
+        if failure is not None and self.core.failed_by() == _ERROR_HOST:
+            self.core.end()
             raise failure
 
-    def _serve_call(self, opened: core.SandboxCore) -> Exception | None:
+    def _serve_call(self) -> Exception | None:
         """Call a host function for the guest; what it raised, if anything."""
-        wanted, (name, *values) = opened.message(
+        wanted, (name, *values) = self.core.message(
             core.MESSAGE_CALL, _MOST_ARGUMENTS
         )
         function = self.host_functions.get(name)
         if function is None:
-            opened.reply_error(
+            self.core.reply_error(
                 _ERROR_NO_FUNCTION, f"no host function is called {name!r}"
             )
             return None
         complaint = function.complaint(values)
         if complaint is not None:
-            opened.reply_error(_ERROR_ARGUMENTS, complaint)
+            self.core.reply_error(_ERROR_ARGUMENTS, complaint)
             return None
+        self.core.inside = f"host function {name!r}"
         try:
-            self.inside = f"host function {name!r}"
             result = function.function(*values)
+            self._reply(name, wanted, result)
         except Exception as error:
-            self.inside = None
-            text = f"{name}: {type(error).__name__}: {error}"
-            opened.reply_error(_ERROR_HOST, text)
+            text = f"{name}: {type(error).__name__}: {_words(error)}"
+            self.core.reply_error(_ERROR_HOST, text)
             return error
         finally:
-            self.inside = None
-        try:
-            opened.reply(wanted, result)
-        except (TypeError, ValueError) as error:
-            refusal = type(error)(
-                f"host function {name!r} returned {_brief(result)}, and the "
-                f"guest wants {core.TYPES[wanted]}: {error}"
-            )
-            opened.reply_error(_ERROR_HOST, str(refusal))
-            return refusal
+            self.core.inside = None
         return None
 
-    def _serve_log(self, opened: core.SandboxCore) -> None:
-        level, text = opened.message(core.MESSAGE_LOG, 2)[1]
+    def _reply(self, name: str, wanted: int, result: object) -> None:
         try:
-            self.inside = "a handler of log lines"
+            self.core.reply(wanted, result)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
+                f"host function {name!r} returned {_brief(result)}, and the "
+                f"guest wants {core.TYPES[wanted]}: {_words(error)}"
+            ) from None
+
+    def _serve_log(self) -> None:
+        level, text = self.core.message(core.MESSAGE_LOG, 2)[1]
+        self.core.inside = "a handler of log lines"
+        try:
             _log.log(
                 min(max(level, 1), 50), "%s", text, extra={"guest": self.name}
             )
         finally:
-            self.inside = None
+            self.core.inside = None
 
-    def _give_up(self, opened: core.SandboxCore, reason: int) -> NoReturn:
+    def _give_up(self, limit: Limit | None, reason: int) -> NoReturn:
         if reason == core.LEFT_TIMEOUT:
-            raise GuestTimeout("the call took longer than it was allowed to")
+            assert limit is not None
+            raise GuestTimeout(
+                f"{limit.what} took longer than {limit.seconds} s "
+                f"({limit.origin})"
+            )
         if reason == core.LEFT_INTERRUPTED:
             raise GuestInterrupted("the call was interrupted")
         if reason == core.LEFT_ABORT:
-            code, text = opened.message(core.MESSAGE_ERROR, 2)[1]
+            code, text = self.core.message(core.MESSAGE_ERROR, 2)[1]
             raise GuestAborted(f"the guest gave up: {text} (code {code})")
-        raise describe_fault(opened.left_by(), self.layout)
-
-    def close(self) -> None:
-        """Free everything; a second call does nothing."""
-        with self.lock:
-            if self.core is None:
-                return
-            closing, self.core = self.ready_core("close"), None
-            self.pristine = self.base = None
-            closing.close()
+        raise describe_fault(self.core.left_by(), self.layout)
 
 
-# A child of fork has its parent's locks, held by threads that it has not.
-_machines: weakref.WeakSet[Machine] = weakref.WeakSet()
+@dataclass(frozen=True)
+class Limit:
+    """How long something of a guest may take, and who said so."""
+
+    what: str
+    seconds: float | None
+    origin: str
+
+    @classmethod
+    def of(
+        cls, config: SandboxConfig, what: str, timeout: float | None
+    ) -> Limit:
+        """The limit of a call: its own, or else the configuration's."""
+        if timeout is None:
+            return cls(what, config.call_timeout, "call_timeout")
+        check_timeout("timeout", timeout)
+        return cls(what, timeout, "timeout")
+
+    def deadline(self) -> int:
+        """In ns of the monotonic clock, from now on; 0 for none."""
+        if self.seconds is None:
+            return 0
+        wait = int(min(self.seconds, 1e9) * 1e9)
+        return min(time.monotonic_ns() + wait, 2**63 - 1)
 
 
-def _renew_locks() -> None:
-    for machine in _machines:
-        machine.lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+def _words(error: Exception) -> str:
+    """What an error says, if its own code lets it."""
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
 
 
 def _brief(value: object) -> str:
-    text = repr(value)
+    if isinstance(value, (str, bytes, bytearray)):
+        value = value[:51]  # not all of a large one
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
     return text if len(text) <= 60 else f"{text[:50]}..."
 
 
@@ -311,14 +381,3 @@ def _tracker_for(
             f"than being told of each"
         )
     return None, "the first that this driver works with here"
-
-
-def deadline_of(config: SandboxConfig, timeout: float | None) -> int:
-    """In ns of the monotonic clock; 0 for none."""
-    if timeout is None:
-        timeout = config.call_timeout
-        if timeout is None:
-            return 0
-    else:
-        check_timeout("timeout", timeout)
-    return min(time.monotonic_ns() + int(min(timeout, 1e9) * 1e9), 2**63 - 1)

@@ -8,19 +8,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hyperlight._binding import core
 from hyperlight.config import SandboxConfig
 from hyperlight.errors import GuestAborted
 from hyperlight.hostfuncs import GuestFunction, HostFunction, parse_signature
 from hyperlight.layout import MemoryLayout
-from hyperlight.machine import Guest, Machine, deadline_of
+from hyperlight.machine import Guest, Machine
 from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.snapshot import Snapshot
 
 __all__ = ["Sandbox", "UninitializedSandbox"]
-
-_MOST_FUNCTIONS = 4096
 
 
 class UninitializedSandbox:
@@ -44,7 +41,8 @@ class UninitializedSandbox:
         self, guest: Guest, config: SandboxConfig | None = None
     ) -> None:
         self._machine: Machine | None = None
-        self._machine = Machine(guest, config)
+        self._token = object()
+        self._machine = Machine(guest, config, self._token)
 
     def register(
         self, name: str, function: Callable[..., Any]
@@ -61,6 +59,7 @@ class UninitializedSandbox:
             ValueError: `name` is no name, or is taken.
         """
         machine = self._open()
+        machine.core.refuse_fork()
         made = HostFunction(name, function)
         if name in machine.host_functions:
             raise ValueError(f"name={name!r} is registered already")
@@ -80,24 +79,32 @@ class UninitializedSandbox:
             GuestAborted: The guest did not come up.
             GuestTimeout: It took longer than ``config.call_timeout``.
 
+            RuntimeError: It is being evolved already.
+
         Whatever is raised, here or by `init`, leaves this object as it was.
         Otherwise the sandbox takes its place: it is used up.
         """
         machine = self._open()
-        with machine.lock:
-            self._still(machine)
-            made = Sandbox.__new__(Sandbox)
-            try:
-                made._come_up(machine)
-                if init is not None:
-                    init(made)
-                machine.base = machine.take("base")
-            except BaseException:
-                made._machine = None
-                machine.restore(machine.pristine)
-                raise
-            self._machine = None
+        made = Sandbox.__new__(Sandbox)
+        made._machine, made._token = machine, object()
+        try:
+            if not machine.core.claim(made._token):
+                raise RuntimeError("evolve of what is being evolved already")
+            self._open()  # another thread may just have done it
+            made._functions = _functions(machine.come_up(made._token))
+            if init is not None:
+                init(made)
+            machine.base = machine.take(made._token, "base")
+            machine.core.face = made._token
             return made
+        except BaseException:
+            # What fails here is tried again before the guest is run again.
+            if machine.core.making is made._token:
+                with contextlib.suppress(Exception):
+                    machine.put_back_to_pristine(made._token, self._token)
+            raise
+        finally:
+            machine.core.unclaim(made._token)
 
     @property
     def layout(self) -> MemoryLayout:
@@ -112,26 +119,22 @@ class UninitializedSandbox:
     @property
     def closed(self) -> bool:
         """True once it was closed, or evolved."""
-        return self._machine is None
+        machine = self._machine
+        return machine is None or not machine.is_open_for(self._token)
 
     def close(self) -> None:
         """Free everything; a second call does nothing."""
-        machine, self._machine = self._machine, None
-        if machine is not None:
-            machine.close()
+        if self._machine is not None:
+            self._machine.close(self._token)
 
     def _open(self) -> Machine:
-        if self._machine is None:
+        machine = self._machine
+        if machine is None or self.closed:
             raise ValueError(
                 "operation on an UninitializedSandbox that is closed or "
                 "evolved"
             )
-        return self._machine
-
-    def _still(self, machine: Machine) -> None:
-        """Raise if it was closed or used up while this thread waited."""
-        if self._machine is not machine:
-            self._open()
+        return machine
 
     def __enter__(self) -> UninitializedSandbox:
         self._open()
@@ -144,7 +147,7 @@ class UninitializedSandbox:
         _warn_unclosed(self)
 
     def __repr__(self) -> str:
-        if self._machine is None:
+        if self._machine is None or self.closed:
             return "<UninitializedSandbox, closed or evolved>"
         return (
             f"<UninitializedSandbox of {self._machine.name!r}, driver "
@@ -191,37 +194,18 @@ class Sandbox:
             raise
         self._take_over(made)
 
-    def _come_up(self, machine: Machine) -> None:
-        """Run the guest's initialization; no base snapshot yet."""
-        opened = machine.usable_core("evolve")
-        deadline = deadline_of(machine.config, None)
-        opened.begin_init()
-        reason = opened.run(deadline)
-        if reason != core.LEFT_READY:
-            machine.serve(reason, deadline)
-        texts = opened.message(core.MESSAGE_FUNCTIONS, _MOST_FUNCTIONS)[1]
-        functions = {f.name: f for f in map(parse_signature, texts)}
-        if len(functions) < len(texts):
-            raise GuestAborted("the guest exports two functions of one name")
-        opened.end()
-        self._machine = machine
-        self._functions = functions
-
     _functions: dict[str, GuestFunction]
+    _token: object
 
     def _take_over(self, other: Sandbox) -> None:
-        self._functions = other._functions
-        self._machine, other._machine = other._machine, None
+        self._functions, self._token = other._functions, other._token
+        self._machine = other._machine
 
     def _open(self) -> Machine:
-        if self._machine is None:
+        machine = self._machine
+        if machine is None or not machine.is_open_for(self._token):
             raise ValueError("operation on a closed Sandbox")
-        return self._machine
-
-    def _still(self, machine: Machine) -> None:
-        """Raise if it was closed or used up while this thread waited."""
-        if self._machine is not machine:
-            self._open()
+        return machine
 
     def call(
         self, name: str, *args: object, timeout: float | None = None
@@ -257,18 +241,7 @@ class Sandbox:
                 f"name={name!r}: the guest has no such function; "
                 f"it has {', '.join(sorted(self._functions)) or 'none'}"
             )
-        with machine.lock:
-            self._still(machine)
-            opened = machine.usable_core("call")
-            deadline = deadline_of(machine.config, timeout)
-            try:
-                opened.begin(function.encoded, function.arguments, args)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{function.signature}: {error}") from None
-            reason = opened.run(deadline)
-            if reason != core.LEFT_READY:
-                machine.serve(reason, deadline)
-            return opened.result(function.result)
+        return machine.call(self._token, function, args, timeout)
 
     def snapshot(self, name: str | None = None) -> Snapshot:
         """Freeze the guest as it is: memory and processor state.
@@ -282,10 +255,7 @@ class Sandbox:
             RuntimeError: Called from a host function.
             MemoryError: No snapshot was taken.
         """
-        machine = self._open()
-        with machine.lock:
-            self._still(machine)
-            return machine.take(name)
+        return self._open().take(self._token, name)
 
     def restore(self, snapshot: Snapshot | None = None) -> RestoreStats:
         """Make the guest what it was, poisoned or not.
@@ -300,12 +270,7 @@ class Sandbox:
             SnapshotMismatch: It is of another guest, layout or driver.
             RuntimeError: Called from a host function.
         """
-        machine = self._open()
-        with machine.lock:
-            self._still(machine)
-            if snapshot is not None and not isinstance(snapshot, Snapshot):
-                raise TypeError(f"snapshot={snapshot!r} is not a Snapshot")
-            return machine.restore(snapshot)
+        return self._open().restore(self._token, snapshot)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Snapshot]:
@@ -317,7 +282,7 @@ class Sandbox:
         try:
             yield snapshot
         finally:
-            if self._machine is not None:
+            if not self.closed:
                 self.restore(snapshot)
 
     def devolve(self) -> UninitializedSandbox:
@@ -329,12 +294,12 @@ class Sandbox:
             RuntimeError: Called from a host function.
         """
         machine = self._open()
-        with machine.lock:
-            self._still(machine)
-            machine.restore(machine.pristine)
-            fresh = UninitializedSandbox.__new__(UninitializedSandbox)
-            fresh._machine, self._machine = machine, None
-            return fresh
+        if machine.core.making is self._token:
+            raise RuntimeError("devolve of what is being evolved")
+        fresh = UninitializedSandbox.__new__(UninitializedSandbox)
+        fresh._machine, fresh._token = machine, object()
+        machine.put_back_to_pristine(self._token, fresh._token)
+        return fresh
 
     def interrupt(self) -> None:
         """End the call under way with GuestInterrupted, if there is one.
@@ -342,9 +307,8 @@ class Sandbox:
         From any thread, or from a signal handler.
         """
         machine = self._machine
-        opened = machine.core if machine is not None else None
-        if opened is not None:
-            opened.interrupt()
+        if machine is not None:
+            machine.core.interrupt()
 
     def verify(self, snapshot: Snapshot | None = None) -> None:
         """Prove by comparing that no write of the guest was missed.
@@ -353,37 +317,24 @@ class Sandbox:
             TrackerMissedPage: A page differs although nothing reported it.
         """
         machine = self._open()
-        with machine.lock:
-            self._still(machine)
-            opened = machine.ready_core("verify")
-            chosen = opened.current if snapshot is None else snapshot
-            if chosen._identity != machine.identity:
-                machine.refuse(chosen)
-            machine.verify(chosen)
+        machine.verify(self._token, machine.chosen(snapshot))
 
     def changed(self, snapshot: Snapshot | None = None) -> PageSet:
         """Exactly the pages of tracked memory that differ from a snapshot."""
         machine = self._open()
-        with machine.lock:
-            self._still(machine)
-            opened = machine.ready_core("changed")
-            chosen = opened.current if snapshot is None else snapshot
-            if chosen._identity != machine.identity:
-                machine.refuse(chosen)
-            return PageSet._wrap(opened.changed(chosen), opened.page_count)
+        return machine.changed(self._token, machine.chosen(snapshot))
 
     @property
     def current(self) -> Snapshot:
         """What the guest equalled at the last snapshot or restore."""
-        snapshot = self._open().open_core().current
-        assert isinstance(snapshot, Snapshot)
-        return snapshot
+        return self._open().current()
 
     @property
     def base(self) -> Snapshot:
         """The snapshot that was taken when the guest had come up."""
         snapshot = self._open().base
-        assert snapshot is not None
+        if snapshot is None:
+            raise ValueError("there is no base snapshot yet, or any more")
         return snapshot
 
     @property
@@ -405,17 +356,12 @@ class Sandbox:
     @property
     def tracker(self) -> str:
         """Name of what notices the guest's writes."""
-        return self._open().open_core().tracker
+        return self._open().core.tracker
 
     @property
     def poisoned(self) -> bool:
         """A call did not end well: only a restore makes it usable again."""
-        machine = self._open()
-        with machine.lock:
-            self._still(machine)
-            opened = machine.open_core()
-            busy = machine.inside is not None or opened.running
-            return not busy and not opened.idle
+        return self._open().core.poisoned
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -424,15 +370,14 @@ class Sandbox:
         ``why`` says what the choice of the tracker followed from.
         """
         machine = self._open()
-        with machine.lock:
-            self._still(machine)
-            counts = machine.open_core().stats()
+        counts = machine.core.stats(self._token)
         return {**counts, "driver": machine.driver, "why": machine.why}
 
     @property
     def closed(self) -> bool:
         """True once it was closed, or devolved."""
-        return self._machine is None
+        machine = self._machine
+        return machine is None or not machine.is_open_for(self._token)
 
     def close(self) -> None:
         """Free everything; a second call does nothing.
@@ -442,10 +387,8 @@ class Sandbox:
         Raises:
             RuntimeError: Called from a host function.
         """
-        machine = self._machine
-        if machine is not None:
-            machine.close()
-            self._machine = None
+        if self._machine is not None:
+            self._machine.close(self._token)
 
     def __enter__(self) -> Sandbox:
         self._open()
@@ -459,7 +402,7 @@ class Sandbox:
 
     def __repr__(self) -> str:
         machine = self._machine
-        if machine is None:
+        if machine is None or self.closed:
             return "<Sandbox, closed>"
         return (
             f"<Sandbox of {machine.name!r}, {len(self._functions)} functions, "
@@ -467,8 +410,18 @@ class Sandbox:
         )
 
 
+def _functions(signatures: list[str]) -> dict[str, GuestFunction]:
+    """By name, what a guest says it exports."""
+    found = {f.name: f for f in map(parse_signature, signatures)}
+    if len(found) < len(signatures):
+        raise GuestAborted("the guest exports two functions of one name")
+    return found
+
+
 def _warn_unclosed(sandbox: Sandbox | UninitializedSandbox) -> None:
-    if sys.flags.dev_mode and getattr(sandbox, "_machine", None) is not None:
+    if not sys.flags.dev_mode or getattr(sandbox, "_token", None) is None:
+        return
+    if not sandbox.closed:
         warnings.warn(
             f"unclosed {sandbox!r}",
             ResourceWarning,

@@ -50,8 +50,8 @@ static int run_it(const struct hl_driver_ops *ops, char *memory, size_t tables,
         return err;
     ops->regs(vm)->rip = CODE;
     do
-        err = ops->run(vm, 0, &exit);
-    while (err == 0 && exit.reason == HL_EXIT_INTERRUPTED);
+        err = ops->run(vm, &exit);
+    while (err == 0 && exit.reason == HL_EXIT_KICKED);
     if (err < 0)
         (void)hl_why(why, err, "an instruction did not run: %s",
                      strerror(-err));

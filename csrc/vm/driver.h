@@ -13,11 +13,15 @@
  *  V3. load() after save() gives the guest exactly what it had: general,
  *      segment and control registers, x87/SSE/AVX state, the MSRs and debug
  *      registers that a guest could change, pending events.  Time goes on.
- *  V4. interrupt() makes a run() under way, or else the next one, return
- *      HL_EXIT_INTERRUPTED, and a deadline HL_EXIT_TIMEOUT, at the latest a
- *      few milliseconds later.
+ *  V4. kick() makes a run() under way, or else the next one, return
+ *      HL_EXIT_KICKED at the latest a few milliseconds later, in whatever
+ *      state the thread that runs it has its signals.  A run may return so
+ *      without a kick, too: who runs a machine knows what it waits for, and
+ *      runs it again if that has not come.
+ *  V5. After finish() nothing that the guest began is still on its way: the
+ *      machine writes to guest memory only while it runs.
  *
- * Threads: one call at a time on a machine, on any thread; interrupt() at any
+ * Threads: one call at a time on a machine, on any thread; kick() at any
  * moment on any thread.  Fork: a child cannot use its parent's machines, but
  * destroy them. */
 #ifndef HL_VM_DRIVER_H
@@ -61,8 +65,9 @@ enum hl_exit_reason {
     HL_EXIT_EXCEPTION,   /* frame and cr2 say which */
     HL_EXIT_SHUTDOWN,    /* a triple fault */
     HL_EXIT_BAD_ACCESS,  /* outside of every slot; value: the address */
-    HL_EXIT_INTERRUPTED, /* value 1: by interrupt(); 0: a signal came */
-    HL_EXIT_TIMEOUT,     /* the deadline passed */
+    HL_EXIT_KICKED,      /* by kick(), or a signal came */
+    HL_EXIT_INTERRUPTED, /* the sandbox's: somebody asked for it */
+    HL_EXIT_TIMEOUT,     /* the sandbox's: the deadline passed */
     HL_EXIT_UNKNOWN      /* value: the driver's own number for it */
 };
 
@@ -98,12 +103,16 @@ struct hl_driver_ops {
      * then and hold what the guest had when it left.  Costs nothing. */
     struct hl_vm_regs *(*regs)(struct hl_vm *vm);
 
-    /* Run until the guest leaves, or until CLOCK_MONOTONIC reaches `deadline`
-     * (ns; 0: none).  -errno: the machine is unusable. */
-    int (*run)(struct hl_vm *vm, uint64_t deadline, struct hl_exit *exit);
+    /* Run until the guest leaves, or is kicked.  -errno: the machine is
+     * unusable. */
+    int (*run)(struct hl_vm *vm, struct hl_exit *exit);
 
     /* Async-signal-safe. */
-    void (*interrupt)(struct hl_vm *vm);
+    void (*kick)(struct hl_vm *vm);
+
+    /* V5.  What the guest has in its registers is lost, unless it left by a
+     * call.  NULL: there is never anything to finish. */
+    int (*finish)(struct hl_vm *vm);
 
     /* Code in guest memory was changed by the host.  NULL: nobody minds. */
     void (*code_changed)(struct hl_vm *vm);

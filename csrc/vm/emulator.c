@@ -19,7 +19,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "mem/wait.h"
 
 #define PAGE ((uint64_t)4096)
 #define HOLE (UINT64_C(1) << 51)    /* no slot's */
@@ -35,14 +36,6 @@
 #define ERROR_WRITE 2
 #define ERROR_USER 4
 #define ERROR_FETCH 16
-
-static uint64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 static void leave(struct hl_emulator *e, enum hl_exit_reason reason,
                   uint64_t value)
@@ -120,21 +113,15 @@ static void on_block(struct hl_uc *engine, uint64_t address, uint32_t size,
 
     (void)engine;
     (void)size;
-    if (e->entering && address != e->config.tables.iret) {
+    if (e->entering) {
+        if (address == e->config.tables.iret)
+            return; /* E1: nothing stops it at CPL 0 */
         e->entering = false;
         (void)e->uc->ctl(e->engine, HL_UC_CTL_TLB_FLUSH);
     }
-    if (atomic_load_explicit(&e->interrupted, memory_order_relaxed)) {
-        leave(e, HL_EXIT_INTERRUPTED, 1);
-        return;
-    }
-    if (++e->blocks % CLOCK_EVERY != 0)
-        return;
-    uint64_t time = now();
-    if (e->deadline && time >= e->deadline)
-        leave(e, HL_EXIT_TIMEOUT, 0);
-    else if (time >= e->slice_end)
-        leave(e, HL_EXIT_INTERRUPTED, 0);
+    if (atomic_load_explicit(&e->kicked, memory_order_relaxed) ||
+        (++e->blocks % CLOCK_EVERY == 0 && hl_now() >= e->slice_end))
+        leave(e, HL_EXIT_KICKED, 0);
 }
 
 /* Vectors from 32 on, and 3 and 4, come of instructions only, which the gates
@@ -407,36 +394,32 @@ static void explain(struct hl_emulator *e, int err)
         leave(e, HL_EXIT_UNKNOWN, (uint64_t)err);
 }
 
-static int run(struct hl_vm *vm, uint64_t deadline, struct hl_exit *exit)
+static int run(struct hl_vm *vm, struct hl_exit *exit)
 {
     struct hl_emulator *e = (struct hl_emulator *)vm;
-    uint64_t start = now();
 
-    e->deadline = deadline;
-    e->slice_end = start + SLICE_NS;
-    e->left = false;
-    if (atomic_load(&e->interrupted))
-        leave(e, HL_EXIT_INTERRUPTED, 1);
-    else if (deadline && start >= deadline)
-        leave(e, HL_EXIT_TIMEOUT, 0);
-    if (!e->left) {
-        if (e->loaded && prepare(e))
-            return -EIO;
-        uint64_t rip = e->entering ? e->config.tables.iret : e->regs.rip;
-        explain(e, e->uc->emu_start(e->engine, rip, 0, 0, 0));
-        e->entering = false;
-        if (e->exit.reason != HL_EXIT_CALL)
-            e->regs.rip = hl_emulator_reg(e, HL_UC_RIP);
+    if (atomic_exchange(&e->kicked, false)) {
+        *exit = (struct hl_exit){.reason = HL_EXIT_KICKED};
+        return 0;
     }
+    e->slice_end = hl_now() + SLICE_NS;
+    e->left = false;
+    if (e->loaded && prepare(e))
+        return -EIO;
+    uint64_t rip = e->entering ? e->config.tables.iret : e->regs.rip;
+    explain(e, e->uc->emu_start(e->engine, rip, 0, 0, 0));
+    e->entering = false;
+    if (e->exit.reason != HL_EXIT_CALL)
+        e->regs.rip = hl_emulator_reg(e, HL_UC_RIP);
     *exit = e->exit;
-    if (exit->reason == HL_EXIT_INTERRUPTED && exit->value)
-        atomic_store(&e->interrupted, false);
+    if (exit->reason == HL_EXIT_KICKED)
+        atomic_store(&e->kicked, false);
     return 0;
 }
 
-static void interrupt(struct hl_vm *vm)
+static void kick(struct hl_vm *vm)
 {
-    atomic_store(&((struct hl_emulator *)vm)->interrupted, true);
+    atomic_store(&((struct hl_emulator *)vm)->kicked, true);
 }
 
 static void code_changed(struct hl_vm *vm)
@@ -476,7 +459,7 @@ const struct hl_driver_ops hl_driver_emulator = {
     .destroy = destroy,
     .regs = registers,
     .run = run,
-    .interrupt = interrupt,
+    .kick = kick,
     .code_changed = code_changed,
     .state_size = sizeof(struct hl_emulator_state),
     .save = save,

@@ -32,9 +32,9 @@ struct hl_emulator {
 
     struct hl_exit exit; /* of the run under way */
     bool left;           /* and whether it holds anything */
-    uint64_t deadline, slice_end;
+    uint64_t slice_end;  /* when it looks for signals */
     unsigned blocks;
-    atomic_bool interrupted; /* asked for, not yet reported */
+    atomic_bool kicked; /* not yet reported */
 };
 
 /* A register of up to 8 bytes. */

@@ -1,7 +1,7 @@
 /* kvm: the kernel's virtual machine monitor (Documentation/virt/kvm/api.rst).
  *
- * A plain call is one KVM_RUN and no other system call: registers travel in
- * the shared kvm_run page. */
+ * A plain call is one KVM_RUN, and a look at the thread's signal mask before
+ * and after it (kvm_kick.c): registers travel in the shared kvm_run page. */
 #include "vm/kvm.h"
 
 #include <fcntl.h>
@@ -14,6 +14,8 @@
 /* Where VMX without "unrestricted guest" keeps pages of its own: between the
  * memory that slots may have, below 3 GiB and from 4 GiB on. */
 #define VMX_PAGES 0xfffbd000
+
+#define SYSCALL_SIZE 2 /* 0f 05 */
 
 void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size)
 {
@@ -124,18 +126,13 @@ static int set_up(struct hl_kvm *k, int kvm_fd, const char **what)
     err = map_run(k, kvm_fd);
     if (err < 0)
         return err;
-    err = hl_kvm_set_up_vcpu(k, kvm_fd, what);
-    if (err < 0)
-        return err;
-    *what = "sigaction";
-    return hl_kvm_kick_install();
+    return hl_kvm_set_up_vcpu(k, kvm_fd, what);
 }
 
 static void destroy(struct hl_vm *vm)
 {
     struct hl_kvm *k = hl_kvm_of(vm);
 
-    hl_kvm_timer_free(k);
     if (k->run)
         munmap(k->run, k->run_size);
     if (k->cpu_fd >= 0)
@@ -205,6 +202,9 @@ static int read_exception(struct hl_kvm *k, struct hl_exit *exit)
     if (frame == NULL)
         return -EFAULT;
     memcpy(&exit->frame, frame, sizeof exit->frame);
+    /* SYSCALL kept the address behind it in RCX. */
+    if (exit->frame.rip == k->config.tables.system_call)
+        exit->frame.rip = k->run->s.regs.regs.rcx - SYSCALL_SIZE;
     return 0;
 }
 
@@ -220,6 +220,7 @@ static int read_port(struct hl_kvm *k, struct hl_exit *exit)
         return 0;
     }
     k->plain = false;
+    k->pending = true;
     return out && run->io.port == HL_PORT_EXCEPTION ? read_exception(k, exit)
                                                     : 0;
 }
@@ -230,6 +231,7 @@ static int read_exit(struct hl_kvm *k, struct hl_exit *exit)
     if (k->run->exit_reason == KVM_EXIT_IO)
         return read_port(k, exit);
     k->plain = false;
+    k->pending = true;
     if (k->run->exit_reason == KVM_EXIT_SHUTDOWN) {
         exit->reason = HL_EXIT_SHUTDOWN;
     } else if (k->run->exit_reason == KVM_EXIT_MMIO) {
@@ -239,25 +241,15 @@ static int read_exit(struct hl_kvm *k, struct hl_exit *exit)
     return 0;
 }
 
-/* `interrupted` is looked at after `runner` is set, and set before `runner` is
- * looked at: either this sees it, or the other thread sends the signal.  That
- * may come before KVM_RUN: immediate_exit, set earlier still, covers it.  A
- * guest that leaves by itself just then is reported as such, and the
- * interruption goes to the next run. */
+/* One KVM_RUN, or more where the ring was full. */
 static int enter(struct hl_kvm *k)
 {
     int err = 0;
 
     do {
         hl_kvm_regs_out(k);
-        atomic_store(&k->runner, hl_kvm_kick_target());
-        if (atomic_load(&k->interrupted)) {
-            atomic_store(&k->runner, 0);
-            return -EINTR;
-        }
         if (ioctl(k->cpu_fd, KVM_RUN, 0) < 0)
             err = -errno;
-        atomic_store(&k->runner, 0);
         if (err < 0 && err != -EINTR)
             return err;
         hl_kvm_regs_in(k);
@@ -266,50 +258,29 @@ static int enter(struct hl_kvm *k)
     return err;
 }
 
-static uint64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static int run(struct hl_vm *vm, uint64_t deadline, struct hl_exit *exit)
+static int run(struct hl_vm *vm, struct hl_exit *exit)
 {
     struct hl_kvm *k = hl_kvm_of(vm);
-    int err = -EINTR;
+    uint64_t selectors = hl_kvm_selectors();
 
-    if (deadline == 0) {
+    int err = hl_kvm_kick_open(k);
+    if (err < 0)
+        return err;
+    /* Not exchanged without need: kicks are rare, and this is a hot path. */
+    if (atomic_load(&k->kicked) && atomic_exchange(&k->kicked, false))
+        err = -EINTR;
+    else
         err = enter(k);
-    } else if (now() < deadline) {
-        err = hl_kvm_timer_start(k, deadline);
-        if (err < 0)
-            return err;
-        err = enter(k);
-        hl_kvm_timer_stop(k);
-    }
+    hl_kvm_put_back_selectors(selectors, hl_kvm_selectors());
+    hl_kvm_kick_close(k);
     if (err == 0)
         return read_exit(k, exit);
     if (err != -EINTR)
         return err;
     k->plain = false;
-    __atomic_store_n(&k->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-    *exit = (struct hl_exit){.reason = HL_EXIT_INTERRUPTED};
-    exit->value = atomic_exchange(&k->interrupted, false);
-    if (!exit->value && deadline && now() >= deadline)
-        exit->reason = HL_EXIT_TIMEOUT;
+    atomic_store(&k->kicked, false); /* who asked did so before */
+    *exit = (struct hl_exit){.reason = HL_EXIT_KICKED};
     return 0;
-}
-
-static void interrupt(struct hl_vm *vm)
-{
-    struct hl_kvm *k = hl_kvm_of(vm);
-
-    atomic_store(&k->interrupted, true);
-    __atomic_store_n(&k->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-    pid_t runner = atomic_load(&k->runner);
-    if (runner)
-        hl_kvm_kick(runner);
 }
 
 static int probe(char *why) { return hl_driver_try(&hl_driver_kvm, why); }
@@ -322,7 +293,8 @@ const struct hl_driver_ops hl_driver_kvm = {
     .track = open_tracker,
     .regs = registers,
     .run = run,
-    .interrupt = interrupt,
+    .kick = hl_kvm_kick,
+    .finish = hl_kvm_finish,
     .state_size = sizeof(struct hl_kvm_state),
     .save = hl_kvm_save,
     .load = hl_kvm_load,

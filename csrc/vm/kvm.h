@@ -1,13 +1,12 @@
 /* What the files of the kvm driver tell each other: kvm.c makes and runs the
  * machine, kvm_state.c sets up, saves and loads its vCPU, kvm_kick.c ends a
- * run, kvm_ring.c and kvm_log.c say what the guest wrote. */
+ * run, kvm_selectors.c keeps a guest's selectors out of the host's thread,
+ * kvm_ring.c and kvm_log.c say what the guest wrote. */
 #ifndef HL_VM_KVM_H
 #define HL_VM_KVM_H
 
 #include <linux/kvm.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #include "vm/driver.h"
 
@@ -27,6 +26,18 @@ struct hl_kvm_state {
     struct hl_kvm_rest rest;
 };
 
+/*            open                  kick
+ *   OUTSIDE ------> INSIDE ---> SENDING ---> SENT
+ *      ^               | close                 | close, which takes the signal
+ *      +---------------+-----------------------+ off the thread's pending ones
+ */
+enum hl_kvm_kick {
+    HL_KVM_OUTSIDE,
+    HL_KVM_INSIDE,
+    HL_KVM_SENDING,
+    HL_KVM_SENT,
+};
+
 struct hl_kvm {
     struct hl_vm vm; /* first: they are cast to each other */
     int vm_fd, cpu_fd;
@@ -43,14 +54,16 @@ struct hl_kvm {
     struct hl_x86_entry *entry; /* NULL: no XSAVE */
     struct hl_kvm_rest rest;    /* what it holds, as long as... */
     bool plain;                 /* ...the guest only ever left by calls */
+    bool pending;               /* the last exit was none: see finish */
     bool enters;                /* the next run starts at the entry code */
     bool sets_sregs;            /* and with run->s.regs.sregs */
 
-    /* Ending a run. */
-    _Atomic pid_t runner;    /* thread inside KVM_RUN, or 0 */
-    atomic_bool interrupted; /* asked for, not yet reported */
-    timer_t timer;           /* of timer_thread, if that is not 0 */
-    pid_t timer_thread;
+    /* Ending a run: kvm_kick.c. */
+    _Atomic enum hl_kvm_kick kick;
+    atomic_bool kicked; /* not yet reported */
+    pid_t runner;       /* the thread that is inside */
+    uint64_t callers_mask, run_mask;
+    bool has_run_mask; /* run_mask is what KVM_RUN was told */
 
     /* Dirty ring. */
     size_t ring_size; /* entries; 0: it has none */
@@ -68,20 +81,24 @@ void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size);
 /* kvm_state.c.  kvm_fd: /dev/kvm. */
 int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd,
                        const char **what) HL_MUST_CHECK;
+int hl_kvm_finish(struct hl_vm *vm);
 int hl_kvm_save(struct hl_vm *vm, void *state);
 int hl_kvm_load(struct hl_vm *vm, const void *state);
 /* The registers into the shared page, for the next KVM_RUN; and back. */
 void hl_kvm_regs_out(struct hl_kvm *k);
 void hl_kvm_regs_in(struct hl_kvm *k);
 
-/* kvm_kick.c.  A signal that makes KVM_RUN return; a timer that sends it from
- * `deadline` on, again and again until it is stopped. */
-int hl_kvm_kick_install(void) HL_MUST_CHECK;
-pid_t hl_kvm_kick_target(void); /* this thread, which can now get it */
-void hl_kvm_kick(pid_t thread);
-int hl_kvm_timer_start(struct hl_kvm *k, uint64_t deadline) HL_MUST_CHECK;
-void hl_kvm_timer_stop(struct hl_kvm *k);
-void hl_kvm_timer_free(struct hl_kvm *k);
+/* kvm_kick.c.  Between open and close, on one thread, hl_kvm_kick makes
+ * KVM_RUN return -EINTR, and the signals of that thread are its own
+ * business. */
+int hl_kvm_kick_open(struct hl_kvm *k) HL_MUST_CHECK;
+void hl_kvm_kick_close(struct hl_kvm *k);
+void hl_kvm_kick(struct hl_vm *vm);
+
+/* kvm_selectors.c.  The four selectors that a guest can change, of this
+ * thread, in one number; and back to what they were. */
+uint64_t hl_kvm_selectors(void);
+void hl_kvm_put_back_selectors(uint64_t before, uint64_t now);
 
 /* kvm_ring.c, kvm_log.c: trackers of the logged slots, which are
  * [memory, +page_count).

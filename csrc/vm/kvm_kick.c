@@ -1,89 +1,130 @@
-/* How a run is ended from outside: by a signal to the thread inside KVM_RUN.
+/* How a run is ended from outside: by a signal to the thread inside KVM_RUN
+ * that is never delivered.
  *
- * Any handler will do, since it is enough that KVM_RUN returns.  The handler
- * here does nothing, and is async-signal-safe. */
-#include <pthread.h>
+ * SIGURG is blocked in the thread around KVM_RUN, and the kernel is told to
+ * unblock it during KVM_RUN only (KVM_SET_SIGNAL_MASK,
+ * Documentation/virt/kvm/api.rst, 4.13).  Sent in between, it makes KVM_RUN
+ * return; sent before, it waits and makes KVM_RUN return at once.  It is then
+ * taken off the thread's pending signals before it is unblocked.  Therefore
+ * none of these matters:
+ *
+ *  - the caller's signal mask: it is read at each run and put back, and what
+ *    it blocks besides stays blocked in KVM_RUN, so that a pending signal that
+ *    the caller blocks cannot make KVM_RUN return again and again;
+ *  - the handler of the signal, whoever put it there, and whether it is
+ *    ignored: a blocked signal is kept whatever its disposition, and this one
+ *    never gets so far;
+ *  - thread ids: a signal is only sent while the thread that it is for is
+ *    inside, and that thread waits for the sender before it goes on;
+ *  - RLIMIT_SIGPENDING: unlike a real-time signal, this one needs no queue
+ *    entry to become pending;
+ *  - fork: nothing here outlives a run, and a child runs nothing of its
+ *    parent's.
+ *
+ * SIGURG, because its default action is to do nothing, and debuggers pass it
+ * on without stopping: Go preempts its own threads with it for these reasons.
+ */
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mem/forked.h"
 #include "vm/kvm.h"
 
-#define KICK (SIGRTMAX - 3)
-#define AGAIN_NS 1000000 /* a signal may come just before KVM_RUN */
+#define KICK SIGURG
+#define KICK_BIT (UINT64_C(1) << (KICK - 1))
 
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
+_Static_assert(KVM_SET_SIGNAL_MASK == 0x4004ae8b, "linux/kvm.h");
 
-static void do_nothing(int signal) { (void)signal; }
-
-int hl_kvm_kick_install(void)
+/* The kernel's own signal set, of 8 bytes; glibc's is larger. */
+static void set_mask(int how, uint64_t mask, uint64_t *old)
 {
-    struct sigaction old, action = {.sa_handler = do_nothing,
-                                    .sa_flags = SA_ONSTACK | SA_RESTART};
-    if (sigaction(KICK, NULL, &old) < 0)
-        return -errno;
-    if (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN)
-        return 0; /* somebody's, and as good as ours */
-    sigemptyset(&action.sa_mask);
-    return sigaction(KICK, &action, NULL) < 0 ? -errno : 0;
+    (void)syscall(SYS_rt_sigprocmask, how, &mask, old, sizeof mask);
 }
 
-pid_t hl_kvm_kick_target(void)
+static int set_mask_of_run(struct hl_kvm *k, uint64_t mask)
+{
+    struct {
+        struct kvm_signal_mask head;
+        uint64_t set;
+    } __attribute__((packed)) arg = {.head.len = sizeof mask, .set = mask};
+
+    if (k->has_run_mask && k->run_mask == mask)
+        return 0;
+    if (ioctl(k->cpu_fd, KVM_SET_SIGNAL_MASK, &arg) < 0)
+        return -errno;
+    k->run_mask = mask;
+    k->has_run_mask = true;
+    return 0;
+}
+
+static pid_t own_thread_id(void)
 {
     static _Thread_local pid_t self;
     static _Thread_local unsigned generation;
-    sigset_t set;
 
-    if (self && generation == hl_fork_generation())
-        return self;
-    sigemptyset(&set);
-    sigaddset(&set, KICK);
-    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    generation = hl_fork_generation();
-    self = (pid_t)syscall(SYS_gettid);
+    if (self == 0 || generation != hl_fork_generation()) {
+        generation = hl_fork_generation();
+        self = (pid_t)syscall(SYS_gettid);
+    }
     return self;
 }
 
-void hl_kvm_kick(pid_t thread)
+/* One signal was sent to this thread, and is pending. */
+static void take_it_off(void)
 {
-    (void)syscall(SYS_tgkill, getpid(), thread, KICK);
+    const struct timespec now = {0, 0};
+    const uint64_t kick = KICK_BIT;
+
+    (void)syscall(SYS_rt_sigtimedwait, &kick, NULL, &now, sizeof kick);
 }
 
-static int set_timer(struct hl_kvm *k, uint64_t first, long interval)
+int hl_kvm_kick_open(struct hl_kvm *k)
 {
-    struct itimerspec spec = {
-        .it_value = {(time_t)(first / 1000000000), (long)(first % 1000000000)},
-        .it_interval = {0, interval},
-    };
-    return timer_settime(k->timer, TIMER_ABSTIME, &spec, NULL) < 0 ? -errno
-                                                                   : 0;
-}
-
-int hl_kvm_timer_start(struct hl_kvm *k, uint64_t deadline)
-{
-    pid_t self = hl_kvm_kick_target();
-
-    if (k->timer_thread != self) {
-        struct sigevent event = {
-            .sigev_notify = SIGEV_THREAD_ID,
-            .sigev_signo = KICK,
-            .sigev_notify_thread_id = self,
-        };
-        hl_kvm_timer_free(k);
-        if (timer_create(CLOCK_MONOTONIC, &event, &k->timer) < 0)
-            return -errno;
-        k->timer_thread = self;
+    set_mask(SIG_BLOCK, KICK_BIT, &k->callers_mask);
+    int err = set_mask_of_run(k, k->callers_mask & ~KICK_BIT);
+    if (err < 0) {
+        if (!(k->callers_mask & KICK_BIT))
+            set_mask(SIG_SETMASK, k->callers_mask, NULL);
+        return err;
     }
-    return set_timer(k, deadline, AGAIN_NS);
+    k->runner = own_thread_id();
+    atomic_store(&k->kick, HL_KVM_INSIDE);
+    return 0;
 }
 
-void hl_kvm_timer_stop(struct hl_kvm *k) { (void)set_timer(k, 0, 0); }
-
-void hl_kvm_timer_free(struct hl_kvm *k)
+void hl_kvm_kick_close(struct hl_kvm *k)
 {
-    if (k->timer_thread)
-        (void)timer_delete(k->timer);
-    k->timer_thread = 0;
+    enum hl_kvm_kick was = HL_KVM_INSIDE;
+
+    while (!atomic_compare_exchange_strong(&k->kick, &was, HL_KVM_OUTSIDE)) {
+        if (was == HL_KVM_SENT) {
+            take_it_off();
+            atomic_store(&k->kick, HL_KVM_OUTSIDE);
+            break;
+        }
+        sched_yield(); /* the sender is between two lines of hl_kvm_kick */
+        was = HL_KVM_INSIDE;
+    }
+    if (!(k->callers_mask & KICK_BIT))
+        set_mask(SIG_SETMASK, k->callers_mask, NULL);
+}
+
+/* `kicked` is set before `kick` is looked at, and looked at after `kick` is
+ * set: either the runner sees it before KVM_RUN, or the signal is sent. */
+void hl_kvm_kick(struct hl_vm *vm)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+    enum hl_kvm_kick was = HL_KVM_INSIDE;
+    int saved = errno;
+
+    atomic_store(&k->kicked, true);
+    if (atomic_compare_exchange_strong(&k->kick, &was, HL_KVM_SENDING)) {
+        long rc = syscall(SYS_tgkill, getpid(), k->runner, KICK);
+        atomic_store(&k->kick, rc == 0 ? HL_KVM_SENT : HL_KVM_INSIDE);
+    }
+    errno = saved;
 }

@@ -34,6 +34,7 @@ _Static_assert(KVM_GET_XSAVE == 0x9000aea4, "linux/kvm.h");
 #define EFER_NXE (UINT64_C(1) << 11)
 #define RFLAGS_TF (UINT64_C(1) << 8)
 #define XCR0_X87_SSE UINT64_C(3)
+#define MSR_LSTAR 0xc0000082
 #define CPUID_XSAVE 0xd /* subleaf 0: what XCR0 can have */
 #define XSTATE_BV 512   /* of the XSAVE area: what is not in its first state */
 
@@ -73,12 +74,15 @@ void hl_kvm_regs_out(struct hl_kvm *k)
     k->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
     if (k->sets_sregs)
         k->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
-    if (k->enters) {
+    /* The guest can read the page, so it always holds what a guest entered by
+     * it would find there. */
+    if (k->entry) {
         k->entry->rax = regs->rax;
         k->entry->rdx = regs->rdx;
         k->entry->rip = regs->rip;
-        regs->rip = k->config.tables.entry;
     }
+    if (k->enters)
+        regs->rip = k->config.tables.entry;
 }
 
 void hl_kvm_regs_in(struct hl_kvm *k)
@@ -190,7 +194,7 @@ static int set_xcr0(const struct hl_kvm *k)
 /* Those that instructions for user programs use, and PAT: none of them is
  * within a guest's reach as it is set up here. */
 static const uint32_t all_msrs[HL_KVM_MSRS] = {
-    0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR to SFMASK */
+    0xc0000081, MSR_LSTAR,  0xc0000083, 0xc0000084, /* STAR to SFMASK */
     0xc0000102, 0xc0000103,                         /* kernel GS, TSC_AUX */
     0x174,      0x175,      0x176,                  /* SYSENTER */
     0x277,                                          /* PAT */
@@ -265,6 +269,21 @@ static int write_rest(struct hl_kvm *k, const struct hl_kvm_rest *rest)
     return write_msrs(k, rest->msrs);
 }
 
+/* Where a SYSCALL goes if a KVM without hardware help lets it go anywhere: to
+ * an instruction that reports it.  With hardware help it is undefined itself,
+ * since EFER.SCE is 0. */
+static int set_system_call(const struct hl_kvm *k)
+{
+    struct msrs m = {
+        .head.nmsrs = 1,
+        .entries = {{.index = MSR_LSTAR,
+                     .data = k->config.tables.system_call}},
+    };
+
+    int done = ioctl(k->cpu_fd, KVM_SET_MSRS, &m);
+    return done < 0 ? -errno : done != 1 ? -EIO : 0;
+}
+
 int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd, const char **what)
 {
     *what = "KVM_SET_CPUID2";
@@ -282,6 +301,10 @@ int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd, const char **what)
         return err;
     *what = "KVM_GET_MSRS";
     err = find_msrs(k);
+    if (err < 0)
+        return err;
+    *what = "KVM_SET_MSRS";
+    err = set_system_call(k);
     if (k->has_xcrs && k->config.tables.entry_data)
         k->entry =
             hl_kvm_host(k, k->config.tables.entry_data, sizeof *k->entry);
@@ -308,7 +331,19 @@ static int finish_load(struct hl_kvm *k)
 
 /* An instruction that left is completed by the next KVM_RUN only, and until
  * then RIP may still point at it; immediate_exit makes that all that is done
- * (Documentation/virt/kvm/api.rst, 5). */
+ * (Documentation/virt/kvm/api.rst, 5).  Returns 0 where it left once more
+ * instead, 1 when it is complete. */
+static int complete(struct hl_kvm *k)
+{
+    hl_kvm_regs_out(k);
+    k->run->immediate_exit = 1;
+    int rc = ioctl(k->cpu_fd, KVM_RUN, 0);
+    int err = rc < 0 ? -errno : 0;
+    k->run->immediate_exit = 0;
+    k->run->kvm_dirty_regs = 0;
+    return err == -EINTR ? 1 : err;
+}
+
 static int settle(struct hl_kvm *k)
 {
     struct kvm_regs regs;
@@ -316,19 +351,54 @@ static int settle(struct hl_kvm *k)
     int err = finish_load(k);
     if (err < 0)
         return err;
-    hl_kvm_regs_out(k);
-    uint8_t was = k->run->immediate_exit;
-    k->run->immediate_exit = 1;
-    int rc = ioctl(k->cpu_fd, KVM_RUN, 0);
-    err = rc < 0 ? -errno : 0;
-    k->run->immediate_exit = was | atomic_load(&k->interrupted);
-    k->run->kvm_dirty_regs = 0;
-    if (err < 0 && err != -EINTR)
+    err = complete(k);
+    if (err < 0)
         return err;
     if (ioctl(k->cpu_fd, KVM_GET_REGS, &regs) < 0)
         return -errno;
     from_kvm(&regs, &k->regs);
     return 0;
+}
+
+/* INS and accesses to where there is no memory write registers and memory when
+ * they are completed.  With a REP prefix they then leave again, as often as
+ * RCX says, which is the guest's to choose: with as much there as this exit is
+ * for, the repetition ends with it.  What else one instruction does is little.
+ */
+#define MOST_EXITS 64
+
+int hl_kvm_finish(struct hl_vm *vm)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+    int err = 0;
+
+    if (!k->pending) /* a call's OUT changes nothing but RIP */
+        return 0;
+    for (int i = 0; i < MOST_EXITS && err == 0; i++) {
+        bool io = k->run->exit_reason == KVM_EXIT_IO;
+        k->regs.gpr[HL_RCX] = io ? k->run->io.count : 1;
+        err = complete(k);
+    }
+    if (err == 0)
+        return -EIO;
+    k->pending = err < 0;
+    return err < 0 ? err : 0;
+}
+
+/* XRSTOR refuses state components that XCR0 does not have; those that KVM
+ * reports beyond it are in their first state.  The guest can read the page:
+ * it holds this state's registers, and those of no other. */
+static void fill_entry(struct hl_kvm *k, const struct kvm_xsave *from)
+{
+    const unsigned char *bytes = (const unsigned char *)from;
+    uint64_t components;
+
+    if (k->entry == NULL)
+        return;
+    memcpy(&components, bytes + XSTATE_BV, sizeof components);
+    components &= k->xcr0;
+    memcpy(k->entry->xsave, bytes, sizeof k->entry->xsave);
+    memcpy(k->entry->xsave + XSTATE_BV, &components, sizeof components);
 }
 
 int hl_kvm_save(struct hl_vm *vm, void *state)
@@ -346,25 +416,12 @@ int hl_kvm_save(struct hl_vm *vm, void *state)
         return -errno;
     s->sregs.tr.type = tss_type(); /* what was read always says busy */
     err = read_rest(k, &s->rest);
-    if (err == 0) {
-        k->rest = s->rest;
-        k->plain = true;
-    }
-    return err;
-}
-
-/* XRSTOR refuses state components that XCR0 does not have; those that KVM
- * reports beyond it are in their first state. */
-static void prepare_entry(struct hl_kvm *k, const struct kvm_xsave *from)
-{
-    const unsigned char *bytes = (const unsigned char *)from;
-    uint64_t components;
-
-    memcpy(&components, bytes + XSTATE_BV, sizeof components);
-    components &= k->xcr0;
-    memcpy(k->entry->xsave, bytes, sizeof k->entry->xsave);
-    memcpy(k->entry->xsave + XSTATE_BV, &components, sizeof components);
-    k->enters = true;
+    if (err < 0)
+        return err;
+    fill_entry(k, &s->xsave);
+    k->rest = s->rest;
+    k->plain = true;
+    return 0;
 }
 
 int hl_kvm_load(struct hl_vm *vm, const void *state)
@@ -378,7 +435,8 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
         k->regs = s->regs;
         k->run->s.regs.sregs = s->sregs;
         k->sets_sregs = true;
-        prepare_entry(k, &s->xsave);
+        fill_entry(k, &s->xsave);
+        k->enters = true;
         return 0;
     }
     k->plain = false;
@@ -390,9 +448,10 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
         ioctl(k->cpu_fd, KVM_SET_XSAVE, &s->xsave) < 0)
         return -errno;
     err = write_rest(k, &s->rest);
-    if (err == 0) {
-        k->rest = s->rest;
-        k->plain = true;
-    }
-    return err;
+    if (err < 0)
+        return err;
+    fill_entry(k, &s->xsave);
+    k->rest = s->rest;
+    k->plain = true;
+    return 0;
 }

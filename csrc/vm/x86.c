@@ -32,7 +32,8 @@ enum {
 #define TSS_SIZE 104
 #define IO_BITMAP_SIZE (65536 / 8 + 1) /* and a byte of ones */
 #define STUB_SIZE 16
-#define IRET_AT 0xf00 /* in the page of the stubs */
+#define IRET_AT 0xf00        /* in the page of the stubs */
+#define SYSTEM_CALL_AT 0xf00 /* in the page of the entry code */
 
 struct builder {
     char *memory;
@@ -307,6 +308,7 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
         .stack_size = PAGE,
         .entry = addr + AT_ENTRY * PAGE,
         .entry_data = addr + AT_ENTRY_DATA * PAGE,
+        .system_call = addr + AT_ENTRY * PAGE + SYSTEM_CALL_AT,
         .iret = addr + AT_STUBS * PAGE + IRET_AT,
     };
     for (size_t i = 0; i < count && err == 0; i++) {
@@ -325,5 +327,6 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
     build_idt(&b, t, addr + AT_STUBS * PAGE);
     build_entry(&b, t);
     memcpy(page_at(&b, t->iret), "\x48\xcf", 2);
+    memcpy(page_at(&b, t->system_call), "\x0f\x0b", 2);
     return 0;
 }

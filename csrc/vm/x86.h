@@ -43,6 +43,7 @@ struct hl_x86_tables {
     uint64_t stack, stack_size; /* of the exception stubs */
     uint64_t entry;             /* code that takes a struct hl_x86_entry */
     uint64_t entry_data;        /* where that lies */
+    uint64_t system_call;       /* an undefined instruction, the guest's */
     uint64_t iret;              /* an IRETQ for the supervisor */
 };
 

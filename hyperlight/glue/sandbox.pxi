@@ -2,13 +2,28 @@
 
 from cpython.exc cimport PyErr_CheckSignals
 
-from hyperlight.errors import DriverUnavailable, GuestAborted, GuestError
+from hyperlight.errors import (
+    DriverUnavailable, GuestAborted, GuestError, SandboxPoisoned)
+
+cdef extern from "turn.h" nogil:
+    cdef enum hl_state:
+        HL_READY, HL_POISONED, HL_CALL, HL_WORK, HL_CLOSED
+    struct hl_turn:
+        pass
+    hl_state hl_turn_state(const hl_turn *turn)
+    bint hl_turn_is_mine(const hl_turn *turn)
+    bint hl_turn_is_forked(const hl_turn *turn)
 
 cdef extern from "sandbox.h" nogil:
     struct hl_sandbox:
         pass
-    struct hl_sandbox_span:
+    struct hl_span:
         uint64_t addr, size
+    struct hl_image:
+        const void *file
+        size_t file_size
+        const hl_elf *elf
+        uint64_t base
     struct hl_sandbox_slot "hl_sandbox_slot":
         uint64_t addr, size
         bint logged
@@ -20,23 +35,27 @@ cdef extern from "sandbox.h" nogil:
         size_t slot_count
         hl_x86_region regions[32]
         size_t region_count
-        hl_sandbox_span tables, thread, stack, heap, input, output
-        const void *file
-        size_t file_size
-        const hl_elf *elf
-        uint64_t base
-    cdef enum hl_sandbox_status_t "hl_sandbox_status":
-        HL_SANDBOX_IDLE, HL_SANDBOX_IN_CALL, HL_SANDBOX_POISONED
+        hl_span tables, thread, stack, heap, input, output
+        hl_image image
     int hl_sandbox_new(const hl_sandbox_config *config, hl_sandbox **out,
                        char *why)
-    void hl_sandbox_free(hl_sandbox *sandbox)
-    hl_sandbox_status_t hl_sandbox_status(const hl_sandbox *sandbox)
+    hl_sandbox *hl_sandbox_ref(hl_sandbox *sandbox)
+    void hl_sandbox_unref(hl_sandbox *sandbox)
+    void hl_sandbox_close(hl_sandbox *sandbox)
+    int hl_sandbox_enter(hl_sandbox *sandbox, hl_state wanted)
+    void hl_sandbox_wait(hl_sandbox *sandbox)
+    void hl_sandbox_leave(hl_sandbox *sandbox)
+    const hl_turn *hl_sandbox_turn(const hl_sandbox *sandbox)
     void *hl_sandbox_input(hl_sandbox *sandbox)
     const void *hl_sandbox_output(const hl_sandbox *sandbox)
+    void hl_sandbox_wrote(hl_sandbox *sandbox, size_t size)
+    void hl_sandbox_set_deadline(hl_sandbox *sandbox, uint64_t deadline)
     int hl_sandbox_begin(hl_sandbox *sandbox, size_t size, size_t message)
-    int hl_sandbox_run(hl_sandbox *sandbox, uint64_t deadline, hl_exit *exit)
+    int hl_sandbox_run(hl_sandbox *sandbox, hl_exit *exit)
     void hl_sandbox_end(hl_sandbox *sandbox)
     void hl_sandbox_interrupt(hl_sandbox *sandbox)
+    size_t hl_sandbox_peek(const hl_sandbox *sandbox, uint64_t addr, void *to,
+                           size_t size)
     size_t hl_sandbox_state_size(const hl_sandbox *sandbox)
     int hl_sandbox_take(hl_sandbox *sandbox, hl_snapshot **out, void *state)
     int hl_sandbox_restore(hl_sandbox *sandbox, hl_snapshot *snapshot,
@@ -45,7 +64,7 @@ cdef extern from "sandbox.h" nogil:
     size_t hl_sandbox_count()
 
 cdef extern from "<errno.h>":
-    int ECHILD, EBUSY, EINVAL, EMFILE, ENFILE
+    int EAGAIN, EBADF, ECHILD, EBUSY, EDEADLK, EINVAL, EMFILE, ENFILE
 
 LEFT_READY = HL_LEAVE_READY
 LEFT_HOST_CALL = HL_LEAVE_HOST_CALL
@@ -62,30 +81,48 @@ LEFT_INTERRUPTED = LEAVES_INTERRUPTED
 LEFT_TIMEOUT = LEAVES_TIMEOUT
 LEFT_BROKEN = LEAVES_BROKEN
 
+cdef enum: MOST_FUNCTIONS = 4096
+
 EXIT_CALL = <int>HL_EXIT_CALL
 EXIT_EXCEPTION = <int>HL_EXIT_EXCEPTION
 EXIT_SHUTDOWN = <int>HL_EXIT_SHUTDOWN
 EXIT_BAD_ACCESS = <int>HL_EXIT_BAD_ACCESS
 
 
-cdef hl_sandbox_span span_of(span) except *:
+cdef hl_span span_of(span) except *:
     addr, size = span
-    return hl_sandbox_span(addr, size)
+    return hl_span(addr, size)
+
+
+cdef str FORKED = (
+    "this sandbox belongs to the process that made it: a child of fork can "
+    "only close it")
 
 
 @cython.no_gc_clear  # the guest must not outlive what it runs in
 cdef class SandboxCore:
-    """A guest and its machine.  The caller sees to one call at a time."""
+    """A guest and its machine.
+
+    Any thread may call anything.  What needs the guest to stand still takes
+    the turn (csrc/turn.h) and gives it back before it returns, with no Python
+    code in between but what a call is about; other threads wait for it.
+    `token` is the caller's: see `face`.
+    """
 
     cdef hl_sandbox *sandbox
     cdef hl_exit left
     cdef size_t input_size, output_size, call_size
     cdef size_t state_size
-    cdef bint wanted  # somebody interrupts the call under way
-    cdef bint called  # there is one
-    #: Inside of run(): a signal handler of Python may find it so.
-    cdef readonly bint running
+    #: Whose Python runs in the middle of a call, for an error's words.
+    cdef public str inside
+    #: A token of whose it is, and one of what is being made of it, or None.
+    #: Who enters says his; a call that waited while it went to somebody else
+    #: is refused.
+    cdef public object face
+    cdef readonly object making
     cdef readonly size_t page_count
+    #: Name of the tracker in use.
+    cdef readonly str tracker
     #: The SnapshotCore that the sandbox equalled at the last take or restore.
     cdef readonly SnapshotCore current
 
@@ -119,10 +156,10 @@ cdef class SandboxCore:
         c.heap = span_of(spans["heap"])
         c.input = span_of(spans["input"])
         c.output = span_of(spans["output"])
-        c.file = PyBytes_AS_STRING(file)
-        c.file_size = len(file)
-        c.elf = &elf
-        c.base = base
+        c.image.file = PyBytes_AS_STRING(file)
+        c.image.file_size = len(file)
+        c.image.elf = &elf
+        c.image.base = base
         why[0] = 0
         with nogil:
             rc = hl_sandbox_new(&c, &self.sandbox, why)
@@ -138,84 +175,238 @@ cdef class SandboxCore:
             raise DriverUnavailable(driver, why.decode())
         self.input_size, self.output_size = c.input.size, c.output.size
         self.state_size = hl_sandbox_state_size(self.sandbox)
-        self.page_count = hl_manager_page_count(self._manager())
-
-    def close(self):
-        """Free everything; a second call does nothing."""
-        cdef hl_sandbox *sandbox = self.sandbox
-        self.sandbox = NULL
-        self.current = None
-        if sandbox != NULL:
-            with nogil:
-                hl_sandbox_free(sandbox)
+        self.page_count = hl_manager_page_count(
+            hl_sandbox_manager(self.sandbox))
+        self.tracker = hl_manager_tracker(
+            hl_sandbox_manager(self.sandbox)).decode()
 
     def __dealloc__(self):
-        if self.sandbox != NULL:
-            hl_sandbox_free(self.sandbox)
+        cdef hl_sandbox *sandbox = self.sandbox
+        self.sandbox = NULL
+        if sandbox != NULL:
+            with nogil:  # nobody else has heard of this object any more
+                hl_sandbox_unref(sandbox)
 
-    cdef hl_sandbox *_open(self) except NULL:
-        if self.sandbox == NULL:
+    # Whose turn it is.
+
+    cdef int _enter(self, hl_state wanted, str what, token) except -1:
+        """Wait for the turn, and have it until _leave.
+
+        The pointer stays good: whoever calls a method holds the object.
+        """
+        cdef hl_sandbox *s = self.sandbox
+        cdef int rc
+        if s == NULL:
             raise ValueError("operation on a closed Sandbox")
+        while True:
+            if not self.belongs_to(token):
+                raise ValueError("operation on a closed Sandbox")
+            rc = hl_sandbox_enter(s, wanted)  # with the GIL: face stays
+            if rc == 0:
+                return 0
+            if rc != -EAGAIN:
+                self._refuse(rc, what)
+            with nogil:
+                hl_sandbox_wait(s)
+            PyErr_CheckSignals()
+
+    cdef int _refuse(self, int rc, str what) except -1:
+        """Raise what an enter that failed means."""
+        if rc == -EBADF:
+            raise ValueError("operation on a closed Sandbox")
+        if rc == -ECHILD:
+            raise ValueError(FORKED)
+        if rc == -EDEADLK:
+            raise RuntimeError(
+                f"{what} inside of {self.inside or 'its own call'}: the guest "
+                f"is in the middle of a call; do it when that has ended")
+        if rc == -EBUSY:
+            raise SandboxPoisoned(
+                f"{what} of a poisoned sandbox: its last call did not end "
+                f"well, so restore it first")
+        return check(rc, what)
+
+    cdef int _leave(self) except -1:
+        """Give the turn back.  Raises nothing."""
+        hl_sandbox_leave(self.sandbox)
+        return 0
+
+    cdef hl_sandbox *_calling(self) except NULL:
+        """The sandbox, of which this thread is in the middle of a call."""
+        if (self.sandbox == NULL
+                or not hl_turn_is_mine(hl_sandbox_turn(self.sandbox))):
+            raise RuntimeError("no call is under way")
         return self.sandbox
 
-    cdef hl_manager *_manager(self) except NULL:
-        return hl_sandbox_manager(self._open())
+    cpdef bint belongs_to(self, token) noexcept:
+        """May this token's holder use it?"""
+        return token is not None and (
+            token is self.face or token is self.making)
+
+    def claim(self, token):
+        """Be the only one that makes something of it; False: another is."""
+        if self.making is not None:
+            return False
+        self.making = token
+        return True
+
+    def unclaim(self, token):
+        """Give a claim back, if there is one of this token."""
+        if self.making is token:
+            self.making = None
 
     @property
-    def idle(self):
-        """No call was begun that did not end well."""
-        return hl_sandbox_status(self._open()) == HL_SANDBOX_IDLE
+    def closed(self):
+        """True once everything was given back."""
+        return (self.sandbox == NULL or hl_turn_state(
+            hl_sandbox_turn(self.sandbox)) == HL_CLOSED)
 
-    def begin_init(self):
-        """Have run() start the guest."""
-        self._begin(0, 0)
+    @property
+    def forked(self):
+        """True in a child of the process that made it."""
+        return (self.sandbox != NULL
+                and hl_turn_is_forked(hl_sandbox_turn(self.sandbox)))
+
+    def refuse_fork(self):
+        """Raise in a child of the process that made it."""
+        if self.forked:
+            raise ValueError(FORKED)
+
+    @property
+    def poisoned(self):
+        """A call did not end well, and it was not restored since."""
+        self.refuse_fork()
+        return (self.sandbox != NULL and hl_turn_state(
+            hl_sandbox_turn(self.sandbox)) == HL_POISONED)
+
+    def close(self, token):
+        """Free everything; a second call does nothing.
+
+        Waits for a call under way on another thread.
+        """
+        cdef hl_sandbox *s = self.sandbox
+        cdef SnapshotCore old
+        if s == NULL or self.closed or not self.belongs_to(token):
+            return
+        if not self.forked:
+            try:
+                self._enter(HL_WORK, "close", token)
+            except ValueError:  # somebody else did it meanwhile
+                return
+        old, self.current = self.current, None
+        with nogil:
+            hl_sandbox_close(s)
+
+    def interrupt(self):
+        """End the call under way, if there is one; from any thread."""
+        # It cannot be closed meanwhile: who closes needs the GIL to begin.
+        self.refuse_fork()
+        if self.sandbox != NULL:
+            hl_sandbox_interrupt(self.sandbox)
+
+    # Calls.
+
+    def start(self, token, uint64_t deadline, serve):
+        """Run the guest until it can be called; what it exports.
+
+        Args:
+            deadline: ns of CLOCK_MONOTONIC; 0 for none.
+            serve: Called with one of LEFT_* that is not LEFT_READY, until it
+                returns: by then the guest is ready.
+        """
+        cdef int reason
+        self._enter(HL_CALL, "evolve", token)
+        try:
+            hl_sandbox_set_deadline(self.sandbox, deadline)
+            self._begin(0, 0)
+            reason = self._run()
+            if reason != HL_LEAVE_READY:
+                serve(reason)
+            texts = self.message(MESSAGE_FUNCTIONS, MOST_FUNCTIONS)[1]
+            hl_sandbox_end(self.sandbox)
+            return texts
+        finally:
+            self._leave()
+
+    def call(self, token, function, tuple args not None, uint64_t deadline,
+             serve):
+        """Call a GuestFunction; see start() for `deadline` and `serve`.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong; the guest did not run.
+            GuestError: The function said no.
+            GuestAborted: The guest broke the rules.
+        """
+        cdef int reason
+        self._enter(HL_CALL, "call", token)
+        try:
+            hl_sandbox_set_deadline(self.sandbox, deadline)
+            self._write_call(function, args)
+            self._begin(self.call_size, 0)
+            reason = self._run()
+            if reason != HL_LEAVE_READY:
+                serve(reason)
+            return self._result(function.result)
+        finally:
+            self.inside = None
+            self._leave()
 
     cdef int _begin(self, size_t size, size_t message) except -1:
-        cdef int rc = hl_sandbox_begin(self._open(), size, message)
+        cdef int rc = hl_sandbox_begin(self.sandbox, size, message)
         if rc == -ECHILD:
-            raise ValueError(
-                "this sandbox belongs to the process that made it: a child "
-                "of fork cannot use it")
+            raise ValueError(FORKED)
         return check(rc, "begin")
 
-    def begin(self, bytes name not None, bytes types not None,
-              tuple args not None):
-        """Write a call, its name encoded, and have run() start with it."""
+    cdef int _write_call(self, function, tuple args) except -1:
+        """Write a call, whose arguments may be anybody's Python code."""
         cdef hl_wire_writer w
+        cdef bytes name = function.encoded
+        cdef bytes types = function.arguments
         cdef Py_ssize_t i, n = len(args)
         cdef const char *codes = PyBytes_AS_STRING(types)
+        cdef char *input = <char *>hl_sandbox_input(self.sandbox)
         if n != len(types):
-            raise TypeError(f"takes {len(types)} arguments, not {n}")
-        hl_wire_begin(&w, hl_sandbox_input(self._open()),
-                      self.input_size - REPLY_ROOM)
+            raise TypeError(
+                f"{function.signature}: takes {len(types)} "
+                f"argument{'' if len(types) == 1 else 's'}, not {n}")
+        hl_wire_begin(&w, input, self.input_size - REPLY_ROOM)
         check(hl_wire_put_raw(&w, PyBytes_AS_STRING(name), len(name), 1),
               "call")
-        for i in range(n):
-            try:
-                put_value(&w, codes[i], args[i])
-            except (TypeError, ValueError, OverflowError,
-                    BufferError) as error:
-                kind = (TypeError if isinstance(error, TypeError)
-                        else ValueError)
-                raise kind(
-                    f"argument {i + 1}, {brief(args[i])}, is no "
-                    f"{TYPES[codes[i]]}: {error}") from None
+        self.inside = "an argument's own code"
+        try:
+            for i in range(n):
+                try:
+                    put_value(&w, codes[i], args[i])
+                except REFUSALS as error:
+                    raise refusal(error)(
+                        f"{function.signature}: argument {i + 1}, "
+                        f"{brief(args[i])}, is no {TYPES[codes[i]]}: "
+                        f"{words_of_error(error)}") from None
+        finally:
+            hl_sandbox_wrote(self.sandbox, w.at - input)
+        self.inside = None
         self.call_size = check(
             hl_wire_end(&w, HL_MESSAGE_CALL, HL_NONE), "call")
-        self._begin(self.call_size, 0)
-        self.wanted = False
-        self.called = True
+        return 0
 
     def reply(self, int code, value):
         """Write what a host function returned.
 
-        Raises TypeError or ValueError, and nothing was written, where that
-        is not what the guest asked for.
+        Raises TypeError or ValueError, and the guest waits for another reply,
+        where that is not what it asked for; or whatever the value's own code
+        raises.
         """
         cdef hl_wire_writer w
-        hl_wire_begin(&w, <char *>hl_sandbox_input(self._open())
-                      + self.call_size, self.input_size - self.call_size)
-        put_value(&w, code, None if code == HL_NONE else value)
+        cdef hl_sandbox *s = self._calling()
+        cdef char *input = <char *>hl_sandbox_input(s)
+        hl_wire_begin(&w, input + self.call_size,
+                      self.input_size - self.call_size)
+        try:
+            put_value(&w, code, None if code == HL_NONE else value)
+        except REFUSALS as error:
+            raise refusal(error)(words_of_error(error)) from None
+        finally:
+            hl_sandbox_wrote(s, w.at - input)
         self._begin(self.call_size + check(
             hl_wire_end(&w, HL_MESSAGE_RESULT, HL_NONE), "reply"),
             self.call_size)
@@ -223,46 +414,49 @@ cdef class SandboxCore:
     def reply_error(self, int code, str text not None):
         """Write that a host function failed."""
         cdef hl_wire_writer w
-        hl_wire_begin(&w, <char *>hl_sandbox_input(self._open())
-                      + self.call_size, self.input_size - self.call_size)
-        put_value(&w, HL_I32, code)
-        put_value(&w, HL_STR, text[:200].encode(
-            "utf-8", "replace").decode())
+        cdef hl_sandbox *s = self._calling()
+        cdef char *input = <char *>hl_sandbox_input(s)
+        hl_wire_begin(&w, input + self.call_size,
+                      self.input_size - self.call_size)
+        try:
+            put_value(&w, HL_I32, code)
+            put_value(&w, HL_STR, text[:200].encode(
+                "utf-8", "replace").decode())
+        finally:
+            hl_sandbox_wrote(s, w.at - input)
         self._begin(self.call_size + check(
             hl_wire_end(&w, HL_MESSAGE_ERROR, HL_NONE), "reply"),
             self.call_size)
 
-    def run(self, uint64_t deadline):
-        """Let the guest go on; one of LEFT_*.
+    def resume(self):
+        """Let the guest go on; one of LEFT_*."""
+        self._calling()
+        return self._run()
 
-        Args:
-            deadline: ns of CLOCK_MONOTONIC; 0 for none.
-        """
-        self._open()
-        self.running = True
-        try:
-            return self._run(deadline)
-        finally:
-            self.running = False
-
-    cdef int _run(self, uint64_t deadline) except 0:
+    cdef int _run(self) except 0:
         cdef hl_sandbox *s = self.sandbox
         cdef int rc
         while True:
             with nogil:
-                rc = hl_sandbox_run(s, deadline, &self.left)
+                rc = hl_sandbox_run(s, &self.left)
+            if rc == -ECHILD:
+                raise ValueError(FORKED)
+            if rc == -EAGAIN or rc == -ENOMEM:
+                raise OSError(-rc, "no thread could be made to watch the "
+                    f"time: {os.strerror(-rc)} (RLIMIT_NPROC, or a cgroup's "
+                    "pids.max)")
             check(rc, "run")
             if self.left.reason == HL_EXIT_CALL:
                 if HL_LEAVE_READY <= self.left.value <= HL_LEAVE_ABORT:
                     return self.left.value
                 return LEAVES_BROKEN
-            if self.left.reason == HL_EXIT_INTERRUPTED:
+            if self.left.reason == HL_EXIT_KICKED:
+                self.inside = "a signal handler"
                 PyErr_CheckSignals()
-                if self.left.value == 0:
-                    continue
-                if self.wanted:
-                    return LEAVES_INTERRUPTED
-                continue  # it was meant for a call that had ended by then
+                self.inside = None
+                continue
+            if self.left.reason == HL_EXIT_INTERRUPTED:
+                return LEAVES_INTERRUPTED
             if self.left.reason == HL_EXIT_TIMEOUT:
                 return LEAVES_TIMEOUT
             if self.left.reason == HL_EXIT_EXCEPTION:
@@ -275,21 +469,26 @@ cdef class SandboxCore:
                 self.left.frame.vector, self.left.frame.error,
                 self.left.frame.rip, self.left.cr2)
 
+    def code_at(self, uint64_t address):
+        """Up to 16 bytes of guest memory from there on."""
+        cdef char code[16]
+        cdef size_t n = hl_sandbox_peek(self._calling(), address, code, 16)
+        return code[:n]
+
     def end(self):
         """The call is over, and the guest can be called again."""
-        self.called = False
-        hl_sandbox_end(self._open())
+        hl_sandbox_end(self._calling())
 
     def failed_by(self):
         """Code of the error that the guest left, or 0 if it left none."""
         cdef hl_wire_reader r
-        cdef const void *output = hl_sandbox_output(self._open())
+        cdef const void *output = hl_sandbox_output(self._calling())
         if (hl_wire_open(&r, output, self.output_size) < 0
                 or r.kind != HL_MESSAGE_ERROR):
             return 0
         return self.message(MESSAGE_ERROR, 2)[1][0]
 
-    def result(self, int code):
+    cdef object _result(self, int code):
         """The value of the type that the guest left, ending the call.
 
         Raises:
@@ -299,7 +498,7 @@ cdef class SandboxCore:
         cdef hl_wire_reader r
         cdef hl_wire_value v
         cdef object value = None
-        cdef const void *output = hl_sandbox_output(self._open())
+        cdef const void *output = hl_sandbox_output(self.sandbox)
         if hl_wire_open(&r, output, self.output_size) < 0:
             raise malformed(r.wrong)
         if r.kind == HL_MESSAGE_ERROR:
@@ -318,7 +517,6 @@ cdef class SandboxCore:
             value = value_of(&v)
         except ValueError:
             raise malformed(b"text that is not UTF-8") from None
-        self.called = False
         hl_sandbox_end(self.sandbox)
         return value
 
@@ -330,7 +528,7 @@ cdef class SandboxCore:
         """
         cdef hl_wire_reader r
         cdef hl_wire_value v
-        cdef const void *output = hl_sandbox_output(self._open())
+        cdef const void *output = hl_sandbox_output(self._calling())
         if hl_wire_open(&r, output, self.output_size) < 0:
             raise malformed(r.wrong)
         if <int>r.kind != kind:
@@ -358,76 +556,98 @@ cdef class SandboxCore:
             raise malformed(b"values of other types")
         return r.result, values
 
-    def interrupt(self):
-        """End the call under way, if there is one; from any thread."""
-        if self.sandbox != NULL and self.called:
-            self.wanted = True
-            hl_sandbox_interrupt(self.sandbox)
+    # Snapshots.
 
-    def take(self, SnapshotCore into not None):
-        cdef hl_sandbox *s = self._open()
+    def take(self, token, SnapshotCore into not None):
+        """Fill a snapshot, and make it current."""
         cdef hl_snapshot *taken = NULL
         cdef bytes state = PyBytes_FromStringAndSize(NULL, self.state_size)
         cdef char *to = PyBytes_AS_STRING(state)
+        cdef SnapshotCore old
         cdef int rc
         if into.snapshot != NULL:
             raise ValueError("this Snapshot is taken already")
+        self._enter(HL_WORK, "snapshot", token)
         with nogil:
-            rc = hl_sandbox_take(s, &taken, to)
-        check(rc, "snapshot")
-        into.snapshot = taken
-        into.state = state
-        self.current = into
+            rc = hl_sandbox_take(self.sandbox, &taken, to)
+        old = self.current
+        if rc == 0:
+            into.snapshot = taken
+            into.state = state
+            self.current = into
+        self._leave()
+        if rc < 0:
+            self._refuse(rc, "snapshot")
 
-    def restore(self, SnapshotCore snapshot not None):
-        """Returns what RestoreStats is made of."""
-        cdef hl_sandbox *s = self._open()
+    def restore(self, token, SnapshotCore snapshot not None, face=None):
+        """Returns what RestoreStats is made of.
+
+        Args:
+            snapshot: Of this guest, layout and driver.
+            face: The token of whose it is from then on; None: as before.
+        """
         cdef hl_snapshot *from_ = snapshot._taken()
         cdef hl_applied done
         cdef const char *state
+        cdef SnapshotCore old
         cdef int rc
         if (snapshot.state is None or len(snapshot.state) != self.state_size
                 or hl_snapshot_page_count(from_) != self.page_count):
             raise ValueError("the snapshot is of another kind")
         state = PyBytes_AS_STRING(snapshot.state)
+        self._enter(HL_WORK, "restore", token)
         with nogil:
-            rc = hl_sandbox_restore(s, from_, state, &done)
-        if rc == -ECHILD:
-            raise ValueError(
-                "this sandbox belongs to the process that made it")
+            rc = hl_sandbox_restore(self.sandbox, from_, state, &done)
+        old = self.current
+        if rc == 0:
+            self.current = snapshot
+            if face is not None:
+                self.face = face
+        self._leave()
         check(rc, "restore")
-        self.called = False
-        self.current = snapshot
         return (done.copied, done.zeroed,
                 (done.copied + done.zeroed) * hl_page_size(), self.tracker)
 
-    @property
-    def tracker(self):
-        """Name of the tracker in use."""
-        return hl_manager_tracker(self._manager()).decode()
-
-    def changed(self, SnapshotCore snapshot not None):
+    def changed(self, token, SnapshotCore snapshot not None):
         """Bitmap of the pages that differ."""
+        cdef hl_snapshot *s = snapshot._taken()
         cdef bytes bits = new_bits(self.page_count)
-        check(hl_manager_changed(self._manager(), snapshot._taken(),
-                                 words_of(bits)), "changed")
+        cdef uint64_t *words = words_of(bits)
+        cdef int rc
+        self._enter(HL_WORK, "changed", token)
+        with nogil:
+            rc = hl_manager_changed(hl_sandbox_manager(self.sandbox), s,
+                                    words)
+        self._leave()
+        check(rc, "changed")
         return bits
 
-    def verify(self, SnapshotCore snapshot not None):
+    def verify(self, token, SnapshotCore snapshot not None):
         """Bitmap of the pages that the tracker missed."""
-        cdef hl_manager *m = self._manager()
         cdef hl_snapshot *s = snapshot._taken()
         cdef bytes bits = new_bits(self.page_count)
         cdef uint64_t *words = words_of(bits)
         cdef ssize_t rc
+        self._enter(HL_WORK, "verify", token)
         with nogil:
-            rc = hl_manager_verify(m, s, words)
+            rc = hl_manager_verify(hl_sandbox_manager(self.sandbox), s, words)
+        self._leave()
         check(rc, "verify")
         return bits
 
-    def stats(self):
-        """As ManagerCore.stats."""
-        return stats_of(self._manager())
+    def stats(self, token):
+        """As ManagerCore.stats; also from inside of a call."""
+        cdef bint mine
+        self.refuse_fork()
+        mine = (self.sandbox != NULL
+                and hl_turn_is_mine(hl_sandbox_turn(self.sandbox)))
+        if not mine:
+            self._enter(HL_WORK, "stats", token)
+        try:
+            return stats_of(hl_sandbox_manager(self.sandbox))
+        finally:
+            if not mine:
+                self._leave()
 
 
 cdef dict message_shapes = {
@@ -441,8 +661,31 @@ cdef malformed(const char *wrong):
         f"the guest left {wrong.decode()} where a message was due")
 
 
+# What a value may be refused with; the words say which it was.
+REFUSALS = (TypeError, ValueError, OverflowError, BufferError)
+
+
+cdef refusal(error):
+    """The class of our own error for one of REFUSALS."""
+    return TypeError if isinstance(error, TypeError) else ValueError
+
+
+cdef str words_of_error(error):
+    """What an error says, if its own code lets it."""
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
+
+
 cdef str brief(value):
-    text = repr(value)
+    """A value in few words; its own code may say anything, or fail."""
+    if isinstance(value, (str, bytes, bytearray)):
+        value = value[:51]  # not all of a large one
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
     return text if len(text) <= 60 else f"{text[:50]}... ({type(value).__name__})"
 
 

@@ -22,8 +22,8 @@ cdef extern from "vm/driver.h" nogil:
         uint64_t vector, error, rip
     cdef enum hl_exit_reason:
         HL_EXIT_CALL, HL_EXIT_EXCEPTION, HL_EXIT_SHUTDOWN
-        HL_EXIT_BAD_ACCESS, HL_EXIT_INTERRUPTED, HL_EXIT_TIMEOUT
-        HL_EXIT_UNKNOWN
+        HL_EXIT_BAD_ACCESS, HL_EXIT_KICKED, HL_EXIT_INTERRUPTED
+        HL_EXIT_TIMEOUT, HL_EXIT_UNKNOWN
     struct hl_exit:
         hl_exit_reason reason
         uint64_t value

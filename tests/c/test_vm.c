@@ -3,13 +3,17 @@
  * HYPERLIGHT_UNICORN: where the emulator's library is. */
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
 #include "check.h"
 #include "manager.h"
 #include "mem/map.h"
+#include "mem/wait.h"
 #include "vm/driver.h"
+#include "vm/watch.h"
 #if defined(__x86_64__)
 #include "vm/kvm.h"
 #endif
@@ -81,8 +85,8 @@ static struct hl_exit run(struct bed *bed)
 {
     struct hl_exit left;
     do
-        CHECK(ops->run(bed->vm, 0, &left) == 0);
-    while (left.reason == HL_EXIT_INTERRUPTED && left.value == 0);
+        CHECK(ops->run(bed->vm, &left) == 0);
+    while (left.reason == HL_EXIT_KICKED);
     return left;
 }
 
@@ -484,48 +488,100 @@ static void many_pages_are_found(void)
 
 GUEST(spin, "1: jmp 1b");
 
-static void *interrupt_soon(void *argument)
+static atomic_bool asked;
+
+static void ask(void *context)
 {
-    struct bed *bed = argument;
+    struct bed *bed = context;
+    atomic_store(&asked, true);
+    ops->kick(bed->vm);
+}
+
+static void *ask_soon(void *argument)
+{
     nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-    ops->interrupt(bed->vm);
+    ask(argument);
     return NULL;
+}
+
+/* Run until somebody asks for an end, as a sandbox does. */
+static void spin_until_asked(struct bed *bed)
+{
+    struct hl_exit left;
+
+    do {
+        CHECK(ops->run(bed->vm, &left) == 0);
+        CHECK(left.reason == HL_EXIT_KICKED);
+    } while (!atomic_exchange(&asked, false));
+}
+
+static int handled;
+static void count_signal(int signal)
+{
+    (void)signal;
+    handled++;
+}
+
+/* What the thread that runs a guest may have done with its signals. */
+static void set_signals(int kind)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(kind & 1 ? SIG_BLOCK : SIG_UNBLOCK, &all, NULL);
+    signal(SIGURG, kind & 2 ? SIG_IGN : kind & 4 ? count_signal : SIG_DFL);
 }
 
 static void spinning_is_ended(void)
 {
     struct bed bed = boot(spin, spin_end);
     pthread_t thread;
+    sigset_t pending;
 
-    for (int i = 0; i < 20; i++) {
-        CHECK(pthread_create(&thread, NULL, interrupt_soon, &bed) == 0);
-        struct hl_exit left = run(&bed);
-        CHECK(left.reason == HL_EXIT_INTERRUPTED && left.value == 1);
+    for (int i = 0; i < 24; i++) {
+        set_signals(i);
+        CHECK(pthread_create(&thread, NULL, ask_soon, &bed) == 0);
+        spin_until_asked(&bed);
         CHECK(pthread_join(thread, NULL) == 0);
+        CHECK(sigpending(&pending) == 0);
+        CHECK(sigismember(&pending, SIGURG) == 0);
     }
+    set_signals(0);
+    CHECK(handled == 0);
     end(&bed);
 }
 
-static uint64_t in_ms(uint64_t ms)
+/* A signal that the thread blocks and that is pending does not end runs. */
+static void blocked_signals_do_not_end_runs(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec +
-           ms * 1000000;
+    struct bed bed = boot(count, count_end);
+    struct hl_exit left;
+    sigset_t usr1;
+
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    CHECK(pthread_sigmask(SIG_BLOCK, &usr1, NULL) == 0);
+    CHECK(pthread_kill(pthread_self(), SIGUSR1) == 0);
+    for (uint64_t i = 1; i < 20; i++) {
+        CHECK(ops->run(bed.vm, &left) == 0);
+        CHECK(left.reason == HL_EXIT_CALL && left.value == i);
+    }
+    int got;
+    CHECK(sigwait(&usr1, &got) == 0 && got == SIGUSR1);
+    CHECK(pthread_sigmask(SIG_UNBLOCK, &usr1, NULL) == 0);
+    end(&bed);
 }
 
 static void deadlines_pass(void)
 {
     struct bed bed = boot(spin, spin_end);
 
-    for (int i = 0; i < 10; i++) {
-        struct hl_exit left;
-        uint64_t deadline = in_ms((uint64_t)i);
-        do
-            CHECK(ops->run(bed.vm, deadline, &left) == 0);
-        while (left.reason == HL_EXIT_INTERRUPTED && left.value == 0);
-        CHECK(left.reason == HL_EXIT_TIMEOUT);
-        CHECK(in_ms(0) >= deadline);
+    for (unsigned i = 0; i < 20; i++) {
+        struct hl_watch watch = {hl_now() + i * 500000, ask, &bed, NULL, NULL};
+        CHECK(hl_watch_start(&watch) == 0);
+        spin_until_asked(&bed);
+        CHECK(hl_now() >= watch.deadline);
+        hl_watch_stop(&watch);
+        atomic_store(&asked, false); /* it may have asked again */
     }
     end(&bed);
 }
@@ -631,6 +687,7 @@ static void run_all(void)
     RUN(writes_are_found_by_every_tracker);
     RUN(many_pages_are_found);
     RUN(spinning_is_ended);
+    RUN(blocked_signals_do_not_end_runs);
     RUN(deadlines_pass);
     CHECK(hl_map_count() == 0);
 }

@@ -1,0 +1,67 @@
+/* Whose turn it is: the one variable that says what a sandbox is doing, and
+ * what it may be asked meanwhile.
+ *
+ *                enter(CALL)                 enter(WORK)
+ *      READY -----------------> CALL      READY, POISONED ------> WORK
+ *        ^                        |            ^                    |
+ *        +---- leave(READY) ------+            +-- leave(either) ---+
+ *                                 |
+ *    POISONED <- leave(POISONED) -+     from all but CALL: leave(CLOSED)
+ *
+ *  U1. CALL lasts from before the first argument is looked at until the result
+ *      is converted.  Whatever runs meanwhile on the same thread (a host
+ *      function, __index__ of an argument, a signal handler, a finalizer, a
+ *      trace function) is refused by enter(); other threads wait in it.
+ *  U2. A call is asked to end by a bit beside its state, which goes with the
+ *      call: it ends this call or none.
+ *  U3. It is a state and no lock: a fork waits for nobody.  In a child nothing
+ *      of its parent's may be entered; see hl_sandbox_close.
+ *
+ * Threads: all of this at any time; leave() by the thread that entered. */
+#ifndef HL_TURN_H
+#define HL_TURN_H
+
+#include "base.h"
+
+enum hl_state {
+    HL_READY,
+    HL_POISONED,
+    HL_CALL,
+    HL_WORK,
+    HL_CLOSED,
+};
+
+struct hl_turn {
+    _Atomic uint32_t word; /* enum hl_state, and the bits of turn.c */
+    _Atomic uintptr_t owner;
+    unsigned generation; /* of the process that made it: mem/forked.h */
+};
+
+void hl_turn_init(struct hl_turn *turn);
+
+enum hl_state hl_turn_state(const struct hl_turn *turn);
+
+/* Does this thread have the turn? */
+bool hl_turn_is_mine(const struct hl_turn *turn);
+
+/* Is this a child of the process that made it? */
+bool hl_turn_is_forked(const struct hl_turn *turn);
+
+/* Enter CALL or WORK, if that can be done now.  -EBADF: closed; -ECHILD: this
+ * is a child of the process that made it; -EDEADLK: this thread has the turn;
+ * -EBUSY: POISONED, and CALL was wanted; -EAGAIN: another thread has it. */
+int hl_turn_enter(struct hl_turn *turn, enum hl_state wanted) HL_MUST_CHECK;
+
+/* Sleep until it is worth trying again, but no longer than some milliseconds:
+ * the caller sees to signals in between. */
+void hl_turn_wait(struct hl_turn *turn);
+
+/* Give it back, as this state. */
+void hl_turn_leave(struct hl_turn *turn, enum hl_state state);
+
+/* Ask the call under way to end; false: there is none.  Async-signal-safe. */
+bool hl_turn_ask(struct hl_turn *turn);
+/* Was it asked to? */
+bool hl_turn_asked(const struct hl_turn *turn);
+
+#endif

@@ -1,0 +1,152 @@
+#include "vm/watch.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "mem/forked.h"
+#include "mem/wait.h"
+
+#define AGAIN_NS UINT64_C(1000000)
+#define NEVER ((uint64_t)INT64_MAX)
+
+/* Guards the list and `next_look`. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct hl_watch *watches;
+static uint64_t next_look; /* when the thread wakes by itself */
+
+/* The thread, and its number, or 0 where there is none: it goes on as long as
+ * the number is its own.  `bell` changes when it is to look at once. */
+static pthread_t thread;
+static _Atomic uint32_t thread_number;
+static uint32_t last_number;
+static _Atomic uint32_t bell;
+
+static void ring(void)
+{
+    atomic_fetch_add(&bell, 1);
+    hl_wake(&bell);
+}
+
+/* Wake what is late; when to look again. */
+static uint64_t look(uint64_t now)
+{
+    uint64_t next = NEVER;
+
+    for (struct hl_watch *w = watches; w != NULL; w = w->next) {
+        uint64_t due = w->deadline;
+        if (due <= now) {
+            w->wake(w->context);
+            due = now + AGAIN_NS;
+        }
+        if (due < next)
+            next = due;
+    }
+    return next;
+}
+
+static void *watch_all(void *number)
+{
+    for (;;) {
+        uint32_t heard = atomic_load(&bell);
+        pthread_mutex_lock(&lock);
+        bool goes_on = atomic_load(&thread_number) == (uintptr_t)number;
+        uint64_t until = goes_on ? look(hl_now()) : 0;
+        if (goes_on)
+            next_look = until;
+        pthread_mutex_unlock(&lock);
+        if (!goes_on)
+            return NULL;
+        hl_wait(&bell, heard, until);
+    }
+}
+
+/* With the lock held, and every signal blocked for the thread to inherit. */
+static int make_thread(void)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+
+    if (atomic_load(&thread_number))
+        return 0;
+    int err = pthread_attr_init(&attributes);
+    if (err)
+        return -err;
+    (void)pthread_attr_setstacksize(&attributes, (size_t)64 << 10);
+    if (++last_number == 0)
+        last_number = 1;
+    next_look = 0; /* it begins with a look */
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = pthread_create(&thread, &attributes, watch_all,
+                         (void *)(uintptr_t)last_number);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_attr_destroy(&attributes);
+    atomic_store(&thread_number, err ? 0 : last_number);
+    return -err;
+}
+
+int hl_watch_start(struct hl_watch *watch)
+{
+    pthread_mutex_lock(&lock);
+    int err = make_thread();
+    if (err == 0) {
+        watch->next = watches;
+        watch->link = &watches;
+        if (watches)
+            watches->link = &watch->next;
+        watches = watch;
+        if (watch->deadline < next_look) {
+            next_look = watch->deadline;
+            ring();
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return err;
+}
+
+void hl_watch_stop(struct hl_watch *watch)
+{
+    pthread_mutex_lock(&lock);
+    *watch->link = watch->next;
+    if (watch->next)
+        watch->next->link = watch->link;
+    pthread_mutex_unlock(&lock);
+}
+
+unsigned hl_watch_threads(void) { return atomic_load(&thread_number) != 0; }
+
+/* Idle, it ends, and this waits for that without the lock: a watch that begins
+ * meanwhile makes a thread of another number. */
+static void before_fork(void)
+{
+    pthread_t ending;
+
+    pthread_mutex_lock(&lock);
+    bool idle = atomic_load(&thread_number) && watches == NULL;
+    if (idle) {
+        ending = thread;
+        atomic_store(&thread_number, 0);
+        ring();
+    }
+    pthread_mutex_unlock(&lock);
+    if (idle)
+        (void)pthread_join(ending, NULL);
+    pthread_mutex_lock(&lock);
+}
+
+static void in_parent(void) { pthread_mutex_unlock(&lock); }
+
+/* The thread is the parent's, and so is what it watched: calls of threads that
+ * a child does not have, or of this one, which cannot go on in a child. */
+static void in_child(void)
+{
+    atomic_store(&thread_number, 0);
+    watches = NULL;
+    pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void follow_forks(void)
+{
+    (void)pthread_atfork(before_fork, in_parent, in_child);
+}
