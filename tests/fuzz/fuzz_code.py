@@ -408,6 +408,8 @@ class Round:
         registers = self.maker.registers()
         junk = source.randbytes(source.choice((0, 0, 100, 3000)))
         timeout = source.choice((0.003, 0.01))
+        if self.driver != "kvm":  # emulating takes longer
+            timeout *= 8
         interrupts = source.randrange(40) == 0
         timer = threading.Timer(0.002, box.interrupt)
         if interrupts:

@@ -193,6 +193,7 @@ class Scene:
 
     def settle(self) -> None:
         """Threads have ended; what they and others found is raised."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if core.CAN_FAIL:
             for point in ("store-alloc", "node-alloc", "arm", "collect"):
                 core.plan_failure(point, 0, 0)
@@ -604,6 +605,8 @@ class SandboxScene(Scene):
     def __init__(self, driver: str) -> None:
         super().__init__()
         self.driver = driver
+        # One that a case left pending must not end the process.
+        signal.signal(signal.SIGALRM, lambda *args: None)
         self.log = logging.getLogger("hyperlight.guest")
         self.handler = _Handler(self)
         self.log.addHandler(self.handler)
@@ -682,8 +685,26 @@ class SandboxScene(Scene):
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, old)
 
-    def drop(self) -> None:
-        """The last reference of this scene, in the middle of a call."""
+    def spin_blocked(self) -> object:
+        """As in a thread of a program that takes all signals elsewhere."""
+        every = signal.valid_signals()
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, every)
+        try:
+            self.hook("blocked")
+            return self.sandbox.call("Spin", timeout=0.05)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+    def block_signals(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+    def take_signals(self) -> None:
+        """As a library does that wants to know of all."""
+        self.spoiled = True
+        for number in signal.valid_signals():
+            if number not in (signal.SIGALRM, signal.SIGCHLD):
+                with contextlib.suppress(OSError, ValueError):
+                    signal.signal(number, lambda *args: None)
 
     def child(self) -> object:
         box = self.sandbox
@@ -698,6 +719,12 @@ class SandboxScene(Scene):
         require(self.snapshot.read(0, 64) is not None, "a snapshot")
         outcome_of(box.close, "close in a child")
         gc.collect()
+        with self.new() as mine:
+            require(mine.call("Add", 3, 4) == 7, "a sandbox of the child")
+            said = outcome_of(
+                lambda: mine.call("Spin", timeout=0.02), "in a child"
+            )
+            require(isinstance(said, GuestTimeout), f"Spin gave {said!r}")
         return None
 
     operations: ClassVar[Actions] = {
@@ -717,6 +744,7 @@ class SandboxScene(Scene):
         ),
         "call-too-many": lambda s: s.sandbox.call("Counter", SECRET),
         "spin": lambda s: s.spin(),
+        "spin-blocked": lambda s: s.spin_blocked(),
         "snapshot": lambda s: s.sandbox.snapshot(),
         "restore": lambda s: s.sandbox.restore(),
         "restore-any": lambda s: s.sandbox.restore(s.sandbox.base),
@@ -745,7 +773,11 @@ class SandboxScene(Scene):
         self.sandbox.restore()
         self.sandbox.call("AddLocal", 100, 100)
 
-    disturbances |= {"restore-and-call": restore_and_call}
+    disturbances |= {
+        "restore-and-call": restore_and_call,
+        "block-signals": block_signals,
+        "take-signals": take_signals,
+    }
     expected: ClassVar[Errors] = {
         "call-failing": ForeignError,
         "call-error": HyperlightError,
@@ -753,6 +785,7 @@ class SandboxScene(Scene):
         "call-too-many": TypeError,
         "restore-none": TypeError,
         "spin": GuestTimeout,
+        "spin-blocked": GuestTimeout,
     }
     results: ClassVar[dict[str, object]] = {
         "call": 4,
