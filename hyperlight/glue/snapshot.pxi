@@ -40,6 +40,11 @@ cdef class SnapshotCore:
         return self.snapshot
 
     @property
+    def _vcpu_state(self):
+        """The processor's state as its driver keeps it, or None."""
+        return self.state
+
+    @property
     def page_count(self):
         """Number of pages."""
         return hl_snapshot_page_count(self._taken())
