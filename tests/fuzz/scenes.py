@@ -176,7 +176,7 @@ class Scene:
         thread = threading.Thread(target=target, daemon=True)
         self.threads.append(thread)
         thread.start()
-        thread.join(0.02)  # it may have to wait for the operation
+        thread.join(0.005)  # it may have to wait for the operation
 
     def names(self, mode: str) -> list[str]:
         """All disturbances that there are for points of a mode."""
@@ -680,7 +680,7 @@ class SandboxScene(Scene):
         old = signal.signal(signal.SIGALRM, lambda *a: self.hook("signal"))
         signal.setitimer(signal.ITIMER_REAL, 0.01)
         try:
-            return self.sandbox.call("Spin", timeout=0.05)
+            return self.sandbox.call("Spin", timeout=0.03)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, old)
@@ -691,7 +691,7 @@ class SandboxScene(Scene):
         old = signal.pthread_sigmask(signal.SIG_BLOCK, every)
         try:
             self.hook("blocked")
-            return self.sandbox.call("Spin", timeout=0.05)
+            return self.sandbox.call("Spin", timeout=0.03)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
@@ -722,7 +722,7 @@ class SandboxScene(Scene):
         with self.new() as mine:
             require(mine.call("Add", 3, 4) == 7, "a sandbox of the child")
             said = outcome_of(
-                lambda: mine.call("Spin", timeout=0.02), "in a child"
+                lambda: mine.call("Spin", timeout=0.01), "in a child"
             )
             require(isinstance(said, GuestTimeout), f"Spin gave {said!r}")
         return None
