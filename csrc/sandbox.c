@@ -262,6 +262,11 @@ void hl_sandbox_close(struct hl_sandbox *s)
         hl_sandbox_leave(s);
 }
 
+bool hl_sandbox_is_closed(const struct hl_sandbox *s)
+{
+    return s->rest == HL_CLOSED;
+}
+
 void *hl_sandbox_input(struct hl_sandbox *s) { return s->input; }
 
 const void *hl_sandbox_output(const struct hl_sandbox *s) { return s->output; }

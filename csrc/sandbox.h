@@ -64,6 +64,7 @@ void hl_sandbox_unref(struct hl_sandbox *sandbox);
  * fork, where nobody can have it, without.  There it may happen in the middle
  * of a call of this very thread, and is done when that leaves. */
 void hl_sandbox_close(struct hl_sandbox *sandbox);
+bool hl_sandbox_is_closed(const struct hl_sandbox *sandbox);
 
 /* As hl_turn_enter, and hl_turn_wait after -EAGAIN. */
 int hl_sandbox_enter(struct hl_sandbox *sandbox,

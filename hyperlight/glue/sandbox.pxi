@@ -42,6 +42,7 @@ cdef extern from "sandbox.h" nogil:
     hl_sandbox *hl_sandbox_ref(hl_sandbox *sandbox)
     void hl_sandbox_unref(hl_sandbox *sandbox)
     void hl_sandbox_close(hl_sandbox *sandbox)
+    bint hl_sandbox_is_closed(const hl_sandbox *sandbox)
     int hl_sandbox_enter(hl_sandbox *sandbox, hl_state wanted)
     void hl_sandbox_wait(hl_sandbox *sandbox)
     void hl_sandbox_leave(hl_sandbox *sandbox)
@@ -258,8 +259,7 @@ cdef class SandboxCore:
     @property
     def closed(self):
         """True once everything was given back."""
-        return (self.sandbox == NULL or hl_turn_state(
-            hl_sandbox_turn(self.sandbox)) == HL_CLOSED)
+        return self.sandbox == NULL or hl_sandbox_is_closed(self.sandbox)
 
     @property
     def forked(self):

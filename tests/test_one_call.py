@@ -1,0 +1,670 @@
+"""A call is one state: whatever runs meanwhile is refused, or waits.
+
+From before the first argument is looked at until the result is converted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import require_driver, run_python
+
+from hyperlight import (
+    GuestInterrupted,
+    GuestTimeout,
+    Sandbox,
+    SandboxConfig,
+    UninitializedSandbox,
+)
+
+New = Callable[..., Sandbox]
+
+REFUSED: dict[str, Callable[[Sandbox], object]] = {
+    "call": lambda s: s.call("Nothing"),
+    "restore": lambda s: s.restore(),
+    "restore the base": lambda s: s.restore(s.base),
+    "snapshot": lambda s: s.snapshot(),
+    "transaction": lambda s: s.transaction().__enter__(),
+    "devolve": lambda s: s.devolve().close(),
+    "changed": lambda s: s.changed(),
+    "verify": lambda s: s.verify(),
+    "close": lambda s: s.close(),
+    "exit": lambda s: s.__exit__(None, None, None),
+}
+ALLOWED: dict[str, Callable[[Sandbox], object]] = {
+    "stats": lambda s: s.stats,
+    "functions": lambda s: s.functions,
+    "layout": lambda s: s.layout,
+    "current": lambda s: s.current,
+    "poisoned": lambda s: s.poisoned,
+    "repr": repr,
+}
+
+
+def try_all(sandbox: Sandbox) -> None:
+    """Everything, from the middle of a call of the same thread."""
+    for name, use in REFUSED.items():
+        with pytest.raises(RuntimeError, match="in the middle of a call"):
+            pytest.fail(f"{name}: {use(sandbox)!r}")
+    for use in ALLOWED.values():
+        use(sandbox)
+    assert not sandbox.poisoned
+
+
+class Acts:
+    """Foreign code of an argument, in whatever way it is looked at."""
+
+    def __init__(self, act: Callable[[], object], value: Any) -> None:
+        self.act, self.value = act, value
+
+    def __index__(self) -> int:
+        self.act()
+        return int(self.value)
+
+    def __float__(self) -> float:
+        self.act()
+        return float(self.value)
+
+    def __repr__(self) -> str:
+        self.act()
+        return "Acts()"
+
+    def __buffer__(self, flags: int) -> memoryview:
+        self.act()
+        return memoryview(self.value)
+
+
+ARGUMENTS: dict[str, tuple[str, Any]] = {
+    "index": ("EchoInt32", 7),
+    "float": ("EchoDouble", 1.5),
+}
+if sys.version_info >= (3, 12):
+    ARGUMENTS["buffer"] = ("EchoBytes", b"bytes")
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS)
+def test_from_an_argument(new_sandbox: New, kind: str) -> None:
+    sandbox = new_sandbox()
+    name, value = ARGUMENTS[kind]
+    argument = Acts(lambda: try_all(sandbox), value)
+    for _ in range(3):
+        assert sandbox.call(name, argument) == value
+        sandbox.restore()
+
+
+def test_from_the_words_of_a_refusal(new_sandbox: New) -> None:
+    """An argument that is refused is shown, by its own code."""
+    sandbox = new_sandbox()
+    argument = Acts(lambda: try_all(sandbox), 0)
+    with pytest.raises(TypeError, match=r"Echo\(str\) -> str: argument 1, Ac"):
+        sandbox.call("Echo", argument)
+
+    def fails() -> None:
+        raise KeyError
+
+    with pytest.raises(TypeError, match="argument 1, <test_one_call"):
+        sandbox.call("Echo", Acts(fails, 0))
+    with pytest.raises(KeyError):
+        sandbox.call("EchoInt32", Acts(fails, 0))
+    assert sandbox.call("Counter") == 1
+
+
+def test_from_a_host_function(new_sandbox: New) -> None:
+    sandboxes: list[Sandbox] = []
+
+    def add(a: int, b: int) -> object:
+        try_all(sandboxes[0])
+        return Acts(lambda: try_all(sandboxes[0]), a + b)
+
+    sandboxes.append(new_sandbox("simple", {"HostAdd": add}))
+    assert sandboxes[0].call("Add", 2, 3) == 5
+
+
+def test_from_a_handler_of_log_lines(new_sandbox: New) -> None:
+    sandbox = new_sandbox()
+    seen: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            try_all(sandbox)
+            seen.append(record.getMessage())
+
+    handler = Handler()
+    logger = logging.getLogger("hyperlight.guest")
+    logger.addHandler(handler)
+    try:
+        sandbox.call("Log", logging.CRITICAL, "line")
+    finally:
+        logger.removeHandler(handler)
+    assert len(seen) == 1
+
+
+def test_from_a_signal_handler(new_sandbox: New) -> None:
+    sandbox = new_sandbox()
+    seen: list[int] = []
+
+    def handler(number: int, frame: object) -> None:
+        if not seen:
+            try_all(sandbox)
+            sandbox.interrupt()
+        seen.append(number)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(GuestInterrupted):
+            sandbox.call("Spin")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert seen
+    sandbox.restore()
+    assert sandbox.call("Counter") == 1
+
+
+def test_from_a_finalizer(new_sandbox: New) -> None:
+    """As the collector runs it, whenever it likes."""
+    sandboxes: list[Sandbox] = []
+    seen: list[object] = []
+
+    class Cycle:
+        pass
+
+    def on_gone(_: object) -> None:
+        try_all(sandboxes[0])
+        seen.append(1)
+
+    def add(a: int, b: int) -> int:
+        cycle = Cycle()
+        cycle.itself = cycle  # type: ignore[attr-defined]
+        references.append(weakref.ref(cycle, on_gone))
+        del cycle
+        gc.collect()
+        return a + b
+
+    references: list[object] = []
+    sandboxes.append(new_sandbox("simple", {"HostAdd": add}))
+    assert sandboxes[0].call("Add", 2, 3) == 5
+    assert seen
+
+
+def trace_each(
+    function: Callable[[], object], act: Callable[[int], object]
+) -> int:
+    """Run it, and `act` before each line of this library's Python code."""
+    count = 0
+
+    def local(frame: Any, event: str, arg: object) -> Any:
+        nonlocal count
+        if event in ("line", "return"):
+            count += 1
+            sys.settrace(None)
+            try:
+                act(count)
+            finally:
+                sys.settrace(trace)
+        return local
+
+    def trace(frame: Any, event: str, arg: object) -> Any:
+        code = frame.f_code
+        ours = "/hyperlight/" in code.co_filename
+        # What is collected just now is none of this.
+        return local if ours and code.co_name != "__del__" else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_from_every_line_of_a_call(new_sandbox: New, what: str) -> None:
+    """Refused within the call, and done outside of it: never in between."""
+    sandboxes: list[Sandbox] = []
+
+    def new() -> Sandbox:
+        return new_sandbox("simple", {"HostAdd": lambda a, b: a + b})
+
+    use, line, lines = REFUSED[what], 0, 1
+    while line < lines:
+        line += 1
+        sandbox = new()
+        assert sandbox.call("Counter") == 1
+        results: list[object] = []
+
+        def call(s: Sandbox = sandbox, results: Any = results) -> None:
+            with contextlib.suppress(ValueError):  # closed before it began
+                results.append(s.call("Add", 2, 3))
+
+        def act(at: int, s: Sandbox = sandbox, line: int = line) -> None:
+            if at == line:
+                with contextlib.suppress(RuntimeError, ValueError):
+                    use(s)
+
+        lines = max(lines, trace_each(call, act))
+        assert results in ([5], [])
+        if what in ("devolve", "close", "exit") and sandbox.closed:
+            continue
+        assert not sandbox.poisoned
+        assert sandbox.call("Counter") in (1, 2)
+    assert line > 3
+    del sandboxes
+
+
+@pytest.mark.parametrize("where", ["Add", "Nothing"])
+def test_stopped_at_every_line_of_a_call(new_sandbox: New, where: str) -> None:
+    """An exception at any line leaves it usable, or poisoned and says so."""
+
+    class Stop(BaseException):
+        pass
+
+    sandbox = new_sandbox("simple", {"HostAdd": lambda a, b: a + b})
+    args = (2, 3) if where == "Add" else ()
+    line, lines = 0, 1
+    while line < lines:
+        line += 1
+
+        def act(at: int, line: int = line) -> None:
+            if at == line:
+                raise Stop
+
+        before = sandbox.call("Counter")
+        with contextlib.suppress(Stop):
+            lines = max(
+                lines, trace_each(lambda: sandbox.call(where, *args), act)
+            )
+        lines = max(lines, line + 1) if line < 60 else lines
+        if line == 60:
+            break
+        if sandbox.poisoned:
+            sandbox.restore()
+            before = 0
+        assert sandbox.call("Counter") == before + 1
+    assert line > 3
+
+
+# Other threads.
+
+
+def test_other_threads_wait(new_sandbox: New) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def add(a: int, b: int) -> int:
+        inside.set()
+        assert go_on.wait(30)
+        return a + b
+
+    sandbox = new_sandbox("simple", {"HostAdd": add})
+    done: list[object] = []
+    threads = [
+        threading.Thread(target=lambda u=use: done.append(u()))
+        for use in (
+            lambda: sandbox.call("Counter"),
+            sandbox.snapshot,
+            sandbox.changed,
+            sandbox.verify,
+        )
+    ]
+    first = threading.Thread(target=sandbox.call, args=("Add", 1, 2))
+    first.start()
+    assert inside.wait(30)
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    assert not done
+    go_on.set()
+    for thread in (first, *threads):
+        thread.join(30)
+        assert not thread.is_alive()
+    assert len(done) == len(threads)
+    done.clear()
+
+
+def test_who_waits_can_be_interrupted(new_sandbox: New) -> None:
+    """A signal handler's exception ends the waiting for another thread."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def add(a: int, b: int) -> int:
+        inside.set()
+        assert go_on.wait(30)
+        return a + b
+
+    class Stop(Exception):
+        pass
+
+    def handler(number: int, frame: object) -> None:
+        raise Stop
+
+    sandbox = new_sandbox("simple", {"HostAdd": add})
+    first = threading.Thread(target=sandbox.call, args=("Add", 1, 2))
+    first.start()
+    assert inside.wait(30)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(Stop):
+            sandbox.call("Nothing")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        go_on.set()
+        first.join()
+    assert sandbox.call("Counter") == 1
+
+
+# Interrupts and deadlines belong to one call.
+
+
+def test_an_interrupt_ends_a_call_or_none(new_sandbox: New) -> None:
+    """At whatever line of one call it comes, the next one is not ended."""
+    sandbox = new_sandbox("simple", {"HostAdd": lambda a, b: a + b})
+    line, lines, ended = 0, 1, 0
+    while line < lines:
+        line += 1
+
+        def act(at: int, line: int = line) -> None:
+            if at == line:
+                sandbox.interrupt()
+
+        try:
+            lines = max(
+                lines, trace_each(lambda: sandbox.call("Add", 1, 2), act)
+            )
+        except GuestInterrupted:
+            ended += 1
+            lines = max(lines, line + 1)
+            sandbox.restore()
+        assert not sandbox.poisoned
+        assert sandbox.call("Add", 20, 22) == 42
+    assert 0 < ended < line
+
+
+def test_an_interrupt_while_the_host_is_asked(new_sandbox: New) -> None:
+    """The host function is not interrupted; the guest does not go on."""
+    sandboxes: list[Sandbox] = []
+    returned: list[int] = []
+
+    def add(a: int, b: int) -> int:
+        sandboxes[0].interrupt()
+        returned.append(a + b)
+        return a + b
+
+    sandboxes.append(new_sandbox("simple", {"HostAdd": add}))
+    with pytest.raises(GuestInterrupted):
+        sandboxes[0].call("Add", 1, 2)
+    assert returned == [3]
+    sandboxes[0].restore()
+    assert sandboxes[0].call("Nothing") is None
+
+
+def test_host_functions_count_against_a_timeout(new_sandbox: New) -> None:
+    def add(a: int, b: int) -> int:
+        time.sleep(0.2)
+        returned.append(a + b)
+        return a + b
+
+    returned: list[int] = []
+    sandbox = new_sandbox("simple", {"HostAdd": add})
+    with pytest.raises(GuestTimeout):
+        sandbox.call("Add", 1, 2, timeout=0.1)
+    assert returned == [3]
+
+
+def spin_is_ended(sandbox: Sandbox) -> None:
+    """By its deadline, and by interrupt(), both within a second."""
+    start = time.monotonic()
+    with pytest.raises(GuestTimeout):
+        sandbox.call("Spin", timeout=0.05)
+    assert time.monotonic() - start < 1.05
+    sandbox.restore()
+    timer = threading.Timer(0.05, sandbox.interrupt)
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(GuestInterrupted):
+        sandbox.call("Spin", timeout=30)
+    assert time.monotonic() - start < 1.05
+    timer.join()
+    sandbox.restore()
+
+
+@contextlib.contextmanager
+def all_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def handled(action: Any) -> Iterator[None]:
+    numbers = {signal.SIGURG, signal.SIGRTMAX - 3, signal.SIGALRM}
+    before = {n: signal.signal(n, action) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, action_before in before.items():
+            signal.signal(number, action_before)
+
+
+SIGNALS: dict[str, Callable[[], Any]] = {
+    "blocked": all_blocked,
+    "ignored": lambda: handled(signal.SIG_IGN),
+    "default": lambda: handled(signal.SIG_DFL),
+    "handled": lambda: handled(lambda *args: None),
+}
+
+
+@pytest.mark.parametrize("how", SIGNALS)
+def test_spinning_is_ended_under_every_mask(
+    new_sandbox: New, how: str
+) -> None:
+    sandbox = new_sandbox()
+    sandbox.call("Nothing", timeout=5)  # whatever is set up by a first call
+    with SIGNALS[how]():
+        spin_is_ended(sandbox)
+        assert signal.SIGURG not in signal.sigpending()
+    spin_is_ended(sandbox)
+
+
+def test_spinning_is_ended_in_every_thread(new_sandbox: New) -> None:
+    sandboxes = [new_sandbox() for _ in range(3)]
+    failed: list[BaseException] = []
+
+    def work(sandbox: Sandbox, how: str) -> None:
+        try:
+            with (
+                all_blocked() if how == "blocked" else contextlib.nullcontext()
+            ):
+                spin_is_ended(sandbox)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [
+        threading.Thread(target=work, args=(sandbox, how))
+        for sandbox, how in zip(
+            sandboxes, ("blocked", "open", "blocked"), strict=True
+        )
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    spin_is_ended(sandboxes[0])  # the same one in another thread
+
+
+def test_the_callers_mask_is_left_alone(new_sandbox: New) -> None:
+    sandbox = new_sandbox()
+    for blocked in (set(), {signal.SIGURG}, {signal.SIGUSR1}):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        during = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        sandbox.call("Nothing", timeout=5)
+        with contextlib.suppress(GuestTimeout):
+            sandbox.call("Spin", timeout=0.02)
+        sandbox.restore()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == during
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# Forks.
+
+FORKED = "belongs to the process that made it: a child of fork can only close"
+
+
+def in_child(function: Callable[[], object]) -> None:
+    """Run it in a child of fork, which dies of what it raises."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            signal.alarm(30)
+            function()
+            status = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def child_may_only_close(sandbox: Sandbox) -> None:
+    uses = [
+        *(u for n, u in REFUSED.items() if n not in ("close", "exit")),
+        lambda s: s.interrupt(),
+        lambda s: s.stats,
+        lambda s: s.poisoned,
+    ]
+    for use in uses:
+        with pytest.raises(ValueError, match=FORKED):
+            use(sandbox)
+    sandbox.close()
+    sandbox.close()
+    assert sandbox.closed
+
+
+def test_a_child_may_only_close_it(new_sandbox: New) -> None:
+    sandbox = new_sandbox()
+    sandbox.call("Nothing", timeout=5)
+    in_child(lambda: child_may_only_close(sandbox))
+    with contextlib.suppress(GuestTimeout):
+        sandbox.call("Spin", timeout=0.02)
+    in_child(lambda: child_may_only_close(sandbox))  # poisoned
+    sandbox.restore()
+    spin_is_ended(sandbox)
+    fresh = UninitializedSandbox(
+        "simple", SandboxConfig(driver=sandbox.driver)
+    )
+
+    def child() -> None:
+        for use in (fresh.evolve, lambda: fresh.register("f", len)):
+            with pytest.raises(ValueError, match=FORKED):
+                use()
+        fresh.close()
+
+    in_child(child)
+    fresh.close()
+
+
+def test_a_child_that_is_made_in_a_call(new_sandbox: New) -> None:
+    """By a host function: it cannot go on with the call, but close."""
+    sandboxes: list[Sandbox] = []
+
+    def add(a: int, b: int) -> int:
+        in_child(lambda: child_may_only_close(sandboxes[0]))
+        return a + b
+
+    sandboxes.append(new_sandbox("simple", {"HostAdd": add}))
+    assert sandboxes[0].call("Add", 1, 2, timeout=30) == 3
+
+    def goes_on(a: int, b: int) -> int:
+        return a + b + 100 * (os.fork() == 0)
+
+    parent = os.getpid()
+    sandboxes[0] = new_sandbox("simple", {"HostAdd": goes_on})
+    try:
+        result: object = sandboxes[0].call("Add", 1, 2)
+    except ValueError as error:
+        result = str(error)
+    if os.getpid() != parent:
+        sandboxes[0].close()
+        os._exit(0 if FORKED in str(result) else 1)
+    assert result == 3
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+
+
+def test_a_child_while_another_thread_calls(new_sandbox: New) -> None:
+    sandbox = new_sandbox()
+
+    def spin() -> None:
+        with pytest.raises(GuestInterrupted):
+            sandbox.call("Spin", timeout=30)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    time.sleep(0.1)
+    in_child(lambda: child_may_only_close(sandbox))
+    sandbox.interrupt()
+    thread.join()
+    sandbox.restore()
+    spin_is_ended(sandbox)
+
+
+def test_a_childs_own_deadlines(new_sandbox: New) -> None:
+    """A child has its own, whatever its parent's were."""
+    sandbox = new_sandbox()
+    sandbox.call("Nothing", timeout=5)
+    driver = sandbox.driver
+
+    def child() -> None:
+        own = Sandbox("simple", config=SandboxConfig(driver=driver))
+        own.call("Nothing", timeout=5)
+        sandbox.close()
+        spin_is_ended(own)
+        own.close()
+
+    in_child(child)
+    spin_is_ended(sandbox)
+
+
+def test_no_thread_is_left_when_a_process_forks(driver: str) -> None:
+    """Python 3.12 warns of forks beside other threads, also of ours."""
+    result = run_python(
+        """
+import os, sys, warnings
+warnings.simplefilter("error")
+from hyperlight import Sandbox, SandboxConfig
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+sandbox = Sandbox("simple", config=SandboxConfig(driver=sys.argv[1]))
+alone = threads()  # but for a kernel's task for each KVM machine
+for _ in range(3):
+    sandbox.call("Nothing", timeout=5)
+    assert threads() == alone + 1
+    if alone > 1:
+        warnings.simplefilter("ignore")
+    pid = os.fork()
+    if pid == 0:
+        os._exit(threads() - 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert threads() == alone
+""",
+        require_driver(driver),
+    )
+    assert result.returncode == 0, result.stderr
