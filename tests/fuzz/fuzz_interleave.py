@@ -47,11 +47,13 @@ def run_case(case: str) -> str:
             with watch.watching():
                 result = scene.operations[operation](scene)
         except BaseException as error:
+            scene.end_child(operation, error)
             expected = scene.expected.get(operation, ())
             if not isinstance(error, expected):
                 scenes.judge(error, operation)
             result = error.with_traceback(None)
             error.__context__ = error.__cause__ = None
+        scene.end_child(operation, result)
         if at is None:
             said = f"ok {watch.count}"
         elif not watch.done:

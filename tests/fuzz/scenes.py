@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import hyperlight
 from hyperlight import (
@@ -91,35 +91,51 @@ def bounded(action: Callable[[], object], what: str) -> object:
     return box[0]
 
 
-def forked(action: Callable[[], object], what: str) -> None:
-    """In a child, which has to end well."""
-    words, said = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+class Child:
+    """A child of fork; it has to end well, and says why it did not."""
+
+    def __init__(self) -> None:
+        self.words, self.said = os.pipe()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(self.said)
+            return
+        os.close(self.words)
+        # Python's own handler would run in the main thread, which the child
+        # of another has not.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(BOUND)
+
+    def end(self, action: Callable[[], object]) -> NoReturn:
+        """In the child: do a last thing."""
         code = 70
         try:
-            os.close(words)
-            # Python's own handler would run in the main thread, which the
-            # child of another has not.
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(BOUND)
             outcome_of(action, "in the child")
             code = 0
         except BaseException as error:
             text = f"{type(error).__name__}: {error}"
-            os.write(said, text.encode()[:200])
+            os.write(self.said, text.encode()[:200])
         finally:
             os._exit(code)
-    os.close(said)
-    with open(words, "rb") as reader:
-        text = reader.read().decode(errors="replace")
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code == -signal.SIGALRM:
-        raise Broken(f"hang of a child: {what}")
-    require(code == 0, f"child ended with {code}: {what}: {text}")
+
+    def wait(self, what: str) -> None:
+        """In the parent: raise unless it ended well."""
+        with open(self.words, "rb") as reader:
+            text = reader.read().decode(errors="replace")
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if code == -signal.SIGALRM:
+            raise Broken(f"hang of a child: {what}")
+        require(code == 0, f"child ended with {code}: {what}: {text}")
+
+
+def forked(action: Callable[[], object], what: str) -> None:
+    """In a child, which has to end well."""
+    child = Child()
+    if child.pid == 0:
+        child.end(action)
+    child.wait(what)
 
 
 class Scene:
@@ -139,6 +155,7 @@ class Scene:
         self.threads: list[threading.Thread] = []
         self.errors: list[BaseException] = []
         self.spoiled = False  # this process is not what it was
+        self.forked: Child | None = None
 
     def disturb(self, name: str) -> None:
         """Do it: here, in another thread, or in a child."""
@@ -149,6 +166,11 @@ class Scene:
             gc.collect()
         elif kind == "fork":
             self._run(lambda: forked(self.child, name), name)
+        elif kind == "fork-on":
+            # The child goes on with the operation, as the parent does.
+            self.forked = Child()
+            if self.forked.pid == 0:
+                self.threads.clear()
         elif kind == "thread":
             self._in_thread(what)
         elif kind == "fail":
@@ -180,7 +202,7 @@ class Scene:
 
     def names(self, mode: str) -> list[str]:
         """All disturbances that there are for points of a mode."""
-        names = ["none", "gc", "fork", "thread:fork"]
+        names = ["none", "gc", "fork", "fork-on", "thread:fork"]
         names += [f"same:{name}" for name in self.disturbances]
         names += [f"thread:{name}" for name in self.disturbances]
         # Where Python raises what a signal handler raised, and nowhere else.
@@ -197,6 +219,8 @@ class Scene:
         if core.CAN_FAIL:
             for point in ("store-alloc", "node-alloc", "arm", "collect"):
                 core.plan_failure(point, 0, 0)
+        if self.forked is not None:
+            self.forked.wait("fork-on")
         for thread in self.threads:
             thread.join(BOUND)
             require(not thread.is_alive(), "hang: disturbance in a thread")
@@ -205,6 +229,25 @@ class Scene:
 
     def child(self) -> object:
         raise NotImplementedError
+
+    def end_child(self, operation: str, result: object) -> None:
+        """In a child that went on: it never comes back from here."""
+        child = self.forked
+        if child is None or child.pid:
+            return
+
+        def last() -> None:
+            expected = self.expected.get(operation, ())
+            # That child is not this one's, so that it cannot be waited for.
+            if isinstance(result, ChildProcessError) and operation == "fork":
+                return
+            if isinstance(result, BaseException) and not isinstance(
+                result, expected
+            ):
+                judge(result, f"{operation}, in the child")
+            self.child()
+
+        child.end(last)
 
     def check(self, name: str, result: object, disturbance: str) -> None:
         raise NotImplementedError
@@ -469,7 +512,7 @@ class ManagerScene(Scene):
         "borrow": ValueError,
     }
     harmless: ClassVar[frozenset[str]] = frozenset(
-        ["none", "gc", "fork", "thread:fork"]
+        ["none", "gc", "fork", "fork-on", "thread:fork"]
         + [
             f"{how}:{what}"
             for how in ("same", "thread")
@@ -798,7 +841,7 @@ class SandboxScene(Scene):
         "transaction": 4,
     }
     harmless: ClassVar[frozenset[str]] = frozenset(
-        ["none", "gc", "fork", "thread:fork"]
+        ["none", "gc", "fork", "fork-on", "thread:fork"]
         + [
             f"{how}:{what}"
             for how in ("same", "thread")
