@@ -25,7 +25,7 @@ from pathlib import Path
 
 import worker_process
 
-HANG = 30  # seconds: more than all waits of a case together
+HANG = 25  # seconds: more than all waits of a case together
 
 
 # ---- The process in which cases run ----
@@ -219,7 +219,7 @@ def main() -> int:
             # What hung or died once does so again: that would take all time.
             similar = case.split("/")
             known = f"{similar[0]}/{similar[1]}/{similar[4]}"
-            if kinds[f"bad {known}"] >= 2:
+            if kinds[f"bad {known}"] >= 2 or kinds[f"hang {similar[4]}"] >= 3:
                 kinds["passed over"] += 1
                 continue
             said = worker.ask(f"case {case}")
@@ -227,6 +227,7 @@ def main() -> int:
             kinds[word] += 1
             if word == "bad":
                 kinds[f"bad {known}"] += 1
+                kinds[f"hang {similar[4]}"] += "hang: no answer" in said
                 if signature(case, said) not in found:
                     report(case, said)
                 found[signature(case, said)] += 1
