@@ -178,7 +178,8 @@ class Maker:
             return code[word] + self.spot().to_bytes(8, "little")
         return bytes.fromhex(word)
 
-    def snippet(self) -> bytes:
+    def snippet(self, address: int, done: int) -> bytes:
+        """Code for that address, whose end may be to jump to `done`."""
         s = self.source
         made = b""
         for _ in range(s.choice((1, 1, 2, 3, 6))):
@@ -186,10 +187,13 @@ class Maker:
         end = s.randrange(40)
         if end == 0:
             made += b"\xeb\xfe"  # for ever
-        elif end < 10:  # leave, for a reason
+        elif end < 20:
+            away = done - address - len(made) - 5
+            made += b"\xe9" + away.to_bytes(4, "little", signed=True)
+        elif end < 25:  # leave, for a reason
             reason = s.choice((1, 1, 1, 2, 3, 4, 0, 77))
             made += b"\xb8" + reason.to_bytes(4, "little") + b"\xe6\x48"
-        elif end < 14:
+        elif end < 28:
             made += s.randbytes(s.randrange(30))
         return made + b"\x0f\x0b"
 
@@ -280,7 +284,7 @@ class Round:
         self.snippets: list[tuple[int, int]] = []
         at = area
         while True:
-            code = self.maker.snippet()
+            code = self.maker.snippet(self.base + at - area, self.base - 4096)
             if at + len(code) > area + AREA:
                 break
             file[at : at + len(code)] = code
@@ -385,12 +389,14 @@ class Round:
 
     def compare(self, box: Sandbox, state: int, what: str) -> None:
         said = self.see(box)
-        one = self.expected[state]
-        if said == one:
-            return
-        places = [
-            i for i in differences(one, said) if i not in self.noise[state]
-        ]
+        if said != self.expected[state]:
+            self.differ(self.expected[state], said, self.noise[state], what)
+
+    def differ(
+        self, one: bytes, said: bytes, noise: set[int], what: str
+    ) -> None:
+        """Raise, unless what differs does so by itself."""
+        places = [i for i in differences(one, said) if i not in noise]
         if IGNORED:
             places = [
                 i for i in places if not self.where(i).startswith(IGNORED)
@@ -435,9 +441,29 @@ class Round:
                 box.call("Go", "not a number", b"S" * 3000)
             with contextlib.suppress(TypeError, hyperlight.SandboxPoisoned):
                 box.call("See", place, 5)
-        if how == "results" and source.randrange(4) == 0:
-            box.snapshot("on the way")
+        if how == "results" and source.randrange(3) == 0:
+            self.move()
         return how
+
+    def move(self) -> None:
+        """What code made of a machine is in its snapshot, all of it."""
+        self.counts["moves"] += 1
+        snapshot = self.evil.snapshot("on the way")
+        here = self.try_to_see(self.evil)
+        for box in (self.evil, self.quiet):
+            box.restore(snapshot)
+            there = self.try_to_see(box)
+            if (here is None) != (there is None):
+                raise Broken("a snapshot restored cannot see, or can")
+            if here is not None and there is not None and here != there:
+                self.differ(here, there, set(), "a snapshot on the way")
+
+    def try_to_see(self, box: Sandbox) -> bytes | None:
+        """None: it cannot any more, for instance without its FS base."""
+        try:
+            return self.see(box)
+        except GuestAborted:
+            return None
 
     def restore(self) -> int:
         """By some road; the state's number."""
@@ -481,7 +507,8 @@ class Round:
         finally:
             self.evil.close()
             self.quiet.close()
-        names = ("runs", "aborts", "timeouts", "interrupts", "results")
+        names = ("runs", "aborts", "timeouts", "interrupts", "results",
+                 "moves")  # fmt: skip
         counts = " ".join(str(self.counts[name]) for name in names)
         return f"ok {counts} {self.masked}"
 
@@ -534,7 +561,7 @@ def main() -> int:
             totals[word] += 1
             if word == "ok":
                 names = ("runs", "aborts", "timeouts", "interrupts")
-                names += ("results", "masked")
+                names += ("results", "moves", "masked")
                 for name, n in zip(names, rest, strict=True):
                     totals[name] += int(n)
                 continue
@@ -552,7 +579,8 @@ def main() -> int:
         f"code: seed {arguments.seed}, {totals['ok']} rounds ok, "
         f"{totals['bad']} bad; {totals['runs']} runs: {totals['aborts']} "
         f"aborts, {totals['timeouts']} timeouts, {totals['interrupts']} "
-        f"interrupts, {totals['results']} results"
+        f"interrupts, {totals['results']} results, {totals['moves']} "
+        f"snapshots on the way"
     )
     return 1 if found else 0
 

@@ -14,7 +14,8 @@
  *   Nop() -> none
  *
  * The first letter of the name tells them apart.  RANDOM is where the fuzzer
- * puts code, marked by 16 bytes that it looks for. */
+ * puts code, marked by 16 bytes that it looks for; a page before it code can
+ * end its call. */
 #include "guest/abi.h"
 
 #define REASON_READY $HL_LEAVE_READY
@@ -44,6 +45,10 @@ vectors: /* right behind it */
     .endr
 target:
     .quad 0
+info:
+    .quad 0
+stack:
+    .quad 0
 
     .section .rodata
     .balign 8
@@ -68,6 +73,8 @@ exports_end:
     .global _start
 _start:
     mov %rdi, %rbx
+    mov %rdi, info(%rip)
+    mov %rsp, stack(%rip)
     mov 0x30(%rbx), %rdi
     lea exports(%rip), %rsi
     mov $exports_end - exports, %ecx
@@ -121,6 +128,7 @@ leave:
 
 nothing: /* a result: NONE */
     mov 0x30(%rbx), %rdi
+write_none:
     movabs $(RESULT << 32 | HL_MESSAGE_MAGIC), %rax
     stosq
     mov $40, %eax
@@ -270,6 +278,16 @@ see:
     jmp 2b
 3:  mov REASON_READY, %eax
     jmp leave
+
+    /* Where random code can jump to, to end its call well: all but RAX, RBX,
+     * RDI and RSP stays what it made of it. */
+    .balign 4096
+done:
+    mov info(%rip), %rbx
+    mov stack(%rip), %rsp
+    mov 0x30(%rbx), %rdi
+    cld
+    jmp write_none
 
     /* Where random code goes: whole pages of their own. */
     .balign 4096
