@@ -216,17 +216,18 @@ def trace_each(
         return local
 
     def trace(frame: Any, event: str, arg: object) -> Any:
-        code = frame.f_code
-        ours = "/hyperlight/" in code.co_filename
-        # What is collected just now is none of this.
-        return local if ours and code.co_name != "__del__" else None
+        ours = "/hyperlight/" in frame.f_code.co_filename
+        return local if ours else None
 
     before = sys.gettrace()
+    gc.collect()  # what is collected just then would be traced as well
+    gc.disable()
     sys.settrace(trace)
     try:
         function()
     finally:
         sys.settrace(before)
+        gc.enable()
     return count
 
 
