@@ -658,7 +658,9 @@ class SandboxScene(Scene):
         self.config = SandboxConfig(driver=driver, call_timeout=5)
         self.fresh: UninitializedSandbox | None = None
         self.made: list[Any] = []
-        self.sandbox = self.new()
+        #: One that is used up: what it had is the other's now.
+        self.used_up = self.new()
+        self.sandbox = self.used_up.devolve().evolve()
         self.page = self.sandbox.call("Allocate", 4096)
         self.sandbox.call("FillHeap", self.page, 4096, 0xA5)
         self.sandbox.call("Counter")
@@ -708,6 +710,31 @@ class SandboxScene(Scene):
 
     def fork(self) -> None:
         forked(self.child, "fork")
+
+    def evolve_failing(self) -> None:
+        """What init was given is closed when it failed; the rest lives on."""
+        kept: list[Sandbox] = []
+
+        def init(sandbox: Sandbox) -> None:
+            kept.append(sandbox)
+            self.hook("init")
+            sandbox.call("Counter")
+            raise ForeignError(self)
+
+        fresh = UninitializedSandbox("simple", self.config)
+        try:
+            with contextlib.suppress(ForeignError):
+                fresh.evolve(init)
+            for gone in kept:
+                for action in (gone.restore, gone.snapshot, gone.devolve):
+                    said = outcome_of(action, "of one that did not come up")
+                    require(isinstance(said, ValueError), f"it gave {said!r}")
+                gone.interrupt()
+                gone.close()
+            with fresh.evolve() as made:
+                require(made.call("Counter") == 1, "left by an init")
+        finally:
+            fresh.close()
 
     def transaction(self) -> object:
         with self.sandbox.transaction():
@@ -804,12 +831,16 @@ class SandboxScene(Scene):
         "devolve": lambda s: s.devolve(),
         "construct": lambda s: s.construct(),
         "evolve": lambda s: s.evolve(),
+        "evolve-failing": lambda s: s.evolve_failing(),
+        "interrupt-used-up": lambda s: s.used_up.interrupt(),
+        "close-used-up": lambda s: s.used_up.close(),
     }
     disturbances: ClassVar[Actions] = some_of(
         operations,
         *("call", "call-host", "call-too-many", "snapshot", "restore"),
         *("restore-any", "transaction", "changed", "verify", "poisoned"),
         *("interrupt", "close", "devolve", "construct", "stats"),
+        *("evolve-failing", "interrupt-used-up", "close-used-up"),
     )
 
     def restore_and_call(self) -> None:
@@ -845,7 +876,10 @@ class SandboxScene(Scene):
         + [
             f"{how}:{what}"
             for how in ("same", "thread")
-            for what in ("poisoned", "stats", "construct", "call-too-many")
+            for what in (
+                *("poisoned", "stats", "construct", "call-too-many"),
+                *("interrupt-used-up", "close-used-up", "evolve-failing"),
+            )
         ]
         + ["same:changed", "same:verify"]
     )
