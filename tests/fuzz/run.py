@@ -4,8 +4,8 @@ Usage: run.py [--seconds S] [--seed N] [part ...]
        run.py --replay WHAT part
 
 Parts: elf, wire (C, built here with AddressSanitizer and UBSan), code,
-managers, interleave (Python, on whatever hyperlight is installed). Each prints
-what it counted; the last line is "N passed, N failed".
+managers, threads, interleave (Python, on whatever hyperlight is installed).
+Each prints what it counted; the last line is "N passed, N failed".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TESTS = HERE.parent
 CSRC = TESTS.parent / "csrc"
 
 C_PARTS = ("elf", "wire")
-PYTHON_PARTS = ("code", "managers", "interleave")
+PYTHON_PARTS = ("code", "managers", "threads", "interleave")
 
 SANITIZERS = "address,undefined"
 FLAGS = (
