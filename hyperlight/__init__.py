@@ -12,12 +12,14 @@ from hyperlight.config import SandboxConfig
 from hyperlight.drivers import DriverInfo, drivers
 from hyperlight.errors import (
     DriverUnavailable,
+    EmulatorWarning,
     GuestAborted,
     GuestError,
     GuestInterrupted,
     GuestTimeout,
     HyperlightError,
     LayoutError,
+    LimitExceeded,
     SandboxPoisoned,
     SnapshotMismatch,
     TrackerMissedPage,
@@ -70,11 +72,14 @@ __all__ = [
     "GuestTimeout",
     "HyperlightError",
     "LayoutError",
+    "LimitExceeded",
     "SandboxPoisoned",
     "SnapshotMismatch",
     "TrackerMissedPage",
     "TrackerOverlap",
     "TrackerUnavailable",
+    # warnings
+    "EmulatorWarning",
 ]
 
 for _name in __all__[1:]:

@@ -17,9 +17,9 @@ _EXTRAS = {
 def main() -> None:
     """Run the command line, or say how to get what it needs."""
     try:
-        from hyperlight.cli import cli
+        from hyperlight import cli
 
-        cli()
+        cli.main()
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(str(error.name).partition(".")[0])
         if extra is None:

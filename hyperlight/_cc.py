@@ -25,6 +25,13 @@ LINK_FLAGS = (
     "-Wl,--build-id=none",
 )
 
+#: Headers of libraries, where the SDK has none of that name; on Debian those
+#: that differ by machine have a folder of their own.
+_LIBRARY_HEADERS = (
+    *("-idirafter", "/usr/include"),
+    *("-idirafter", "/usr/include/x86_64-linux-gnu"),
+)
+
 
 def compiler(cc: str | None = None) -> list[str]:
     """The words of `cc`, of ``$CC`` or of ``cc``."""
@@ -67,8 +74,7 @@ def command(
         *words,
         *FLAGS,
         *(word for folder in folders for word in ("-isystem", str(folder))),
-        # Their headers, where the SDK has none of that name.
-        *(("-idirafter", "/usr/include") if libraries else ()),
+        *(_LIBRARY_HEADERS if libraries else ()),
         *map(str, flags),
         *LINK_FLAGS,
         "-T",

@@ -6,7 +6,7 @@ import json
 import logging
 import pathlib
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -18,9 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
-from hyperlight import Sandbox, SandboxConfig, __version__
+from hyperlight import Sandbox, SandboxConfig, __version__, terminal
 from hyperlight import demo as demo_module
 from hyperlight import doctor as doctor_module
 from hyperlight import guest as guest_module
@@ -31,6 +30,7 @@ from hyperlight.errors import (
     GuestTimeout,
     HyperlightError,
 )
+from hyperlight.text import printable
 from hyperlight.units import format_size, parse_size
 
 as_json = click.option(
@@ -52,32 +52,39 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2))
         return
-    console = Console()
-    _print_choices(console, "trackers", report["trackers"])
-    _print_choices(console, "drivers", report["drivers"])
-    facts = Table("this host", "", title_justify="left")
-    for name, value in report["host"].items():
-        facts.add_row(name, str(value))
-    console.print(facts)
-    if not report["advice"]:
-        console.print("Nothing to change.")
-    for line in report["advice"]:
-        console.print(f"- {line}", highlight=False, soft_wrap=True)
-
-
-def _print_choices(
-    console: Console, title: str, rows: list[dict[str, Any]]
-) -> None:
-    table = Table(title, "works here", "system calls' writes", "why not")
-    for row in rows:
-        kernel = row.get("kernel_writes")
-        table.add_row(
-            row["name"],
-            "yes" if row["available"] else "no",
-            {True: "seen", False: "EFAULT", None: "-"}[kernel],
-            row["reason"],
-        )
-    console.print(table)
+    console = terminal.new_console()
+    terminal.show_table(
+        console,
+        ("tracker", "works here", "system calls' writes", "why not"),
+        [
+            (
+                row["name"],
+                "yes" if row["available"] else "no",
+                "seen" if row["kernel_writes"] else "EFAULT",
+                row["reason"],
+            )
+            for row in report["trackers"]
+        ],
+    )
+    terminal.show_table(
+        console,
+        ("driver", "works here", "why not"),
+        [
+            (row["name"], "yes" if row["available"] else "no", row["reason"])
+            for row in report["drivers"]
+        ],
+    )
+    terminal.show_table(
+        console,
+        ("this host", ""),
+        [
+            (name, "unknown" if value is None else str(value))
+            for name, value in report["host"].items()
+        ],
+    )
+    for line in report["advice"] or ["Nothing to change."]:
+        mark = "- " if report["advice"] else ""
+        console.print(f"{mark}{printable(line)}", soft_wrap=True)
 
 
 class _Size(click.ParamType[int]):
@@ -92,8 +99,7 @@ class _Size(click.ParamType[int]):
         ctx: click.Context | None,
     ) -> int:
         try:
-            text = str(value)
-            return parse_size(int(text) if text.isdecimal() else text)
+            return parse_size(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -112,10 +118,10 @@ def demo(size: int, tracker: str, as_json: bool) -> None:
     Ends with status 1 if the bytes are not what they were, and with 2 if
     that could not be found out.
     """
-    bars = Console(stderr=True)
+    bars = terminal.new_console(stderr=True)
     try:
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TimeElapsedColumn(),
             console=bars,
@@ -128,7 +134,7 @@ def demo(size: int, tracker: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        _print_demo(Console(), report)
+        _print_demo(terminal.new_console(), report)
     sys.exit(0 if report["identical"] else 1)
 
 
@@ -162,8 +168,9 @@ def run(
     """Call FUNCTION of GUEST, a program or the name of one that ships.
 
     Without FUNCTION it lists what there is. ARGUMENTS are text, turned into
-    what the function takes; @FILE is a file's bytes. Bytes go to standard
-    output as they are, log lines of the guest to standard error. Ends with
+    what the function takes; @FILE is a file's bytes. Results go to standard
+    output as they are; only on a terminal, control characters in text are
+    shown and not sent. Log lines of the guest go to standard error. Ends with
     status 1 if the guest failed.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level="INFO")
@@ -177,21 +184,25 @@ def run(
         )
         with Sandbox(guest, config=config) as sandbox:
             if function is None:
-                for signature in sandbox.functions.values():
-                    click.echo(signature)
-                return
-            values = run_module.values_of(
-                sandbox.functions.get(function, ""), arguments
-            )
-            result = sandbox.call(function, *values)
+                result: Any = "\n".join(sandbox.functions.values())
+            else:
+                values = run_module.values_of(
+                    sandbox.functions.get(function, ""), arguments
+                )
+                result = sandbox.call(function, *values)
     except (GuestAborted, GuestError, GuestTimeout) as error:
         raise click.ClickException(str(error)) from None
     except (HyperlightError, OSError, TypeError, ValueError) as error:
         raise _CannotRun(str(error)) from None
-    if isinstance(result, bytes):
-        sys.stdout.buffer.write(result)
-    elif result is not None:
-        click.echo(result)
+    if isinstance(result, str) and _is_terminal(sys.stdout):
+        result = terminal.plain_lines(result)
+    if result is not None:
+        # color: without it click takes some of the text for colors.
+        click.echo(result, nl=not isinstance(result, bytes), color=True)
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and bool(stream.isatty())
 
 
 @cli.command()
@@ -245,26 +256,28 @@ def bench(
             coarse=not everything,
             driver=driver,
         )
-        if lists:
-            for task in tasks:
-                click.echo(task.name)
-            return
-        failures = [] if again else _measure(session, directory, tasks)
-        for failed in failures:
-            click.echo(
-                f"not measured: {failed.task}: {failed.reason}", err=True
-            )
-        click.echo(str(session.write_report(directory)))
+        lines = [task.name for task in tasks]
+        failures: list[Any] = []
+        if not lists:
+            failures = [] if again else _measure(session, directory, tasks)
+            for failed in failures:
+                click.echo(
+                    f"not measured: {failed.task}: {failed.reason}", err=True
+                )
+            lines = [str(session.write_report(directory))]
     except (HyperlightError, MemoryError, OSError, ValueError) as error:
         raise _CannotRun(str(error)) from None
+    # Not above: what fails here is not the measuring.
+    for line in lines:
+        click.echo(line)
     sys.exit(1 if failures else 0)
 
 
 def _measure(session: Any, directory: pathlib.Path, tasks: list[Any]) -> Any:
     """Run them under one bar that says what is being measured."""
-    bars = Console(stderr=True)
+    bars = terminal.new_console(stderr=True)
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -342,21 +355,37 @@ def _stepper(progress: Progress) -> demo_module.Step:
 
 
 def _print_demo(console: Console, report: dict[str, Any]) -> None:
-    table = Table("put back by", "pages", "bytes", "time", "ratio")
-    for row in report["restores"]:
-        table.add_row(
-            row["by"],
-            f"{row['pages']:,}",
-            format_size(row["bytes"]),
-            _plain(console, f"{row['microseconds']:,.0f} µs"),
-            f"{demo_module.in_words(row['ratio'])} x",
-        )
-    console.print(table)
-    sentence = _plain(console, report["sentence"])
-    console.print(sentence, highlight=False, soft_wrap=True)
+    terminal.show_table(
+        console,
+        ("put back by", "pages", "bytes", "time", "ratio"),
+        [
+            (
+                row["by"],
+                f"{row['pages']:,}",
+                format_size(row["bytes"]),
+                f"{row['microseconds']:,.0f} µs",
+                f"{demo_module.in_words(row['ratio'])} x",
+            )
+            for row in report["restores"]
+        ],
+    )
+    console.print(terminal.cell(console, report["sentence"]), soft_wrap=True)
 
 
-def _plain(console: Console, text: str) -> str:
-    """The text in letters that the terminal's encoding has."""
-    unicode = console.encoding.lower().startswith("utf")
-    return text if unicode else text.replace("µ", "u")
+def main() -> NoReturn:
+    """The command: run what its arguments say, and exit."""
+    terminal.finish(_status)
+
+
+def _status() -> int:
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("Interrupted.", err=True)
+        return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex, get_args
+from typing import Literal, SupportsFloat, SupportsIndex, get_args
 
 from hyperlight._binding import core
+from hyperlight.text import brief
 from hyperlight.units import format_size, parse_size
 
-__all__ = ["SandboxConfig"]
+__all__ = ["SandboxConfig", "check_timeout", "deadline_after"]
 
 Rearm = Literal["adaptive", "always"]
 
@@ -25,9 +28,11 @@ class SandboxConfig:
 
     Sizes are bytes or text such as ``"64MiB"``, rounded up to whole pages.
     Memory is used when the guest touches it, so a large heap costs nothing.
+    Every field is converted once, to an ``int``, ``float`` or ``str``.
 
     Raises:
         ValueError: An argument is not valid; the text says what would be.
+        TypeError: One is of a type that it cannot have.
     """
 
     #: What the guest's ``malloc`` has.
@@ -45,10 +50,17 @@ class SandboxConfig:
     #: A name from :func:`hyperlight.drivers`, or ``"auto"`` for the first
     #: that works.
     driver: str = "auto"
-    #: Seconds that a call may take unless it says otherwise; None: for ever.
+    #: Seconds that a call may take unless it says otherwise: above 0; None
+    #: or infinity: for ever.
     call_timeout: float | None = None
     #: As for :class:`SnapshotManager`.
     rearm: Rearm = "adaptive"
+    #: Lines that a guest may log in one call. What is over is dropped, and a
+    #: warning says how much.
+    log_lines: SupportsIndex = 10_000
+    #: What the lines of one call may take in a log, in UTF-8, with what had to
+    #: be escaped. 0 for no log at all.
+    log_bytes: SupportsIndex | str = "1MiB"
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -58,7 +70,11 @@ class SandboxConfig:
         host = tuple(name for name, _ in core.TRACKERS)
         _require(self, "tracker", ("auto", *_GUEST_TRACKERS, *host))
         _require(self, "rearm", get_args(Rearm))
-        check_timeout("call_timeout", self.call_timeout)
+        timeout = check_timeout("call_timeout", self.call_timeout)
+        object.__setattr__(self, "call_timeout", timeout)
+        for name in ("log_lines", "log_bytes"):
+            limit = _limit(name, getattr(self, name))
+            object.__setattr__(self, name, limit)
 
     def __str__(self) -> str:
         sizes = ", ".join(
@@ -70,33 +86,87 @@ class SandboxConfig:
 
 def _page_multiple(name: str, value: SupportsIndex | str) -> int:
     page: int = core.PAGE_SIZE
-    try:
-        size = parse_size(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from None
+    size = parse_size(value, name)
     smallest = _SMALLEST.get(name, page)
-    size = (size + page - 1) // page * page
-    if not smallest <= size <= _LARGEST:
+    rounded = (size + page - 1) // page * page
+    if not smallest <= rounded <= _LARGEST:
         raise ValueError(
-            f"{name}={value!r}: must be {format_size(smallest)} to "
+            f"{name}={brief(value)}: must be {format_size(smallest)} to "
             f"{format_size(_LARGEST)}"
         )
-    return size
+    return rounded
+
+
+def _limit(name: str, value: SupportsIndex | str) -> int:
+    """A count, or for bytes a size; 0 is one, too."""
+    if name == "log_bytes" and isinstance(value, str):
+        limit = parse_size(value, name)
+    else:
+        if isinstance(value, (bool, str)):
+            raise TypeError(f"{name}={brief(value)} is not a number")
+        try:
+            limit = operator.index(value)
+        except TypeError:
+            raise TypeError(
+                f"{name}={brief(value)} is not a whole number"
+            ) from None
+    if not 0 <= limit <= _LARGEST:
+        raise ValueError(f"{name}={brief(value)}: must be 0 to {_LARGEST}")
+    return limit
 
 
 def _require(config: SandboxConfig, name: str, valid: tuple[str, ...]) -> None:
     value = getattr(config, name)
-    if value not in valid:
+    if isinstance(value, str):
+        # Exactly a str: a subclass may compare as it likes, and change its
+        # mind.
+        value = str.__str__(value)
+        object.__setattr__(config, name, value)
+    if not isinstance(value, str) or value not in valid:
         raise ValueError(
-            f"{name}={value!r}: valid are {', '.join(map(repr, valid))}"
+            f"{name}={brief(value)}: valid are {', '.join(map(repr, valid))}"
         )
 
 
-def check_timeout(name: str, seconds: float | None) -> None:
-    """Raise unless it is None or a number of seconds above 0."""
-    if seconds is None:
-        return
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"{name}={seconds!r} is neither seconds nor None")
-    if not seconds > 0 or math.isnan(seconds):
-        raise ValueError(f"{name}={seconds!r} is not above 0")
+def check_timeout(name: str, seconds: SupportsFloat | None) -> float | None:
+    """The seconds as a ``float``, converted once, or None.
+
+    Any real number above 0 will do: of Python, of fractions, of numpy. One
+    that no float can hold is infinity, and that is no limit. One so small that
+    a clock cannot tell it from 0 is a limit that is over at once.
+
+    Raises:
+        TypeError: It is not a number; a ``bool`` is none.
+        ValueError: It is 0, negative, or not a number (NaN).
+    """
+    if seconds is None or (type(seconds) is float and seconds > 0):
+        return seconds
+    kind = type(seconds)
+    if issubclass(kind, bool) or not issubclass(kind, numbers.Real):
+        raise TypeError(f"{name}={brief(seconds)} is neither seconds nor None")
+    try:
+        number = float(seconds)
+    except OverflowError:
+        number = math.inf if seconds > 0 else -math.inf  # type: ignore[operator]
+    if not number > 0:
+        raise ValueError(f"{name}={brief(seconds)} is not above 0")
+    return number
+
+
+#: Farther than this is never.
+_NEVER_NS = 1 << 62
+
+
+def deadline_after(seconds: float | None, now: int) -> int:
+    """When seconds from :func:`check_timeout` are over.
+
+    Args:
+        seconds: None or infinity: never.
+        now: By the clock that is meant, in ns and above 0.
+
+    Returns:
+        A time of that clock in ns, never before `now`; 0 for never.
+    """
+    if seconds is None or seconds >= _NEVER_NS / 1e9:
+        return 0
+    return now + int(seconds * 1e9)

@@ -23,7 +23,7 @@ _DEFAULT_MAP_COUNT = 65530
 def examine() -> dict[str, Any]:
     """Everything, as plain data: trackers, drivers, host facts, advice."""
     found, machines = trackers(), drivers()
-    host = _host_facts()
+    host = {**_host_facts(), "/dev/kvm": _device("/dev/kvm", machines)}
     return {
         "version": __version__,
         "trackers": [asdict(info) for info in found],
@@ -63,7 +63,6 @@ def _host_facts() -> dict[str, Any]:
             "/proc/sys/vm/unprivileged_userfaultfd"
         ),
         "seccomp": _SECCOMP.get(fields.get("Seccomp", ""), "unknown"),
-        "/dev/kvm": _access("/dev/kvm"),
     }
 
 
@@ -72,8 +71,8 @@ def _is_root() -> bool:
 
 
 def _number(path: str) -> int | None:
-    text = _read(path)
-    return None if text is None else int(text)
+    text = _read(path) or ""
+    return int(text) if text.isdecimal() else None
 
 
 def _chosen(text: str | None) -> str | None:
@@ -90,25 +89,41 @@ def _meminfo(key: str) -> str | None:
     return None
 
 
-def _access(path: str) -> str:
-    if not Path(path).exists():
+def _device(path: str, found: list[DriverInfo]) -> str:
+    """As the driver found it, which used it; rights alone say little."""
+    if any(info.name == "kvm" and info.available for info in found):
+        return "usable"
+    if not os.path.lexists(path):
         return "absent"
-    usable = os.access(path, os.R_OK | os.W_OK)
-    return "usable" if usable else "no permission"
+    return "not usable: see driver kvm"
 
 
 def _driver_advice(found: list[DriverInfo]) -> list[str]:
-    usable = {info.name for info in found if info.available}
-    if not found or "kvm" in usable:
-        return []
-    reason = next(info.reason for info in found if info.name == "kvm")
-    lines = [f"Run sandboxes on hardware: {reason}."]
-    if not usable:
-        lines.append(
-            "Run them in software meanwhile: pip install "
-            "'pyhyperlight[emulator]'."
-        )
+    reasons = {info.name: info.reason for info in found if not info.available}
+    lines = []
+    if "kvm" in reasons:
+        lines.append(f"Run sandboxes on hardware: {reasons['kvm']}.")
+        if len(reasons) == len(found):
+            lines.append(
+                f"Run them in software meanwhile: {reasons['emulator']}."
+                if "emulator" in reasons
+                else "Sandboxes cannot run here."
+            )
     return lines
+
+
+def _uffd_advice(reason: str) -> str:
+    """What to do about the reason that was found, and about no other."""
+    if "too old" in reason:
+        return "Upgrade to Linux 6.7 or later for tracker uffd."
+    if "forbidden here" in reason or "seccomp" in reason:
+        return (
+            "Allow userfaultfd for tracker uffd: add the userfaultfd "
+            "system call to the container's seccomp profile."
+        )
+    if "/proc" in reason and not os.path.exists("/proc/self"):
+        return f"Mount /proc, which tracker uffd reads ({reason})."
+    return f"Tracker uffd cannot be used: {reason}."
 
 
 def _advice(found: list[TrackerInfo], host: dict[str, Any]) -> list[str]:
@@ -118,13 +133,13 @@ def _advice(found: list[TrackerInfo], host: dict[str, Any]) -> list[str]:
     usable = {info.name: info for info in found if info.available}
     lines = []
     if "uffd" not in usable:
-        reason = next(i.reason for i in found if i.name == "uffd")
-        if "too old" in reason:
-            lines.append("Upgrade to Linux 6.7 or later for tracker uffd.")
-        else:
+        reason = next((i.reason for i in found if i.name == "uffd"), "")
+        lines.append(_uffd_advice(reason))
+        if usable.keys() & {"uffd-sigbus", "sigsegv"}:
             lines.append(
-                "Allow userfaultfd for tracker uffd: add the userfaultfd "
-                "system call to the container's seccomp profile."
+                "Leave SIGSEGV and SIGBUS unblocked in threads that write to "
+                "memory tracked by sigsegv or uffd-sigbus: the kernel ends a "
+                "process whose fault it cannot deliver."
             )
     count = host["vm.max_map_count"]
     if "uffd" not in usable and count and count <= _DEFAULT_MAP_COUNT:

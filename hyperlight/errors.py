@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hyperlight.text import count, printable
+
 __all__ = [
     "DriverUnavailable",
+    "EmulatorWarning",
     "GuestAborted",
     "GuestError",
     "GuestInterrupted",
     "GuestTimeout",
     "HyperlightError",
     "LayoutError",
+    "LimitExceeded",
     "SandboxPoisoned",
     "SnapshotMismatch",
     "TrackerMissedPage",
@@ -34,21 +38,28 @@ class TrackerUnavailable(HyperlightError):
     Attributes:
         tracker: Its name.
         reason: What is missing or forbidden.
-        usable: Names of the trackers that can run here.
+        usable: Names of the trackers that can do it.
+        where: What these names are usable for: ``"here"``, or ``"for this
+            memory"``.
     """
 
     def __init__(
-        self, tracker: str, reason: str, usable: Sequence[str] = ()
+        self,
+        tracker: str,
+        reason: str,
+        usable: Sequence[str] = (),
+        where: str = "here",
     ) -> None:
-        super().__init__(tracker, reason, tuple(usable))
+        super().__init__(tracker, reason, tuple(usable), where)
         self.tracker = tracker
         self.reason = reason
         self.usable = tuple(usable)
+        self.where = where
 
     def __str__(self) -> str:
         text = f"tracker={self.tracker!r}: {self.reason}"
         if self.usable:
-            text += f"; usable here: {', '.join(self.usable)}"
+            text += f"; usable {self.where}: {', '.join(self.usable)}"
         return text
 
 
@@ -77,7 +88,8 @@ class TrackerMissedPage(HyperlightError):
         shown = ", ".join(map(str, self.pages[:8]))
         more = ", ..." if len(self.pages) > 8 else ""
         return (
-            f"tracker {self.tracker!r} missed {len(self.pages)} pages: "
+            f"tracker {self.tracker!r} missed "
+            f"{count(len(self.pages), 'page')}: "
             f"{shown}{more}"
         )
 
@@ -114,13 +126,31 @@ class LayoutError(HyperlightError):
     """Regions of guest memory overlap, or do not fit."""
 
 
+class LimitExceeded(HyperlightError):
+    """More was asked for than a limit of the configuration allows.
+
+    Attributes:
+        limit: Name of the limit, as the configuration has it.
+        value: What it is set to.
+    """
+
+    def __init__(self, limit: str, value: object) -> None:
+        super().__init__(limit, value)
+        self.limit = limit
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"more than {self.limit}={self.value!r} allows"
+
+
 class GuestError(HyperlightError):
     """The guest function said no; the sandbox can go on.
 
     Attributes:
         code: One of ``guest/abi.h``'s ``HL_ERROR_*``, or the guest's own from
             1000 on.
-        message: What the guest says about it.
+        message: What the guest says about it, as it said it: untrusted text
+            of any length. ``str()`` of the error is safe to show to people.
     """
 
     def __init__(self, code: int, message: str) -> None:
@@ -129,14 +159,19 @@ class GuestError(HyperlightError):
         self.message = message
 
     def __str__(self) -> str:
-        return f"{self.message} (code {self.code})"
+        return f"{printable(self.message)} (code {self.code})"
+
+    def __repr__(self) -> str:
+        return _repr(self)
 
 
 class GuestAborted(HyperlightError):
     """The guest faulted, gave up, or broke the rules; restore it first.
 
     Attributes:
-        reason: What happened.
+        reason: What happened. Where the guest gave up, its own words are part
+            of it: untrusted text. ``str()`` of the error is safe to show to
+            people.
         vector: Number of the processor exception (Intel SDM vol. 3, 6.3), or
             None if it was none.
         error_code: What the processor says about it.
@@ -160,19 +195,96 @@ class GuestAborted(HyperlightError):
         self.cr2 = cr2
 
     def __str__(self) -> str:
-        return self.reason
+        return printable(self.reason)
+
+    def __repr__(self) -> str:
+        return _repr(self)
 
 
 class GuestTimeout(HyperlightError):
-    """The call took longer than it was allowed to; restore first."""
+    """The call took longer than it was allowed to; restore first.
+
+    Attributes:
+        function: Name of the guest's function; None: its start.
+        seconds: The limit, or None where it is not known.
+        origin: Who set it: ``"timeout"``, an argument of the call, or
+            ``"call_timeout"``, of the configuration.
+
+    Made of one text with spaces in it, which no function's name has, that is
+    the message and nothing is known.
+    """
+
+    def __init__(
+        self,
+        function: str | None,
+        seconds: float | None = None,
+        origin: str = "timeout",
+    ) -> None:
+        super().__init__(function, seconds, origin)
+        self.function = _name_or_none(function)
+        self.seconds = seconds
+        self.origin = origin
+
+    def __str__(self) -> str:
+        if self.function != self.args[0]:
+            return printable(self.args[0])
+        limit = "it was allowed to"
+        if self.seconds is not None:
+            limit = f"{self.seconds:.12g} s"
+        return (
+            f"{_what(self.function)} took longer than {limit} ({self.origin})"
+        )
 
 
 class GuestInterrupted(HyperlightError):
-    """Somebody interrupted the call; restore first."""
+    """Somebody interrupted the call; restore first.
+
+    Attributes:
+        function: Name of the guest's function; None: its start.
+
+    Made of a text with spaces in it, which no function's name has, that is the
+    message and nothing is known.
+    """
+
+    def __init__(self, function: str | None) -> None:
+        super().__init__(function)
+        self.function = _name_or_none(function)
+
+    def __str__(self) -> str:
+        if self.function != self.args[0]:
+            return printable(self.args[0])
+        return f"{_what(self.function)} was interrupted"
 
 
 class SandboxPoisoned(HyperlightError):
     """A call did not end well, and the guest may be in any state."""
+
+
+class EmulatorWarning(UserWarning):
+    """A sandbox runs in the emulator, which is not a security boundary.
+
+    Nobody asked for the emulator by name: it was chosen because no hypervisor
+    can be used. ``driver="emulator"`` in the configuration says that this is
+    what is wanted, and ``warnings.filterwarnings("error",
+    category=EmulatorWarning)`` that it is not.
+    """
+
+
+def _name_or_none(function: str | None) -> str | None:
+    return None if function is None or " " in function else function
+
+
+def _what(function: str | None) -> str:
+    return "the guest's start" if function is None else printable(function)
+
+
+def _repr(error: HyperlightError) -> str:
+    """The arguments as they are, but for text: that of guests is any text."""
+    shown = ", ".join(
+        repr(printable(arg)) if isinstance(arg, str) else repr(arg)
+        for arg in error.args
+    )
+    return f"{type(error).__name__}({shown})"
 
 
 for _name in __all__:

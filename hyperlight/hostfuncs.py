@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
+import sys
+import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from typing import Any
 
 from hyperlight._binding import core
 from hyperlight.errors import GuestAborted
+from hyperlight.text import brief, count, type_name
 
 __all__ = ["GuestFunction", "HostFunction", "parse_signature"]
 
@@ -36,23 +40,28 @@ class GuestFunction:
 
 
 def parse_signature(text: str) -> GuestFunction:
-    """What a guest says of a function of its.
+    """A signature reported by the guest, which may be any text.
 
     Raises:
-        GuestAborted: It is no signature.
+        GuestAborted: It is not a signature.
     """
     match = _SIGNATURE.fullmatch(text)
     if match is None:
-        raise GuestAborted(f"the guest exports {text[:80]!r}: no signature")
+        raise GuestAborted(
+            f"the guest exports {brief(text)}, which is not a signature"
+        )
     name, inside, result = match.groups()
     names = inside.split(", ") if inside else []
     if len(names) > _MOST_ARGUMENTS:
-        raise GuestAborted(f"the guest's {name} takes too many arguments")
+        raise GuestAborted(
+            f"the guest's {name} takes too many arguments: {len(names)}, and "
+            f"{_MOST_ARGUMENTS} are the most"
+        )
     for kind in (*names, result):
         if kind not in _CODES or (kind == "none" and kind is not result):
             raise GuestAborted(
-                f"the guest exports {text[:80]!r}: {kind!r} is no type; "
-                f"types are {', '.join(core.TYPES)}"
+                f"the guest exports {brief(text)}: {brief(kind)} is not a "
+                f"type; types are {', '.join(core.TYPES)}"
             )
     return GuestFunction(
         name,
@@ -68,88 +77,181 @@ class HostFunction:
 
     Args:
         name: As the guest calls it.
-        function: Its annotations say what it takes: ``int``, ``float``,
-            ``bool``, ``str``, ``bytes``, or nothing for whatever comes.
+        function: Anything that can be called. Annotations of its parameters
+            say what it takes: ``int``, ``float``, ``bool``, ``str``,
+            ``bytes``, or nothing for whatever comes. Each counts for itself,
+            and that of the result does not matter.
 
     Raises:
-        TypeError: It cannot be called, or has annotations or parameters that
-            a guest cannot serve.
-        ValueError: `name` is no name.
+        TypeError: It cannot be called, returns before it has run (``async
+            def``, generators), or has annotations or parameters that a guest
+            cannot serve.
+        ValueError: `name` is not a name.
     """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"name={name!r} is not a str")
+            raise TypeError(f"name={brief(name)} is not a str")
+        # Exactly a str: a subclass may compare and hash as it likes.
+        name = str.__str__(name)
         if not re.fullmatch(_NAME, name):
             raise ValueError(
-                f"name={name!r}: must be letters, digits, '_' and '.', and "
-                f"not begin with a digit"
+                f"name={brief(name)}: must be at most 128 letters, digits, "
+                f"'_' and '.', and not begin with a digit or '.'"
             )
         if not callable(function):
-            raise TypeError(f"function={function!r} cannot be called")
+            raise TypeError(f"function={brief(function)} cannot be called")
+        _refuse_deferred(name, function)
         self.name = name
         self.function = function
-        self._types, self._least, self._most = _parameters(name, function)
+        self._types, self._rest, self._least, self._most = _parameters(
+            name, function
+        )
 
     def complaint(self, values: Sequence[object]) -> str | None:
         """What is wrong with these arguments, or None."""
         if not self._least <= len(values) <= self._most:
-            count = str(self._least)
+            takes = count(self._most, "argument")
             if self._most > self._least:
-                count += f" to {self._most}"
-            return f"{self.name} takes {count} arguments, not {len(values)}"
-        for i, (value, wanted) in enumerate(
-            zip(values, self._types, strict=False), 1
-        ):
+                takes = f"{self._least} to {takes}"
+            return f"{self.name} takes {takes}, not {len(values)}"
+        for i, value in enumerate(values):
+            named = i < len(self._types)
+            wanted = self._types[i] if named else self._rest
             if wanted is not None and type(value) is not wanted:
                 return (
-                    f"argument {i} of {self.name} is a "
-                    f"{type(value).__name__}, and {wanted.__name__} is needed"
+                    f"argument {i + 1} of {self.name} is of type "
+                    f"{type_name(value)}, and {wanted.__name__} is needed"
                 )
         return None
 
 
+# A chain of wrappers may be a circle.
+_DEEPEST = 100
+
+
+def _refuse_deferred(name: str, function: Any) -> None:
+    """Raise TypeError where a call would run nothing of the function."""
+    for _ in range(_DEEPEST):
+        for is_one, what in (
+            (inspect.iscoroutinefunction, "async def"),
+            (inspect.isasyncgenfunction, "an async generator"),
+            (inspect.isgeneratorfunction, "a generator"),
+        ):
+            if is_one(function):
+                raise TypeError(
+                    f"{name}: the function is {what}: calling it runs nothing "
+                    f"of it, and a guest cannot wait for more"
+                )
+        inner = _called_by(function)
+        if inner is None:
+            return
+        function = inner
+
+
+def _called_by(function: Any) -> Any:
+    """What a call of this runs in truth, or None: nothing else."""
+    if isinstance(function, functools.partial):
+        return function.func
+    if isinstance(function, (types.MethodType, staticmethod)):
+        return function.__func__
+    if isinstance(function, (types.FunctionType, type)):
+        return None
+    call = inspect.getattr_static(type(function), "__call__", None)
+    python = isinstance(call, (types.FunctionType, staticmethod))
+    return call if python else None
+
+
 def _parameters(
     name: str, function: Callable[..., Any]
-) -> tuple[list[type | None], int, int]:
-    """Types by position (None: any), and the least and most of them."""
+) -> tuple[list[type | None], type | None, int, int]:
+    """Types by position and of the rest (None: any); least and most."""
     try:
-        signature = inspect.signature(function)
+        signature = _signature(function)
     except (TypeError, ValueError):  # some builtins say nothing
-        return [], 0, _MOST_ARGUMENTS
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # whatever evaluating annotations raises
-        hints = {}
-    types: list[type | None] = []
+        return [], None, 0, _MOST_ARGUMENTS
+    known: list[type | None] = []
+    rest: type | None = None
     least = most = 0
     for parameter in signature.parameters.values():
+        required = parameter.default is parameter.empty
         if parameter.kind is parameter.VAR_POSITIONAL:
             most = _MOST_ARGUMENTS
-            continue
-        required = parameter.default is parameter.empty
-        if parameter.kind is parameter.KEYWORD_ONLY and required:
+            rest = _wanted(name, parameter, function)
+        elif parameter.kind is parameter.KEYWORD_ONLY and required:
             raise TypeError(
                 f"{name}: a guest cannot give keyword argument "
                 f"{parameter.name!r}"
             )
-        if parameter.kind in (
+        elif parameter.kind in (
             parameter.POSITIONAL_ONLY,
             parameter.POSITIONAL_OR_KEYWORD,
         ):
-            hint = hints.get(parameter.name, parameter.annotation)
-            types.append(_wanted(name, parameter.name, hint))
+            known.append(_wanted(name, parameter, function))
             least += required
-            most = max(most, len(types))
-    return types, least, most
+            most = max(most, len(known))
+    return known, rest, least, most
 
 
-def _wanted(name: str, parameter: str, hint: Any) -> type | None:
-    if hint in (int, float, bool, str, bytes):
-        return typing.cast("type", hint)
-    if hint in (inspect.Parameter.empty, Any, object):
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """With annotations as they are, evaluated or not."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        # A name that is not there spoils only its own annotation.
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
+_GIVEN: tuple[type, ...] = (int, float, bool, str, bytes)
+
+
+def _wanted(
+    name: str, parameter: inspect.Parameter, function: Any
+) -> type | None:
+    """The type that a parameter is annotated with; None: whatever comes."""
+    hint = parameter.annotation
+    if hint is parameter.empty:
+        return None
+    where = f"{name}: parameter {parameter.name!r} is annotated"
+    try:
+        hint = _evaluated(hint, function)
+    except Exception as error:  # whatever evaluating an annotation raises
+        raise TypeError(
+            f"{where} {brief(parameter.annotation)}, which cannot be "
+            f"evaluated ({error}); guests give int, float, bool, str or bytes"
+        ) from None
+    kind = next((kind for kind in _GIVEN if kind is hint), None)
+    if kind is not None:
+        return typing.cast("type", kind)
+    if hint is Any or hint is object:
         return None
     raise TypeError(
-        f"{name}: parameter {parameter!r} is annotated {hint!r}, and guests "
-        f"give int, float, bool, str or bytes"
+        f"{where} {hint!r}, and guests give int, float, bool, str or bytes"
     )
+
+
+def _evaluated(hint: Any, function: Any) -> Any:
+    """The annotation as a type: text, names ahead, Annotated unpacked."""
+    if isinstance(hint, type):
+        return hint
+    bearer = types.SimpleNamespace(__annotations__={"hint": hint})
+    return typing.get_type_hints(bearer, _names_of(function))["hint"]
+
+
+def _names_of(function: Any) -> dict[str, Any]:
+    """The global names where a function was defined."""
+    for _ in range(_DEEPEST):
+        # As inspect.signature, which looks behind wrappers first.
+        inner = getattr(function, "__wrapped__", None) or _called_by(function)
+        if inner is None:
+            break
+        function = inner
+    candidates = [function]
+    if isinstance(function, type):
+        candidates = [getattr(function, n) for n in ("__new__", "__init__")]
+    for candidate in candidates:
+        names = getattr(candidate, "__globals__", None)
+        if isinstance(names, dict):
+            return names
+    return {}

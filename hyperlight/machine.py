@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from hyperlight._binding import core
-from hyperlight.config import SandboxConfig, check_timeout
+from hyperlight.config import SandboxConfig, check_timeout, deadline_after
 from hyperlight.drivers import choose_driver
 from hyperlight.errors import (
     GuestAborted,
@@ -24,20 +22,22 @@ from hyperlight.errors import (
 )
 from hyperlight.faults import describe_fault
 from hyperlight.guest import shipped
+from hyperlight.guestlog import GuestLog
 from hyperlight.hostfuncs import GuestFunction, HostFunction
 from hyperlight.layout import Plan, plan
 from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.snapshot import Snapshot
+from hyperlight.text import brief, printable, sentence_of
 from hyperlight.trackers import stay_ahead_of_faulthandler
 from hyperlight.units import format_size
 
 __all__ = ["Guest", "Machine"]
 
-_log = logging.getLogger("hyperlight.guest")
-
 _MOST_ARGUMENTS = 64 + 1  # and the name
 _ERROR_NO_FUNCTION, _ERROR_ARGUMENTS, _ERROR_HOST = 2, 3, 5  # guest/abi.h
+
+_LOGGING = "a handler of log lines"
 
 _LARGE = 64 << 20  # bytes of tracked memory
 
@@ -61,6 +61,9 @@ class Machine:
             raise TypeError(f"config={config!r} is not a SandboxConfig")
         self.config = config
         self.name, file = _read_guest(guest)
+        self._log = GuestLog(
+            self.name, int(config.log_lines), int(config.log_bytes)
+        )
         planned = plan(core.elf_facts(file), config)
         self.layout = planned.layout
         self.driver = choose_driver(config.driver)
@@ -179,9 +182,9 @@ class Machine:
         if self._touched:
             self.put_back_to_pristine(token, self.core.face)
         self._touched = True
-        limit = Limit.of(self.config, "the guest's start", None)
+        limit = Limit.of(self.config, None, None)
         return self.core.start(
-            token, limit.deadline(), functools.partial(self.serve, limit)
+            token, limit.deadline(), functools.partial(self._serve, limit)
         )
 
     def call(
@@ -192,41 +195,43 @@ class Machine:
         timeout: float | None,
     ) -> Any:
         """Call a function of the guest."""
-        if timeout is None and self.config.call_timeout is None:
-            return self.core.call(
-                token, function, args, 0, self._serve_unlimited
-            )
         limit = Limit.of(self.config, function.name, timeout)
         return self.core.call(
             token,
             function,
             args,
             limit.deadline(),
-            functools.partial(self.serve, limit),
+            functools.partial(self._serve, limit),
         )
 
-    def _serve_unlimited(self, reason: int) -> None:
-        self.serve(None, reason)
-
-    def serve(self, limit: Limit | None, reason: int) -> None:
+    def _serve(self, limit: Limit, reason: int) -> None:
         """Do what the guest asks for until it is ready.
 
         Raises:
             GuestAborted: It will never be.
         """
-        failure: Exception | None = None
-        while reason != core.LEFT_READY:
-            if reason == core.LEFT_HOST_CALL:
-                failure = self._serve_call()
-            elif reason == core.LEFT_LOG:
-                self._serve_log()
-            else:
-                self._give_up(limit, reason)
-            reason = self.core.resume()
-        # A guest may also deal with a failure, or fail for another reason.
-        if failure is not None and self.core.failed_by() == _ERROR_HOST:
-            self.core.end()
-            raise failure
+        self._log.begin()
+        try:
+            failure: Exception | None = None
+            while reason != core.LEFT_READY:
+                if reason == core.LEFT_HOST_CALL:
+                    failure = self._serve_call()
+                elif reason == core.LEFT_LOG:
+                    level, text = self.core.message(core.MESSAGE_LOG, 2)[1]
+                    self.core.inside = _LOGGING
+                    self._log.line(level, text)
+                    self.core.inside = None
+                else:
+                    self._give_up(limit, reason)
+                reason = self.core.resume()
+            # A guest may also deal with a failure, or fail otherwise.
+            if failure is not None and self.core.failed_by() == _ERROR_HOST:
+                self.core.end()
+                raise failure
+        finally:
+            self.core.inside = _LOGGING
+            self._log.end()
+            self.core.inside = None
 
     def _serve_call(self) -> Exception | None:
         """Call a host function for the guest; what it raised, if anything."""
@@ -236,7 +241,8 @@ class Machine:
         function = self.host_functions.get(name)
         if function is None:
             self.core.reply_error(
-                _ERROR_NO_FUNCTION, f"no host function is called {name!r}"
+                _ERROR_NO_FUNCTION,
+                f"no host function is called {printable(name, 128)!r}",
             )
             return None
         complaint = function.complaint(values)
@@ -248,7 +254,7 @@ class Machine:
             result = function.function(*values)
             self._reply(name, wanted, result)
         except Exception as error:
-            text = f"{name}: {type(error).__name__}: {_words(error)}"
+            text = f"{name}: {sentence_of(error)}"
             self.core.reply_error(_ERROR_HOST, text)
             return error
         finally:
@@ -261,77 +267,51 @@ class Machine:
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
-                f"host function {name!r} returned {_brief(result)}, and the "
-                f"guest wants {core.TYPES[wanted]}: {_words(error)}"
+                f"host function {name!r} returned {brief(result)}, and the "
+                f"guest wants {core.TYPES[wanted]}: {error}"
             ) from None
 
-    def _serve_log(self) -> None:
-        level, text = self.core.message(core.MESSAGE_LOG, 2)[1]
-        self.core.inside = "a handler of log lines"
-        try:
-            _log.log(
-                min(max(level, 1), 50), "%s", text, extra={"guest": self.name}
-            )
-        finally:
-            self.core.inside = None
-
-    def _give_up(self, limit: Limit | None, reason: int) -> NoReturn:
+    def _give_up(self, limit: Limit, reason: int) -> NoReturn:
         if reason == core.LEFT_TIMEOUT:
-            assert limit is not None
-            raise GuestTimeout(
-                f"{limit.what} took longer than {limit.seconds} s "
-                f"({limit.origin})"
-            )
+            raise GuestTimeout(limit.function, limit.seconds, limit.origin)
         if reason == core.LEFT_INTERRUPTED:
-            raise GuestInterrupted("the call was interrupted")
+            raise GuestInterrupted(limit.function)
         if reason == core.LEFT_ABORT:
             code, text = self.core.message(core.MESSAGE_ERROR, 2)[1]
             raise GuestAborted(f"the guest gave up: {text} (code {code})")
-        raise describe_fault(self.core.left_by(), self.layout)
+        raise describe_fault(
+            self.core.left_by(), self.layout, read=self._code_at
+        )
+
+    def _code_at(self, address: int, size: int) -> bytes:
+        return self.core.code_at(address)[:size]
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(NamedTuple):
     """How long something of a guest may take, and who said so."""
 
-    what: str
+    #: None: its start.
+    function: str | None
     seconds: float | None
     origin: str
 
     @classmethod
     def of(
-        cls, config: SandboxConfig, what: str, timeout: float | None
+        cls,
+        config: SandboxConfig,
+        function: str | None,
+        timeout: float | None,
     ) -> Limit:
         """The limit of a call: its own, or else the configuration's."""
         if timeout is None:
-            return cls(what, config.call_timeout, "call_timeout")
-        check_timeout("timeout", timeout)
-        return cls(what, timeout, "timeout")
+            return cls(function, config.call_timeout, "call_timeout")
+        return cls(function, check_timeout("timeout", timeout), "timeout")
 
     def deadline(self) -> int:
         """In ns of the monotonic clock, from now on; 0 for none."""
         if self.seconds is None:
             return 0
-        wait = int(min(self.seconds, 1e9) * 1e9)
-        return min(time.monotonic_ns() + wait, 2**63 - 1)
-
-
-def _words(error: Exception) -> str:
-    """What an error says, if its own code lets it."""
-    try:
-        return str(error)
-    except Exception:
-        return type(error).__name__
-
-
-def _brief(value: object) -> str:
-    if isinstance(value, (str, bytes, bytearray)):
-        value = value[:51]  # not all of a large one
-    try:
-        text = repr(value)
-    except Exception:
-        text = object.__repr__(value)
-    return text if len(text) <= 60 else f"{text[:50]}..."
+        return deadline_after(self.seconds, time.monotonic_ns())
 
 
 def _read_guest(guest: Guest) -> tuple[str, bytes]:

@@ -6,10 +6,13 @@ import operator
 import re
 from typing import SupportsIndex
 
+from hyperlight.text import brief
+
 __all__ = ["format_size", "parse_size"]
 
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
+# So few digits that no limit of int() is near.
+_SIZE = re.compile(r"\s*(\d{1,40}(?:\.\d{1,40})?)\s*([A-Za-z]*)\s*", re.ASCII)
 
 
 def parse_size(size: SupportsIndex | str, name: str = "size") -> int:
@@ -25,7 +28,7 @@ def parse_size(size: SupportsIndex | str, name: str = "size") -> int:
             positive.
     """
     if isinstance(size, str):
-        count = _parse_text(size, name)
+        count = _parse_text(str.__str__(size), name)
     elif isinstance(size, bool):
         raise TypeError(f"{name}={size!r} is not a number of bytes")
     else:
@@ -33,11 +36,11 @@ def parse_size(size: SupportsIndex | str, name: str = "size") -> int:
             count = operator.index(size)
         except TypeError:
             raise TypeError(
-                f"{name}={size!r} is neither a whole number of bytes nor "
+                f"{name}={brief(size)} is neither a whole number of bytes nor "
                 f'text such as "64MiB"'
             ) from None
     if count <= 0:
-        raise ValueError(f"{name}={size!r} is not positive")
+        raise ValueError(f"{name}={brief(size)} is not positive")
     return count
 
 
@@ -46,14 +49,16 @@ def _parse_text(text: str, name: str) -> int:
     unit = match and _UNITS.get(match[2] or "B")
     if match is None or unit is None:
         raise ValueError(
-            f"{name}={text!r} is not a size: write a number and one of "
+            f"{name}={brief(text)} is not a size: write a number and one of "
             f"{', '.join(_UNITS)}"
         )
     whole, _, fraction = match[1].partition(".")
     scale: int = 10 ** len(fraction)
     count, rest = divmod(int(whole + fraction) * unit, scale)
     if rest:
-        raise ValueError(f"{name}={text!r} is not a whole number of bytes")
+        raise ValueError(
+            f"{name}={brief(text)} is not a whole number of bytes"
+        )
     return count
 
 

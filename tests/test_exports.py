@@ -7,13 +7,7 @@ import pickle
 from pathlib import Path
 
 import hyperlight
-from hyperlight import (
-    HyperlightError,
-    SnapshotMismatch,
-    TrackerMissedPage,
-    TrackerOverlap,
-    TrackerUnavailable,
-)
+from hyperlight import HyperlightError
 
 PACKAGE = Path(hyperlight.__file__).parent
 
@@ -63,18 +57,34 @@ def test_modules_export_what_they_define() -> None:
 def test_errors_form_one_family_and_pickle() -> None:
     made = [
         HyperlightError("text"),
-        TrackerUnavailable("uffd", "no", ["full"]),
-        TrackerOverlap("text"),
-        TrackerMissedPage("uffd", [1, 2]),
-        SnapshotMismatch("text"),
+        hyperlight.TrackerUnavailable("uffd", "no", ["full"], "for this"),
+        hyperlight.TrackerOverlap("text"),
+        hyperlight.TrackerMissedPage("uffd", [1, 2]),
+        hyperlight.SnapshotMismatch("text"),
+        hyperlight.DriverUnavailable("kvm", "no", ["emulator"]),
+        hyperlight.LayoutError("text"),
+        hyperlight.LimitExceeded("memory", 5),
+        hyperlight.GuestError(1000, "text"),
+        hyperlight.GuestAborted("text", 14, 4, 0x1000, 0x2000),
+        hyperlight.GuestTimeout("Spin", 0.3, "call_timeout"),
+        hyperlight.GuestInterrupted("Spin"),
+        hyperlight.SandboxPoisoned("text"),
     ]
+    kinds = {
+        thing
+        for name in hyperlight.__all__
+        if isinstance(thing := getattr(hyperlight, name), type)
+        and issubclass(thing, Exception)
+    }
+    missing = kinds - {type(error) for error in made}
+    assert all(issubclass(kind, Warning) for kind in missing), missing
     for error in made:
         assert isinstance(error, HyperlightError)
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is type(error)
         assert str(again) == str(error)
         assert again.__dict__ == error.__dict__
-    many = TrackerMissedPage("uffd", range(20))
+    many = hyperlight.TrackerMissedPage("uffd", range(20))
     assert str(many).endswith("0, 1, 2, 3, 4, 5, 6, 7, ...")
 
 

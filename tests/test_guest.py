@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import bz2
+import functools
 import platform
+import string
 import struct
 import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hyperlight import guest
+from hyperlight import GuestAborted, Sandbox, SandboxConfig, guest
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64",
     reason="guests are built on x86-64 Linux",
 )
+
+Build = Callable[..., Path]
 
 HELLO = """
 #include <hyperlight.h>
@@ -157,3 +164,229 @@ def test_the_command_line(hello: Path, tmp_path: Path) -> None:
     result = run(cli, [*arguments, "--cc", "no-such-compiler"])
     assert result.exit_code == 2
     assert "no-such-compiler" in result.output
+
+
+# What libraries built for Linux's C library call, beyond the headers.
+INSIDE = r"""
+#include <hyperlight.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+const unsigned short **__ctype_b_loc(void);
+const int **__ctype_tolower_loc(void);
+const int **__ctype_toupper_loc(void);
+int _setjmp(unsigned long *buffer);
+void __longjmp_chk(unsigned long *buffer, int value)
+    __attribute__((noreturn));
+void arc4random_buf(void *to, size_t size);
+FILE *fopen64(const char *name, const char *mode);
+int open(const char *name, int flags, ...);
+long read(int fd, void *to, size_t size);
+struct lconv *localeconv(void);
+int raise(int signal);
+long time(long *time);
+
+HL_EXPORT(classes, "Classes() -> bytes")
+{
+    hl_return_bytes(hl_view((const char *)(*__ctype_b_loc() - 128), 384 * 2));
+}
+
+HL_EXPORT(lower, "Lower() -> bytes")
+{
+    hl_return_bytes(
+        hl_view((const char *)(*__ctype_tolower_loc() - 128), 384 * 4));
+}
+
+HL_EXPORT(upper, "Upper() -> bytes")
+{
+    hl_return_bytes(
+        hl_view((const char *)(*__ctype_toupper_loc() - 128), 384 * 4));
+}
+
+HL_EXPORT(jump, "Jump() -> int32")
+{
+    unsigned long buffer[25]; /* as large as glibc's */
+    int came = _setjmp(buffer);
+    if (came == 0)
+        __longjmp_chk(buffer, 5);
+    hl_return_i32(came);
+}
+
+HL_EXPORT(files, "Files() -> int32")
+{
+    char to[8] = "12345678";
+    int ok = fopen("x", "r") == NULL && errno == ENOENT;
+    ok = ok && fopen64("x", "r") == NULL && open("x", 0) == -1;
+    ok = ok && fread(to, 1, 8, stdin) == 0 && memcmp(to, "12345678", 8) == 0;
+    ok = ok && feof(stdin) && !ferror(stdin) && getc(stdin) == EOF;
+    ok = ok && read(0, to, 8) == -1 && errno == EBADF;
+    ok = ok && fseek(stdout, 0, SEEK_SET) == -1 && ftell(stdout) == -1;
+    ok = ok && fclose(stdout) == 0 && time(NULL) == -1;
+    ok = ok && **(char ***)localeconv() == '.';
+    hl_return_i32(ok);
+}
+
+HL_EXPORT(random, "Random(uint64) -> bytes")
+{
+    char *room = hl_return_buffer(hl_arg_u64(0));
+    arc4random_buf(room, hl_arg_u64(0));
+}
+
+HL_EXPORT(raises, "Raise() -> none") { raise(8); }
+"""
+
+MINE = r"""
+#include <hyperlight.h>
+#include <stdio.h>
+FILE *fopen(const char *name, const char *mode)
+{
+    return name[0] == mode[0] ? stdout : NULL;
+}
+long read(int fd, void *to, size_t size)
+{
+    return fd + (to != NULL) + (long)size;
+}
+int time(int a, int b) { return a + b; }
+HL_EXPORT(own, "Own() -> int32")
+{
+    hl_return_i32(fopen("r", "r") == stdout && read(1, &own, 2) == 4 &&
+                  time(1, 2) == 3);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """built(source text, library, ...): the program, once for all drivers."""
+
+    @functools.cache
+    def build(source: str, *libraries: str) -> Path:
+        folder = tmp_path_factory.mktemp("built")
+        (folder / "guest.c").write_text(source)
+        return guest.build(
+            folder / "guest.c", folder / "guest", libraries=libraries
+        )
+
+    return build
+
+
+def test_names_that_libraries_have_inside(driver: str, built: Build) -> None:
+    program = built(INSIDE)
+    config = SandboxConfig(driver=driver, call_timeout=60)
+    with Sandbox(program, config=config) as sandbox:
+        assert sandbox.call("Jump") == 5
+        assert sandbox.call("Files") == 1
+        check_tables(sandbox)
+        base = sandbox.snapshot()
+        seen = set()
+        for _ in range(8):
+            seen.add(sandbox.call("Random", 32))
+            sandbox.restore(base)
+        assert len(seen) == 8, "hash seeds differ, also after a restore"
+        assert all(len(set(data)) > 16 for data in seen)
+        with pytest.raises(GuestAborted, match=r"raise\(8\) was called"):
+            sandbox.call("Raise")
+
+
+def check_tables(sandbox: Sandbox) -> None:
+    """As Python has the characters of ASCII, and others alone."""
+    classes = struct.unpack("<384H", sandbox.call("Classes"))
+    lower = struct.unpack("<384i", sandbox.call("Lower"))
+    upper = struct.unpack("<384i", sandbox.call("Upper"))
+    for code in range(-128, 256):
+        c = chr(code) if 0 <= code < 128 else ""
+        space = c != "" and c in " \t\n\v\f\r"
+        bits = [
+            (c.isupper(), 0x100),
+            (c.islower(), 0x200),
+            (c.isalpha(), 0x400),
+            (c.isdigit(), 0x800),
+            (c != "" and c in string.hexdigits, 0x1000),
+            (space, 0x2000),
+            (c != "" and c.isprintable(), 0x4000),
+            (c != "" and c.isprintable() and not space, 0x8000),
+            (c != "" and c in " \t", 1),
+            (c != "" and (code < 32 or code == 127), 2),
+            (c != "" and c in string.punctuation, 4),
+            (c.isalnum(), 8),
+        ]
+        assert classes[code + 128] == sum(b for is_, b in bits if is_), code
+        same = code if code >= -1 else code + 256
+        assert lower[code + 128] == (ord(c.lower()) if c else same)
+        assert upper[code + 128] == (ord(c.upper()) if c else same)
+
+
+def test_a_guest_may_bring_its_own(driver: str, built: Build) -> None:
+    """Of what the SDK has for libraries only, whatever it looks like."""
+    program = built(MINE)
+    config = SandboxConfig(driver=driver, call_timeout=60)
+    with Sandbox(program, config=config) as sandbox:
+        assert sandbox.call("Own") == 1
+
+
+LIBRARIES = {
+    "z": (
+        "zlib.h",
+        "hl_return_u64(crc32(0, (const void *)v.data, (unsigned)v.size));",
+        zlib.crc32(b"<a><b/></a>"),
+    ),
+    "gmp": (
+        "gmp.h",
+        (
+            "mpz_t a; mpz_init_set_ui(a, v.size); mpz_pow_ui(a, a, 40);"
+            "mpz_tdiv_r_ui(a, a, 1000007); hl_return_u64(mpz_get_ui(a));"
+        ),
+        11**40 % 1000007,
+    ),
+    "bz2": (
+        "bzlib.h",
+        (
+            "unsigned n = 700; char b[700];"
+            "int bad = BZ2_bzBuffToBuffCompress("
+            "b, &n, (char *)(uintptr_t)v.data, (unsigned)v.size, 1, 0, 0);"
+            "hl_return_u64(bad ? 0 : n);"
+        ),
+        len(bz2.compress(b"<a><b/></a>", 1)),
+    ),
+    "expat": (
+        "expat.h",
+        (
+            "XML_Parser p = XML_ParserCreate(NULL);"
+            "hl_return_u64(XML_Parse(p, v.data, (int)v.size, 1));"
+        ),
+        1,
+    ),
+    "yaml": (
+        "yaml.h",
+        (
+            "yaml_parser_t p; yaml_event_t e; yaml_parser_initialize(&p);"
+            "yaml_parser_set_input_string(&p, (const void *)v.data, v.size);"
+            "int ok = yaml_parser_parse(&p, &e) && yaml_parser_parse(&p, &e);"
+            "hl_return_u64(ok ? e.type : 99);"
+        ),
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_libraries_link_and_compute(
+    driver: str, built: Build, name: str
+) -> None:
+    """Debian's, as they are, without a flag."""
+    header, body, wanted = LIBRARIES[name]
+    folders = ("/usr/include", "/usr/include/x86_64-linux-gnu")
+    if not any((Path(f) / header).exists() for f in folders):
+        pytest.skip(f"no {header} to build with")
+    program = built(
+        f"#include <hyperlight.h>\n#include <{header}>\n"
+        f'HL_EXPORT(f, "F(str) -> uint64")'
+        f"{{ struct hl_view v = hl_arg_str(0); {body} }}\n",
+        name,
+    )
+    config = SandboxConfig(
+        driver=driver, call_timeout=60, heap_size="4MiB", stack_size="1MiB"
+    )
+    with Sandbox(program, config=config) as sandbox:
+        assert sandbox.call("F", "<a><b/></a>") == wanted

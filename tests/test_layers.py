@@ -13,13 +13,22 @@ CSRC = ROOT / "csrc"
 PACKAGE = ROOT / "hyperlight"
 
 C_LAYERS = {"guest": 0, "mem": 1, "track": 2, "snapshot": 2, "vm": 4}
-C_FILES = {"base.h": -1, "fail.h": 0, "fail.c": 0, "hot.h": 2, "hot.c": 2}
+C_FILES = {
+    "base.h": -1,
+    "why.h": 0,
+    "why.c": 0,
+    "fail.h": 0,
+    "fail.c": 0,
+    "hot.h": 2,
+    "hot.c": 2,
+}
 C_FILES |= {"manager.h": 3, "manager.c": 3}
 C_FILES |= {"turn.h": 3, "turn.c": 3}
 C_FILES |= {"sandbox.h": 5, "sandbox.c": 5}
 
 PYTHON_LAYERS = [
-    {"version", "errors", "units", "_cc", "run"},
+    {"version", "text", "_cc", "run"},
+    {"errors", "units", "guestlog"},
     {"_core", "_absent"},
     {"_binding"},
     {"pageset", "memory", "trackers", "drivers", "guest"},
@@ -28,7 +37,7 @@ PYTHON_LAYERS = [
     {"machine"},
     {"sandbox"},
     {"__init__"},
-    {"doctor", "demo"},
+    {"doctor", "demo", "terminal"},
     {"cli"},
     {"__main__"},
 ]

@@ -103,18 +103,20 @@ def test_from_an_argument(new_sandbox: New, kind: str) -> None:
         sandbox.restore()
 
 
-def test_from_the_words_of_a_refusal(new_sandbox: New) -> None:
-    """An argument that is refused is shown, by its own code."""
+def test_an_arguments_own_words_are_not_asked_for(new_sandbox: New) -> None:
+    """One that is refused is named by its type, whatever it says of itself."""
     sandbox = new_sandbox()
-    argument = Acts(lambda: try_all(sandbox), 0)
-    with pytest.raises(TypeError, match=r"Echo\(str\) -> str: argument 1, Ac"):
+    said: list[object] = []
+    argument = Acts(lambda: said.append(1), 0)
+    with pytest.raises(
+        TypeError, match=r"Echo\(str\) -> str: argument 1, a v"
+    ):
         sandbox.call("Echo", argument)
+    assert not said
 
     def fails() -> None:
         raise KeyError
 
-    with pytest.raises(TypeError, match="argument 1, <test_one_call"):
-        sandbox.call("Echo", Acts(fails, 0))
     with pytest.raises(KeyError):
         sandbox.call("EchoInt32", Acts(fails, 0))
     assert sandbox.call("Counter") == 1

@@ -17,10 +17,12 @@ struct hl_stream {
 static FILE streams[] = {
     {.level = HL_LOG_INFO},
     {.level = HL_LOG_WARNING},
+    {.level = HL_LOG_WARNING}, /* nothing is read, and nothing should write */
 };
 
 FILE *const stdout = &streams[0];
 FILE *const stderr = &streams[1];
+__attribute__((weak)) FILE *const stdin = &streams[2];
 
 static void send(FILE *stream, size_t size)
 {

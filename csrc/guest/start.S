@@ -59,7 +59,11 @@ hl_unwind:
 
 /* int setjmp(jmp_buf): RBX RBP R12-R15, RSP behind the return, RIP. */
     .globl setjmp
+    .weak _setjmp, __sigsetjmp
     .type setjmp, @function
+    /* There is no signal mask to save: the names are one. */
+    .set _setjmp, setjmp
+    .set __sigsetjmp, setjmp
 setjmp:
     mov %rbx, (%rdi)
     mov %rbp, 8(%rdi)
@@ -77,7 +81,11 @@ setjmp:
 
 /* void longjmp(jmp_buf, int): what setjmp then returns is never 0. */
     .globl longjmp
+    .weak _longjmp, siglongjmp, __longjmp_chk
     .type longjmp, @function
+    .set _longjmp, longjmp
+    .set siglongjmp, longjmp
+    .set __longjmp_chk, longjmp
 longjmp:
     mov %esi, %eax
     cmp $1, %eax

@@ -1,7 +1,5 @@
 #include "track/track.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,16 +18,6 @@ const struct hl_tracker_ops *hl_tracker_find(const char *name)
         if (strcmp(hl_trackers[i]->name, name) == 0)
             return hl_trackers[i];
     return NULL;
-}
-
-int hl_why(char *why, int err, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    (void)vsnprintf(why, HL_WHY_SIZE, format, args);
-    va_end(args);
-    return err;
 }
 
 bool hl_next_stretch(const struct hl_pages *pages, const struct hl_pages *open,

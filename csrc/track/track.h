@@ -24,9 +24,7 @@
 
 #include "base.h"
 #include "mem/pages.h"
-
-/* Room for a sentence that says why something cannot be used. */
-#define HL_WHY_SIZE 160
+#include "why.h"
 
 struct hl_tracker {
     const struct hl_tracker_ops *ops;
@@ -84,10 +82,6 @@ const struct hl_tracker_ops *hl_tracker_find(const char *name);
 /* For the trackers' own files. */
 extern const struct hl_tracker_ops hl_track_uffd, hl_track_uffd_sigbus,
     hl_track_sigsegv, hl_track_softdirty, hl_track_full;
-
-/* Format `why`, return err. */
-int hl_why(char *why, int err, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 /* The next stretch of pages to arm in one call, at or after *cursor: runs of
  * `pages`, joined across gaps of at most `bridge` pages none of which is in

@@ -28,29 +28,85 @@ void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size)
     return NULL;
 }
 
-static int open_kvm(char *why)
+/* The file was opened; an ioctl of KVM's was refused.  One that another device
+ * gets is ENOTTY; KVM itself refuses neither of the two that are asked first.
+ */
+static int why_not_kvm(char *why, int err, const char *what)
 {
-    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (fd >= 0) {
-        const int needed = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
-        if (ioctl(fd, KVM_GET_API_VERSION, 0) == KVM_API_VERSION &&
-            (ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & needed) ==
-                needed)
-            return fd;
-        close(fd);
-        return hl_why(why, -EOPNOTSUPP,
-                      "this kernel's KVM is too old: Linux 4.17 is needed");
+    switch (-err) {
+    case ENOTTY:
+    case EINVAL:
+        return hl_why(why, err, "/dev/kvm is not KVM: it knows no %s", what);
+    case EPERM:
+    case EACCES:
+    case ENOSYS:
+        return hl_why(why, err,
+                      "/dev/kvm: %s was refused by a filter of system calls "
+                      "(seccomp) or a security module",
+                      what);
+    default:
+        return hl_why_errno(why, err, what);
     }
-    int err = -errno;
-    if (err == -ENOENT)
+}
+
+static int why_not_open(char *why, int err)
+{
+    switch (-err) {
+    case ENOENT:
         return hl_why(why, err,
                       "no /dev/kvm: the kernel has no KVM, or this machine "
                       "does not offer virtualization");
-    if (err == -EACCES || err == -EPERM)
+    case ENODEV:
+    case ENXIO:
+        return hl_why(why, err,
+                      "/dev/kvm: nothing is behind it: the kernel has no KVM, "
+                      "or this machine does not offer virtualization");
+    case EACCES:
         return hl_why(why, err,
                       "/dev/kvm: no permission; ask to be put into the group "
                       "that owns it (often 'kvm')");
-    return hl_why(why, err, "/dev/kvm: %s", strerror(-err));
+    case EPERM:
+    case ENOSYS:
+        return hl_why(why, err,
+                      "/dev/kvm: opening it is forbidden here, as in a "
+                      "container without the device or by a seccomp filter");
+    default:
+        return hl_why_errno(why, err, "/dev/kvm");
+    }
+}
+
+static int open_kvm(char *why)
+{
+    const int needed = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+    int err;
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return why_not_open(why, -errno);
+
+    int version = ioctl(fd, KVM_GET_API_VERSION, 0);
+    if (version < 0) {
+        err = why_not_kvm(why, -errno, "KVM_GET_API_VERSION");
+        goto fail;
+    }
+    if (version != KVM_API_VERSION) {
+        err = hl_why(why, -EOPNOTSUPP,
+                     "/dev/kvm has version %d of KVM's interface, and %d is "
+                     "needed",
+                     version, KVM_API_VERSION);
+        goto fail;
+    }
+    int has = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS);
+    if (has < 0) {
+        err = why_not_kvm(why, -errno, "KVM_CHECK_EXTENSION");
+        goto fail;
+    }
+    if ((has & needed) == needed)
+        return fd;
+    err = hl_why(why, -EOPNOTSUPP,
+                 "this kernel's KVM is too old: Linux 4.17 is needed");
+fail:
+    close(fd);
+    return err;
 }
 
 static size_t logged_pages(const struct hl_vm_config *config)
@@ -162,7 +218,7 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     int err = set_up(k, kvm_fd, &what);
     close(kvm_fd);
     if (err < 0) {
-        (void)hl_why(why, err, "%s: %s", what, strerror(-err));
+        (void)hl_why_errno(why, err, what);
         destroy(&k->vm);
         return err;
     }

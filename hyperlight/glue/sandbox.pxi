@@ -4,6 +4,7 @@ from cpython.exc cimport PyErr_CheckSignals
 
 from hyperlight.errors import (
     DriverUnavailable, GuestAborted, GuestError, SandboxPoisoned)
+from hyperlight.text import brief, count
 
 cdef extern from "turn.h" nogil:
     cdef enum hl_state:
@@ -168,7 +169,7 @@ cdef class SandboxCore:
             raise ValueError(why.decode())
         if rc == -ENOMEM:
             raise MemoryError(f"sandbox: {why.decode()}")
-        if rc == -EMFILE or rc == -ENFILE:
+        if rc in (-EMFILE, -ENFILE, -EAGAIN):
             raise OSError(-rc, f"sandbox: {why.decode()}")
         if rc < 0 and tracker is not None:
             raise TrackerUnavailable(tracker, why.decode())
@@ -367,8 +368,8 @@ cdef class SandboxCore:
         cdef char *input = <char *>hl_sandbox_input(self.sandbox)
         if n != len(types):
             raise TypeError(
-                f"{function.signature}: takes {len(types)} "
-                f"argument{'' if len(types) == 1 else 's'}, not {n}")
+                f"{function.signature}: takes "
+                f"{count(len(types), 'argument')}, not {n}")
         hl_wire_begin(&w, input, self.input_size - REPLY_ROOM)
         check(hl_wire_put_raw(&w, PyBytes_AS_STRING(name), len(name), 1),
               "call")
@@ -381,7 +382,7 @@ cdef class SandboxCore:
                     raise refusal(error)(
                         f"{function.signature}: argument {i + 1}, "
                         f"{brief(args[i])}, is no {TYPES[codes[i]]}: "
-                        f"{words_of_error(error)}") from None
+                        f"{error}") from None
         finally:
             hl_sandbox_wrote(self.sandbox, w.at - input)
         self.inside = None
@@ -404,7 +405,7 @@ cdef class SandboxCore:
         try:
             put_value(&w, code, None if code == HL_NONE else value)
         except REFUSALS as error:
-            raise refusal(error)(words_of_error(error)) from None
+            raise refusal(error)(str(error)) from None
         finally:
             hl_sandbox_wrote(s, w.at - input)
         self._begin(self.call_size + check(
@@ -668,25 +669,6 @@ REFUSALS = (TypeError, ValueError, OverflowError, BufferError)
 cdef refusal(error):
     """The class of our own error for one of REFUSALS."""
     return TypeError if isinstance(error, TypeError) else ValueError
-
-
-cdef str words_of_error(error):
-    """What an error says, if its own code lets it."""
-    try:
-        return str(error)
-    except Exception:
-        return type(error).__name__
-
-
-cdef str brief(value):
-    """A value in few words; its own code may say anything, or fail."""
-    if isinstance(value, (str, bytes, bytearray)):
-        value = value[:51]  # not all of a large one
-    try:
-        text = repr(value)
-    except Exception:
-        text = object.__repr__(value)
-    return text if len(text) <= 60 else f"{text[:50]}... ({type(value).__name__})"
 
 
 def counts():

@@ -20,6 +20,7 @@ int *__errno_location(void);
 #define ENODEV 19
 #define EINVAL 22
 #define ENOSPC 28
+#define ESPIPE 29
 #define EDOM 33
 #define ERANGE 34
 #define ENOSYS 38

@@ -1,4 +1,5 @@
-/* Output goes to the host's log, a line at a time.  There are no files. */
+/* Output goes to the host's log, a line at a time.  There are no files: what
+ * opens one fails, and stdin is at its end. */
 #ifndef HL_GUEST_INCLUDE_STDIO_H
 #define HL_GUEST_INCLUDE_STDIO_H
 
@@ -6,9 +7,17 @@
 #include <stddef.h>
 
 #define EOF (-1)
+#define BUFSIZ 512
+#define SEEK_SET 0
+#define SEEK_CUR 1
+#define SEEK_END 2
+#define _IOFBF 0
+#define _IOLBF 1
+#define _IONBF 2
 
 typedef struct hl_stream FILE;
 
+extern FILE *const stdin;
 extern FILE *const stdout;
 extern FILE *const stderr;
 
@@ -37,5 +46,28 @@ int putc(int byte, FILE *stream);
 size_t fwrite(const void *restrict data, size_t size, size_t count,
               FILE *stream);
 int fflush(FILE *stream);
+
+FILE *fopen(const char *restrict name, const char *restrict mode);
+FILE *freopen(const char *restrict name, const char *restrict mode,
+              FILE *stream);
+FILE *fdopen(int fd, const char *mode);
+FILE *tmpfile(void);
+int fclose(FILE *stream);
+size_t fread(void *restrict to, size_t size, size_t count, FILE *stream);
+int fgetc(FILE *stream);
+int getc(FILE *stream);
+int getchar(void);
+int ungetc(int byte, FILE *stream);
+char *fgets(char *restrict to, int size, FILE *stream);
+int feof(FILE *stream);
+int ferror(FILE *stream);
+void clearerr(FILE *stream);
+int fseek(FILE *stream, long offset, int from);
+long ftell(FILE *stream);
+void rewind(FILE *stream);
+int setvbuf(FILE *stream, char *buffer, int mode, size_t size);
+int fileno(FILE *stream);
+int remove(const char *name);
+int rename(const char *from, const char *to);
 
 #endif

@@ -1,0 +1,39 @@
+#include "why.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int hl_why(char *why, int err, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(why, HL_WHY_SIZE, format, args);
+    va_end(args);
+    return err;
+}
+
+/* The errno says that a limit was met, and not which: each of these has one
+ * or two that make a machine, a thread or a descriptor fail. */
+static const char *limit_of(int err)
+{
+    switch (-err) {
+    case EMFILE:
+        return " (RLIMIT_NOFILE of this process: ulimit -n)";
+    case ENFILE:
+        return " (fs.file-max of the system)";
+    case EAGAIN:
+        return " (a limit of tasks: RLIMIT_NPROC, ulimit -u, or pids.max of "
+               "the control group)";
+    case ENOMEM:
+        return " (or vm.max_map_count, or a limit of the control group)";
+    default:
+        return "";
+    }
+}
+
+int hl_why_errno(char *why, int err, const char *what)
+{
+    return hl_why(why, err, "%s: %s%s", what, strerror(-err), limit_of(err));
+}
