@@ -1,0 +1,414 @@
+/* Messages that a guest leaves, read by the host: hostile bytes, and bytes
+ * that change while they are read.
+ *
+ * Three ways in turn:
+ *   plain    a buffer of exactly its size, read twice: the same both times,
+ *            and what a plain reading of guest/abi.h says;
+ *   stepped  the processor's trap flag stops after every instruction of the
+ *            reader, and at one of them the buffer changes: deterministic;
+ *   raced    another thread changes it throughout.
+ * And the writer: what it wrote is read back, in buffers of every size. */
+#include <pthread.h>
+#include <stdatomic.h>
+#if defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+#include "fuzz.h"
+#include "vm/wire.h"
+
+#define MOST 4096
+
+static uint64_t inputs, accepted, values, changes, written;
+
+/* ---- Inputs ---- */
+
+static void put32(unsigned char *at, uint64_t value)
+{
+    uint32_t v = (uint32_t)value;
+    memcpy(at, &v, 4);
+}
+
+static void put64(unsigned char *at, uint64_t value) { memcpy(at, &value, 8); }
+
+/* Something like a message in buffer[0..size). */
+static void make_message(unsigned char *buffer, size_t size)
+{
+    size_t at = 24;
+    uint32_t count = 0;
+
+    for (size_t i = 0; i < size; i++)
+        buffer[i] = (unsigned char)(fuzz_below(4) ? 0 : fuzz_next());
+    if (size < 24 || fuzz_below(50) == 0)
+        return;
+    for (uint64_t n = fuzz_below(7); n > 0 && at + 16 <= size; n--) {
+        uint64_t type = fuzz_below(HL_TYPES + (fuzz_below(20) == 0));
+        uint64_t room = size - at - 16;
+        uint64_t bits = fuzz_below(3) ? fuzz_below(100) : fuzz_edge();
+        if (type == HL_STR || type == HL_BYTES)
+            bits = fuzz_below(20) ? fuzz_below(room + 1) / 4 : fuzz_edge();
+        put32(buffer + at, type);
+        put32(buffer + at + 4, fuzz_below(10) ? 0 : fuzz_next());
+        put64(buffer + at + 8, bits);
+        at += 16;
+        count++;
+        if (type == HL_STR || type == HL_BYTES) {
+            if (bits > size - at || ((bits + 7) & ~7ULL) > size - at)
+                break;
+            at += (bits + 7) & ~7ULL;
+        }
+    }
+    put32(buffer, fuzz_below(60) ? HL_MESSAGE_MAGIC : fuzz_next());
+    put32(buffer + 4, fuzz_below(30) ? 1 + fuzz_below(5) : fuzz_edge());
+    put64(buffer + 8, fuzz_below(20) ? at : fuzz_edge());
+    put32(buffer + 16, fuzz_below(20) ? count : fuzz_edge());
+    put32(buffer + 20, fuzz_below(30) ? fuzz_below(HL_TYPES) : fuzz_edge());
+    for (uint64_t n = fuzz_below(4); n > 1; n--)
+        put64(buffer + fuzz_below(size / 8) * 8, fuzz_edge());
+}
+
+/* One change that somebody makes meanwhile. */
+struct change {
+    size_t at, width;
+    uint64_t value;
+};
+
+static struct change make_change(size_t size)
+{
+    struct change c = {.width = fuzz_below(2) ? 4 : 8, .value = fuzz_edge()};
+    size_t limit = fuzz_below(3) ? (size < 128 ? size : 128) : size;
+
+    if (size < 8)
+        return (struct change){0, 0, 0};
+    c.at = fuzz_below(limit / 4) * 4;
+    if (c.width > size - c.at)
+        c.width = 4;
+    if (fuzz_below(3) == 0)
+        c.value = fuzz_below(HL_TYPES + 1);
+    return c;
+}
+
+/* ---- The reader ---- */
+
+struct seen {
+    int opened, closed;
+    uint32_t count, kind, result, failed;
+    uint64_t sum; /* of types, lengths and places */
+};
+
+static bool number_fits(uint64_t type, uint64_t bits)
+{
+    switch (type) {
+    case HL_NONE:
+        return bits == 0;
+    case HL_I32:
+        return (int64_t)bits >= INT32_MIN && (int64_t)bits <= INT32_MAX;
+    case HL_U32:
+    case HL_F32:
+        return bits >> 32 == 0;
+    case HL_BOOL:
+        return bits < 2;
+    default:
+        return true;
+    }
+}
+
+/* Everything that a caller does, with everything checked that a caller relies
+ * on, whatever the buffer held at which moment. */
+static struct seen read_all(const unsigned char *buffer, size_t size)
+{
+    struct hl_wire_reader r;
+    struct hl_wire_value v;
+    struct seen s = {0};
+    const char *start = (const char *)buffer, *end = start + size;
+    size_t most = size / sizeof(struct hl_value);
+
+    s.opened = hl_wire_open(&r, buffer, size);
+    FUZZ_CHECK(s.opened == 0 || s.opened == -EPROTO);
+    FUZZ_CHECK(s.opened == 0 ? true : r.wrong != NULL && r.left == 0);
+    if (s.opened < 0)
+        return s;
+    s.kind = r.kind;
+    s.result = r.result;
+    FUZZ_CHECK(r.kind >= HL_MESSAGE_CALL && r.kind <= HL_MESSAGE_FUNCTIONS);
+    FUZZ_CHECK(r.result < HL_TYPES && r.left <= most);
+    FUZZ_CHECK(r.at >= start && r.at <= r.end && r.end <= end);
+    while (r.left) {
+        const char *before = r.at;
+        int err = hl_wire_next(&r, &v);
+        FUZZ_CHECK(err == 0 || (err == -EPROTO && r.wrong && r.left == 0));
+        FUZZ_CHECK(r.at >= before && r.at <= r.end && r.end <= end);
+        s.failed = err < 0;
+        if (s.failed)
+            break;
+        s.count++;
+        FUZZ_CHECK(s.count <= most);
+        FUZZ_CHECK((unsigned)v.type < HL_TYPES);
+        FUZZ_CHECK(number_fits((uint64_t)v.type, v.bits));
+        if (v.type == HL_STR || v.type == HL_BYTES) {
+            FUZZ_CHECK(v.data >= start && v.data <= end);
+            FUZZ_CHECK(v.bits <= (uint64_t)(end - v.data));
+            s.sum = s.sum * 31 + (uint64_t)(v.data - start);
+        }
+        s.sum = s.sum * 31 + (uint64_t)v.type * 7 + v.bits;
+    }
+    s.closed = hl_wire_close(&r);
+    FUZZ_CHECK(s.closed == 0 || s.closed == -EPROTO);
+    return s;
+}
+
+static uint64_t get(const unsigned char *at, size_t width)
+{
+    uint64_t v = 0;
+    memcpy(&v, at, width);
+    return v;
+}
+
+/* The same by the letter of guest/abi.h, in another hand: whether it is a good
+ * message, and of how many values. */
+static bool good_message(const unsigned char *b, size_t size, uint32_t *count)
+{
+    if (size < 24 || get(b, 4) != HL_MESSAGE_MAGIC)
+        return false;
+    uint64_t kind = get(b + 4, 4), length = get(b + 8, 8);
+    uint64_t n = get(b + 16, 4), at = 24;
+    if (kind < 1 || kind > 5 || get(b + 20, 4) >= HL_TYPES)
+        return false;
+    if (length > size || length % 8 || length < 24)
+        return false;
+    *count = (uint32_t)n;
+    for (uint64_t i = 0; i < n; i++) {
+        if (length - at < 16)
+            return false;
+        uint64_t type = get(b + at, 4), bits = get(b + at + 8, 8);
+        if (type >= HL_TYPES || !number_fits(type, bits))
+            return false;
+        at += 16;
+        if (type != HL_STR && type != HL_BYTES)
+            continue;
+        if (bits > length - at || (bits + 7) / 8 * 8 > length - at)
+            return false;
+        at += (bits + 7) / 8 * 8;
+    }
+    return at == length;
+}
+
+static void test_plain(const unsigned char *buffer, size_t size)
+{
+    uint32_t count = 0;
+    struct seen one = read_all(buffer, size), two = read_all(buffer, size);
+    bool good = one.opened == 0 && !one.failed && one.closed == 0;
+
+    FUZZ_CHECK(memcmp(&one, &two, sizeof one) == 0);
+    FUZZ_CHECK(good == good_message(buffer, size, &count));
+    FUZZ_CHECK(!good || one.count == count);
+    accepted += good;
+    values += one.count;
+}
+
+/* ---- Changed meanwhile ---- */
+
+static struct {
+    unsigned char *buffer;
+    struct change change;
+    uint64_t steps, when; /* instructions */
+} stepping;
+
+#if defined(__x86_64__)
+static void on_step(int signal, siginfo_t *info, void *context)
+{
+    (void)signal, (void)info, (void)context;
+    if (++stepping.steps == stepping.when)
+        memcpy(stepping.buffer + stepping.change.at, &stepping.change.value,
+               stepping.change.width);
+}
+
+static void step(bool on)
+{
+    if (on)
+        __asm__ volatile("sub $128, %%rsp\n\tpushfq\n\t"
+                         "orq $0x100, (%%rsp)\n\tpopfq\n\tadd $128, %%rsp" ::
+                             : "memory", "cc");
+    else
+        __asm__ volatile("sub $128, %%rsp\n\tpushfq\n\t"
+                         "andq $~0x100, (%%rsp)\n\tpopfq\n\tadd $128, %%rsp" ::
+                             : "memory", "cc");
+}
+
+static void test_stepped(unsigned char *buffer, size_t size)
+{
+    static uint64_t usual = 2000;
+    unsigned char was[MOST];
+
+    struct sigaction action = {.sa_sigaction = on_step,
+                               .sa_flags = SA_SIGINFO};
+    sigaction(SIGTRAP, &action, NULL);
+    memcpy(was, buffer, size);
+    for (int i = 0; i < 4; i++) {
+        stepping.buffer = buffer;
+        stepping.change = make_change(size);
+        stepping.steps = 0;
+        stepping.when = 1 + fuzz_below(usual);
+        step(true);
+        (void)read_all(buffer, size);
+        step(false);
+        usual = stepping.steps + 1;
+        changes += stepping.steps >= stepping.when;
+        memcpy(buffer, was, size);
+    }
+}
+#else
+static void test_stepped(unsigned char *buffer, size_t size)
+{
+    (void)buffer, (void)size;
+}
+#endif
+
+static struct {
+    _Atomic(unsigned char *) buffer; /* NULL: nothing to do */
+    _Atomic bool busy, stop;
+    struct change change;
+    uint64_t old;
+} racing;
+
+__attribute__((no_sanitize("thread"))) static void *race(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&racing.stop)) {
+        unsigned char *buffer = atomic_load(&racing.buffer);
+        if (!buffer) {
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+            continue;
+        }
+        atomic_store(&racing.busy, true);
+        while (atomic_load(&racing.buffer) == buffer) {
+            memcpy(buffer + racing.change.at, &racing.change.value,
+                   racing.change.width);
+            memcpy(buffer + racing.change.at, &racing.old,
+                   racing.change.width);
+        }
+        atomic_store(&racing.busy, false);
+    }
+    return NULL;
+}
+
+static void test_raced(unsigned char *buffer, size_t size)
+{
+    racing.change = make_change(size);
+    racing.old = 0;
+    memcpy(&racing.old, buffer + racing.change.at, racing.change.width);
+    atomic_store(&racing.buffer, buffer);
+    while (!atomic_load(&racing.busy))
+        ;
+    for (int i = 0; i < 200; i++)
+        (void)read_all(buffer, size);
+    atomic_store(&racing.buffer, NULL);
+    while (atomic_load(&racing.busy))
+        ;
+    changes += 200;
+}
+
+/* ---- The writer ---- */
+
+static void test_writer(void)
+{
+    size_t size = fuzz_below(400);
+    unsigned char *buffer = malloc(size ? size : 1);
+    struct hl_wire_writer w;
+    struct {
+        enum hl_type type;
+        uint64_t bits;
+        unsigned char fill;
+    } put[8];
+    uint32_t n = 0;
+
+    memset(buffer, 0xA5, size);
+    fuzz_input(buffer, size);
+    hl_wire_begin(&w, buffer, size);
+    for (uint64_t i = fuzz_below(8); i > 0; i--) {
+        put[n].type = (enum hl_type)fuzz_below(HL_TYPES);
+        put[n].fill = (unsigned char)fuzz_next();
+        if (put[n].type == HL_STR || put[n].type == HL_BYTES) {
+            put[n].bits = fuzz_below(10) ? fuzz_below(80) : fuzz_edge();
+            void *room = hl_wire_put_room(&w, put[n].type, put[n].bits);
+            if (!room)
+                continue;
+            memset(room, put[n].fill, put[n].bits);
+        } else {
+            put[n].bits = fuzz_below(2);
+            if (put[n].type == HL_NONE)
+                put[n].bits = 0;
+            int err = hl_wire_put(&w, put[n].type, put[n].bits);
+            FUZZ_CHECK(err == 0 || err == -ENOSPC);
+            if (err < 0)
+                continue;
+        }
+        n++;
+    }
+    ssize_t length = hl_wire_end(&w, HL_MESSAGE_CALL, HL_STR);
+    FUZZ_CHECK((length < 0) == (size < sizeof(struct hl_message)));
+    if (length >= 0) {
+        struct hl_wire_reader r;
+        struct hl_wire_value v;
+        FUZZ_CHECK((size_t)length <= size);
+        for (size_t i = (size_t)length; i < size; i++)
+            FUZZ_CHECK(buffer[i] == 0xA5);
+        FUZZ_CHECK(hl_wire_open(&r, buffer, size) == 0);
+        FUZZ_CHECK(r.left == n && r.result == HL_STR);
+        for (uint32_t i = 0; i < n; i++) {
+            FUZZ_CHECK(hl_wire_next(&r, &v) == 0);
+            FUZZ_CHECK(v.type == put[i].type && v.bits == put[i].bits);
+            if (v.type == HL_STR || v.type == HL_BYTES)
+                for (uint64_t k = 0; k < v.bits; k++)
+                    FUZZ_CHECK((unsigned char)v.data[k] == put[i].fill);
+        }
+        FUZZ_CHECK(hl_wire_close(&r) == 0);
+        written++;
+    }
+    free(buffer);
+}
+
+static void test_one(const unsigned char *bytes, size_t size, uint64_t how)
+{
+    unsigned char *buffer = malloc(size ? size : 1);
+    memcpy(buffer, bytes, size);
+    fuzz_input(bytes, size);
+    inputs++;
+    test_plain(buffer, size);
+    if (size >= 8 && how % 256 == 0)
+        test_stepped(buffer, size);
+    if (size >= 8 && how % 512 == 1)
+        test_raced(buffer, size);
+    free(buffer);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned char bytes[MOST];
+    pthread_t thread;
+
+    fuzz_begin(argc, argv);
+    pthread_create(&thread, NULL, race, NULL);
+    if (fuzz.replay) {
+        size_t size = 0;
+        unsigned char *file = fuzz_read_file(fuzz.replay, &size);
+        FUZZ_CHECK(file && size <= MOST);
+        for (uint64_t how = 0; how < 2000; how++)
+            test_one(file, size, how % 2);
+        free(file);
+    }
+    while (!fuzz.replay && fuzz_time_left()) {
+        size_t size = fuzz_below(20) ? fuzz_below(40) * 8 : fuzz_below(MOST);
+        make_message(bytes, size);
+        test_one(bytes, size, fuzz_next());
+        test_writer();
+    }
+    atomic_store(&racing.stop, true);
+    pthread_join(thread, NULL);
+    printf("wire: seed %llu, %llu inputs, %llu accepted, %llu values, "
+           "%llu changed while read, %llu written\n",
+           (unsigned long long)fuzz.seed, (unsigned long long)inputs,
+           (unsigned long long)accepted, (unsigned long long)values,
+           (unsigned long long)changes, (unsigned long long)written);
+    return 0;
+}
