@@ -13,6 +13,7 @@ enum hl_fail_point {
     HL_FAIL_COLLECT,     /* asking which pages were written */
     HL_FAIL_UNPROTECT,   /* opening one page in the fault handler */
     HL_FAIL_SLICE,       /* not a failure: the emulator's time is up */
+    HL_FAIL_SLAB,        /* a slab of page slots */
     HL_FAIL_LINGER,      /* not a failure: see HL_LINGER */
     HL_FAIL_POINTS
 };

@@ -170,9 +170,11 @@ class Machine:
         if missed:
             raise TrackerMissedPage(self.core.tracker, list(missed))
 
-    def changed(self, token: object, snapshot: Snapshot) -> PageSet:
+    def changed(
+        self, token: object, snapshot: Snapshot, everything: bool
+    ) -> PageSet:
         """The pages that differ."""
-        bits = self.core.changed(token, snapshot)
+        bits = self.core.changed(token, snapshot, everything)
         return PageSet._wrap(bits, self.core.page_count)
 
     # Calls.  The core calls these in the middle of one.

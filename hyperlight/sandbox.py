@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from hyperlight._copying import NotCopied
 from hyperlight.config import SandboxConfig
 from hyperlight.errors import GuestAborted
 from hyperlight.hostfuncs import GuestFunction, HostFunction, parse_signature
@@ -20,7 +21,7 @@ from hyperlight.snapshot import Snapshot
 __all__ = ["Sandbox", "UninitializedSandbox"]
 
 
-class UninitializedSandbox:
+class UninitializedSandbox(NotCopied):
     """A guest in its machine, which has not run yet.
 
     Args:
@@ -36,6 +37,8 @@ class UninitializedSandbox:
         TrackerUnavailable: The driver has no such tracker.
         MemoryError: There is no memory for it.
     """
+
+    _bound_to = "machine"
 
     def __init__(
         self, guest: Guest, config: SandboxConfig | None = None
@@ -155,7 +158,7 @@ class UninitializedSandbox:
         )
 
 
-class Sandbox:
+class Sandbox(NotCopied):
     """A guest whose functions Python calls, and that can be put back.
 
     Args:
@@ -175,6 +178,8 @@ class Sandbox:
     time: a second thread waits. Other threads of Python run while the guest
     does. After :func:`os.fork` the sandbox is the parent's.
     """
+
+    _bound_to = "machine"
 
     def __init__(
         self,
@@ -319,10 +324,19 @@ class Sandbox:
         machine = self._open()
         machine.verify(self._token, machine.chosen(snapshot))
 
-    def changed(self, snapshot: Snapshot | None = None) -> PageSet:
-        """Exactly the pages of tracked memory that differ from a snapshot."""
+    def changed(
+        self, snapshot: Snapshot | None = None, *, everything: bool = False
+    ) -> PageSet:
+        """Pages of tracked memory that differ from a snapshot, by comparing.
+
+        Args:
+            snapshot: What to compare with; None for :attr:`current`.
+            everything: Compare every page, and not only those that the
+                tracker reported.
+        """
         machine = self._open()
-        return machine.changed(self._token, machine.chosen(snapshot))
+        chosen = machine.chosen(snapshot)
+        return machine.changed(self._token, chosen, bool(everything))
 
     @property
     def current(self) -> Snapshot:

@@ -22,12 +22,12 @@ C_FILES = {
     "hot.h": 2,
     "hot.c": 2,
 }
-C_FILES |= {"manager.h": 3, "manager.c": 3}
+C_FILES |= {"region.h": 3, "region.c": 3, "manager.h": 4, "manager.c": 4}
 C_FILES |= {"turn.h": 3, "turn.c": 3}
 C_FILES |= {"sandbox.h": 5, "sandbox.c": 5}
 
 PYTHON_LAYERS = [
-    {"version", "text", "_cc", "run"},
+    {"version", "text", "_cc", "_copying", "run"},
     {"errors", "units", "guestlog"},
     {"_core", "_absent"},
     {"_binding"},

@@ -1,12 +1,12 @@
 #include "track/fault.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "mem/lock.h"
 #include "mem/vma.h"
 #include "track/chain.h"
 
@@ -26,8 +26,7 @@ static atomic_size_t inside[2];
 
 /* Guards all that follows, and changes of `current`; never taken in a
  * handler. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_mutex_t waiting = PTHREAD_MUTEX_INITIALIZER;
+static struct hl_lock lock, waiting;
 static struct hl_chain chains[HL_FAULT_SIGNALS] = {
     {.signal = SIGSEGV},
     {.signal = SIGBUS},
@@ -124,13 +123,13 @@ static int go_first(int signal)
 
 void hl_fault_quiesce(void)
 {
-    pthread_mutex_lock(&waiting);
+    hl_lock_acquire(&waiting);
     for (int round = 0; round < 2; round++) {
         unsigned side = atomic_fetch_add(&phase, 1) & 1;
         while (atomic_load(&inside[side]) != 0)
             sched_yield();
     }
-    pthread_mutex_unlock(&waiting);
+    hl_lock_release(&waiting);
 }
 
 static struct table *new_table(size_t count)
@@ -152,7 +151,7 @@ static void publish(struct table *table)
 
 int hl_fault_add(struct hl_fault_region *region)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     const struct table *old = atomic_load(&current);
     size_t count = old ? old->count : 0;
     struct table *table = new_table(count + 1);
@@ -169,13 +168,13 @@ int hl_fault_add(struct hl_fault_region *region)
             table->regions[i++] = old->regions[at++];
         publish(table);
     }
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     return err;
 }
 
 void hl_fault_remove(struct hl_fault_region *region)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     struct table *old = atomic_load(&current), *table;
     size_t kept = 0;
 
@@ -195,21 +194,21 @@ void hl_fault_remove(struct hl_fault_region *region)
         atomic_store(&current, table);
     else
         publish(table);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 void hl_fault_reclaim(void)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     for (int i = 0; i < HL_FAULT_SIGNALS; i++)
         if (installed[i])
             (void)go_first(chains[i].signal);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 void hl_fault_status(struct hl_fault_status status[HL_FAULT_SIGNALS])
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     for (int i = 0; i < HL_FAULT_SIGNALS; i++) {
         struct sigaction now;
         bool known = sigaction(chains[i].signal, NULL, &now) == 0;
@@ -219,30 +218,20 @@ void hl_fault_status(struct hl_fault_status status[HL_FAULT_SIGNALS])
             .first = known && is_ours(&now),
         };
     }
-    pthread_mutex_unlock(&lock);
-}
-
-static void before_fork(void)
-{
-    pthread_mutex_lock(&lock);
-    pthread_mutex_lock(&waiting);
-}
-
-static void after_fork(void)
-{
-    pthread_mutex_unlock(&waiting);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 /* The threads that were inside a handler do not exist in the child. */
-static void in_child(void)
+static void in_child(struct hl_lock *unused)
 {
+    (void)unused;
     atomic_store(&inside[0], 0);
     atomic_store(&inside[1], 0);
-    after_fork();
 }
 
-__attribute__((constructor)) static void stay_usable_after_fork(void)
+__attribute__((constructor)) static void make_locks(void)
 {
-    (void)pthread_atfork(before_fork, after_fork, in_child);
+    hl_lock_init(&lock, HL_RANK_FAULT);
+    hl_lock_init(&waiting, HL_RANK_FAULT_WAITING);
+    waiting.in_child = in_child;
 }

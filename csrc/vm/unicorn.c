@@ -2,15 +2,15 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "mem/lock.h"
 #include "track/track.h"
 #include "vm/driver.h"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct hl_lock lock;
 static char *path;
 static struct hl_uc_library library;
 static bool loaded;
@@ -19,10 +19,10 @@ void hl_emulator_set_library(const char *where)
 {
     char *copy = where ? strdup(where) : NULL;
 
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     free(path);
     path = copy;
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 static const struct {
@@ -116,10 +116,15 @@ int hl_uc_has_room(size_t buffer, char *why)
 
 const struct hl_uc_library *hl_uc_load(char *why)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     if (!loaded)
         loaded = load(why);
     bool done = loaded;
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     return done ? &library : NULL;
+}
+
+__attribute__((constructor)) static void make_lock(void)
+{
+    hl_lock_init(&lock, HL_RANK_LIBRARY);
 }

@@ -4,14 +4,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-#include "mem/forked.h"
+#include "mem/lock.h"
 #include "mem/wait.h"
 
 #define AGAIN_NS UINT64_C(1000000)
 #define NEVER ((uint64_t)INT64_MAX)
 
 /* Guards the list and `next_look`. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct hl_lock lock;
 static struct hl_watch *watches;
 static uint64_t next_look; /* when the thread wakes by itself */
 
@@ -49,12 +49,12 @@ static void *watch_all(void *number)
 {
     for (;;) {
         uint32_t heard = atomic_load(&bell);
-        pthread_mutex_lock(&lock);
+        hl_lock_acquire(&lock);
         bool goes_on = atomic_load(&thread_number) == (uintptr_t)number;
         uint64_t until = goes_on ? look(hl_now()) : 0;
         if (goes_on)
             next_look = until;
-        pthread_mutex_unlock(&lock);
+        hl_lock_release(&lock);
         if (!goes_on)
             return NULL;
         hl_wait(&bell, heard, until);
@@ -88,7 +88,7 @@ static int make_thread(void)
 
 int hl_watch_start(struct hl_watch *watch)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     int err = make_thread();
     if (err == 0) {
         watch->next = watches;
@@ -101,17 +101,17 @@ int hl_watch_start(struct hl_watch *watch)
             ring();
         }
     }
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     return err;
 }
 
 void hl_watch_stop(struct hl_watch *watch)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     *watch->link = watch->next;
     if (watch->next)
         watch->next->link = watch->link;
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 unsigned hl_watch_threads(void) { return atomic_load(&thread_number) != 0; }
@@ -122,31 +122,30 @@ static void before_fork(void)
 {
     pthread_t ending;
 
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     bool idle = atomic_load(&thread_number) && watches == NULL;
     if (idle) {
         ending = thread;
         atomic_store(&thread_number, 0);
         ring();
     }
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     if (idle)
         (void)pthread_join(ending, NULL);
-    pthread_mutex_lock(&lock);
 }
-
-static void in_parent(void) { pthread_mutex_unlock(&lock); }
 
 /* The thread is the parent's, and so is what it watched: calls of threads that
  * a child does not have, or of this one, which cannot go on in a child. */
-static void in_child(void)
+static void in_child(struct hl_lock *unused)
 {
+    (void)unused;
     atomic_store(&thread_number, 0);
     watches = NULL;
-    pthread_mutex_unlock(&lock);
 }
 
 __attribute__((constructor)) static void follow_forks(void)
 {
-    (void)pthread_atfork(before_fork, in_parent, in_child);
+    hl_lock_init(&lock, HL_RANK_WATCH);
+    lock.in_child = in_child;
+    hl_lock_before_fork(before_fork);
 }

@@ -613,16 +613,20 @@ cdef class SandboxCore:
         return (done.copied, done.zeroed,
                 (done.copied + done.zeroed) * hl_page_size(), self.tracker)
 
-    def changed(self, token, SnapshotCore snapshot not None):
-        """Bitmap of the pages that differ."""
+    def changed(self, token, SnapshotCore snapshot not None, bint everything):
+        """Bitmap of the pages that differ: see hl_manager_changed."""
         cdef hl_snapshot *s = snapshot._taken()
         cdef bytes bits = new_bits(self.page_count)
         cdef uint64_t *words = words_of(bits)
         cdef int rc
         self._enter(HL_WORK, "changed", token)
         with nogil:
-            rc = hl_manager_changed(hl_sandbox_manager(self.sandbox), s,
-                                    words)
+            if everything:
+                rc = hl_manager_differing(hl_sandbox_manager(self.sandbox), s,
+                                          words)
+            else:
+                rc = hl_manager_changed(hl_sandbox_manager(self.sandbox), s,
+                                        words)
         self._leave()
         check(rc, "changed")
         return bits

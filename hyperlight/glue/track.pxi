@@ -45,6 +45,7 @@ cdef extern from *:
         HL_FAIL_COLLECT
         HL_FAIL_UNPROTECT
         HL_FAIL_SLICE
+        HL_FAIL_SLAB
     void hl_fail_plan(hl_fail_point point, unsigned skip, unsigned count)
 
 #: Names in order of preference, and whether writes by system calls are seen.
@@ -84,6 +85,20 @@ def reclaim_faults():
     hl_fault_reclaim()
 
 
+def followed_by_reclaim(original):
+    """`original`, and then reclaim_faults(), as one step.
+
+    Not in Python: another thread could run before the second half, and write
+    to an armed page while it holds the GIL.
+    """
+    def wrapper(*args, **kwargs):
+        try:
+            return original(*args, **kwargs)
+        finally:
+            hl_fault_reclaim()
+    return wrapper
+
+
 #: True in builds whose allocations and system calls can be made to fail.
 CAN_FAIL = bool(HL_CAN_FAIL)
 
@@ -94,6 +109,7 @@ cdef dict fail_points = {
     "collect": HL_FAIL_COLLECT,
     "unprotect": HL_FAIL_UNPROTECT,
     "slice": HL_FAIL_SLICE,
+    "slab": HL_FAIL_SLAB,
 }
 
 
