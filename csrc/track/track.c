@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem/vma.h"
+#include "mem/map.h"
 #include "track/scan.h"
 
 const struct hl_tracker_ops *const hl_trackers[] = {
@@ -30,6 +30,39 @@ int hl_why(char *why, int err, const char *format, ...)
     (void)vsnprintf(why, HL_WHY_SIZE, format, args);
     va_end(args);
     return err;
+}
+
+const char *hl_strerror(int err)
+{
+    if (err == EMFILE)
+        return "too many open files in this process (RLIMIT_NOFILE)";
+    if (err == ENFILE)
+        return "too many open files on this system (fs.file-max)";
+    return strerror(err);
+}
+
+int hl_tracker_accepts(const struct hl_tracker_ops *ops, const void *addr,
+                       size_t page_count, struct hl_vma *vma, char *why)
+{
+    int err = hl_vma_query(addr, page_count * hl_page_size(), vma);
+
+    if (err == -EFAULT)
+        return hl_why(why, err, "part of this memory is not mapped");
+    if (err == -EINVAL)
+        return hl_why(why, err, "parts of this memory differ in protection");
+    if (err < 0)
+        return hl_why(why, err, "/proc/self/maps: %s", hl_strerror(-err));
+
+    const unsigned ground = HL_KIND_OWN_HEAP | HL_KIND_STACK | HL_KIND_LIBRARY;
+    if (vma->kinds & ground)
+        return hl_why(why, -EOPNOTSUPP,
+                      "this memory holds %s, which cannot be put back while "
+                      "it is in use",
+                      hl_kind_name(vma->kinds & ground));
+    if (vma->kinds & ~ops->kinds)
+        return hl_why(why, -EOPNOTSUPP, "%s cannot be tracked by %s",
+                      hl_kind_name(vma->kinds & ~ops->kinds), ops->name);
+    return 0;
 }
 
 bool hl_next_stretch(const struct hl_pages *pages, const struct hl_pages *open,
