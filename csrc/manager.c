@@ -93,7 +93,7 @@ static int start_tracking(struct hl_manager *m, char *why)
         return err;
     err = hl_vma_query(m->memory, size, &vma);
     if (err < 0) {
-        (void)hl_why(why, err, "/proc/self/maps: %s", strerror(-err));
+        (void)hl_why_vma(why, err);
     } else {
         m->zero_filled = vma.anonymous;
         if (m->tracker == NULL)

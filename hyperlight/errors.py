@@ -34,7 +34,7 @@ class TrackerUnavailable(HyperlightError):
     Attributes:
         tracker: Its name.
         reason: What is missing or forbidden.
-        usable: Names of the trackers that can run here.
+        usable: Names of the trackers that this memory can have here.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class TrackerUnavailable(HyperlightError):
     def __str__(self) -> str:
         text = f"tracker={self.tracker!r}: {self.reason}"
         if self.usable:
-            text += f"; usable here: {', '.join(self.usable)}"
+            text += f"; usable for this memory: {', '.join(self.usable)}"
         return text
 
 

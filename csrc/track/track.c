@@ -41,17 +41,21 @@ const char *hl_strerror(int err)
     return strerror(err);
 }
 
-int hl_tracker_accepts(const struct hl_tracker_ops *ops, const void *addr,
-                       size_t page_count, struct hl_vma *vma, char *why)
+int hl_why_vma(char *why, int err)
 {
-    int err = hl_vma_query(addr, page_count * hl_page_size(), vma);
-
     if (err == -EFAULT)
         return hl_why(why, err, "part of this memory is not mapped");
     if (err == -EINVAL)
         return hl_why(why, err, "parts of this memory differ in protection");
+    return hl_why(why, err, "/proc/self/maps: %s", hl_strerror(-err));
+}
+
+int hl_tracker_accepts(const struct hl_tracker_ops *ops, const void *addr,
+                       size_t page_count, struct hl_vma *vma, char *why)
+{
+    int err = hl_vma_query(addr, page_count * hl_page_size(), vma);
     if (err < 0)
-        return hl_why(why, err, "/proc/self/maps: %s", hl_strerror(-err));
+        return hl_why_vma(why, err);
 
     const unsigned ground = HL_KIND_OWN_HEAP | HL_KIND_STACK | HL_KIND_LIBRARY;
     if (vma->kinds & ground)

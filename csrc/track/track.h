@@ -105,6 +105,9 @@ int hl_why(char *why, int err, const char *format, ...)
 /* strerror, which for a limit of descriptors says which limit it is. */
 const char *hl_strerror(int err);
 
+/* Put into words what hl_vma_query said, and return it. */
+int hl_why_vma(char *why, int err);
+
 /* What every open begins with: look at [addr, +page_count) and refuse what
  * `ops` does not track.  Fills in *vma, or -errno with a sentence in `why`. */
 int hl_tracker_accepts(const struct hl_tracker_ops *ops, const void *addr,

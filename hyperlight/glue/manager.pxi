@@ -74,6 +74,8 @@ cdef class ManagerCore:
             raise TrackerOverlap(why.decode())
         elif rc == -ENOMEM:
             raise MemoryError(f"tracker={tracker!r}: {why.decode()}")
+        elif rc == -EMFILE or rc == -ENFILE:
+            raise OSError(-rc, f"tracker={tracker!r}: {why.decode()}")
         else:
             raise TrackerUnavailable(tracker, why.decode())
 
