@@ -282,25 +282,25 @@ class Cell:
             os.close(r)
             os.close(w)
 
-    def op_MADV_DONTNEED(self) -> None:
+    def op_madv_dontneed(self) -> None:
         self.advise(4)
 
-    def op_MADV_DONTNEED_LOCKED(self) -> None:
+    def op_madv_dontneed_locked(self) -> None:
         self.advise(24)
 
-    def op_MADV_FREE(self) -> None:
+    def op_madv_free(self) -> None:
         self.advise(8)
 
-    def op_MADV_REMOVE(self) -> None:
+    def op_madv_remove(self) -> None:
         self.advise(9)
 
-    def op_MADV_PAGEOUT(self) -> None:
+    def op_madv_pageout(self) -> None:
         self.advise(21)
 
-    def op_MADV_COLLAPSE(self) -> None:
+    def op_madv_collapse(self) -> None:
         self.advise(25)
 
-    def op_MADV_COLLAPSE_when_written(self) -> None:
+    def op_collapse_when_written(self) -> None:
         """No page is armed: then the kernel does it where it can."""
         for page in range(self.memory.page_count):
             memoryview(self.memory)[page * PAGE + 5] = 77
@@ -367,7 +367,8 @@ def main(row: str, tracker: str) -> None:
     for op in OPS:
         for look in (False, True):
             cell = Cell(row, tracker)  # what one did is not the next one's
-            print(f"{op}: {cell.run(op, look)}", flush=True)
+            shown = op.upper() if op.startswith("madv_") else op
+            print(f"{shown}: {cell.run(op, look)}", flush=True)
             cell.manager.close()
             if row.startswith("hugetlbfs"):
                 LIBC.munmap(*cell.everything_there())
