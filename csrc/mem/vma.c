@@ -218,9 +218,14 @@ static int without_proc(uintptr_t at, uintptr_t end, struct hl_vma *vma)
     return 0;
 }
 
-static int query_text(struct walk w)
+static int query_text(uintptr_t start, uintptr_t end, struct hl_vma *vma)
 {
-    w.maps = fopen("/proc/self/maps", "re");
+    struct walk w = {
+        .maps = fopen("/proc/self/maps", "re"),
+        .at = start,
+        .end = end,
+        .vma = vma,
+    };
     if (w.maps == NULL)
         return -errno;
     int err = walk(&w);
@@ -236,7 +241,7 @@ int hl_vma_query(const void *addr, size_t size, struct hl_vma *vma)
     w.fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS);
     int err = w.fd < 0 ? w.fd : walk(&w);
     if (err == -ENOTTY || err == -EPERM || HL_FAIL(HL_FAIL_QUERY))
-        err = query_text(w); /* an older kernel, or a filter */
+        err = query_text(start, end, vma); /* an older kernel, or a filter */
     if (err == -ENOENT)
         err = without_proc(start, end, vma);
     if (err == 0)

@@ -1,6 +1,7 @@
 /* Trackers while threads write: real parallel writes, without an interpreter
  * in between, so that this is also what ThreadSanitizer looks at. */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,6 +13,7 @@
 #include "mem/bitmap.h"
 #include "mem/map.h"
 #include "track/fault.h"
+#include "track/trap.h"
 
 #define THREADS 3
 #define PAGES ((size_t)48)
@@ -226,6 +228,84 @@ static void first_touches_far_apart(const struct hl_tracker_ops *ops,
     hl_map_destroy(&map);
 }
 
+/* Regions go from the handler's table without any memory to be had, while
+ * others are written to; to add one then is refused, and changes nothing. */
+static void removed_without_memory(const struct hl_tracker_ops *ops)
+{
+    pthread_t threads[THREADS];
+    struct hl_map map, others[40];
+    struct hl_manager *m = new_manager(ops, &map, false), *more[40], *none;
+    struct hl_snapshot *s;
+    char why[HL_WHY_SIZE];
+
+    for (int i = 0; i < 40; i++) {
+        CHECK(hl_map_create(&others[i], hl_page_size(), HL_HUGE_NEVER) == 0);
+        CHECK(hl_manager_new(others[i].addr, 1, ops, false, &more[i], why) ==
+              0);
+    }
+    start(threads);
+    hl_fail_plan(HL_FAIL_TABLE, 0, UINT32_MAX);
+    for (int i = 0; i < 40; i++) {
+        CHECK(hl_manager_take(m, &s) == 0);
+        hl_snapshot_unref(s);
+        hl_manager_free(more[i]);
+    }
+    for (int i = 0; i < 40; i++) {
+        int err = hl_manager_new(others[i].addr, 1, ops, false, &none, why);
+        CHECK(err == 0 || err == -ENOMEM);
+        if (err == 0)
+            hl_manager_free(none);
+    }
+    hl_fail_plan(HL_FAIL_TABLE, 0, 0);
+    finish(threads);
+    check_superset(m);
+    hl_manager_free(m);
+    hl_map_destroy(&map);
+    for (int i = 0; i < 40; i++)
+        hl_map_destroy(&others[i]);
+}
+
+/* A region whose pages "open" and cannot be written for all that: the fault is
+ * not answered for ever, but passed on. */
+static int says_it_opened(struct hl_trap *trap, struct hl_run run, bool closed)
+{
+    (void)trap;
+    (void)run;
+    (void)closed;
+    return 0;
+}
+
+static void *read_only;
+
+static void make_writable(int signal)
+{
+    CHECK(signal == SIGSEGV);
+    CHECK(mprotect(read_only, hl_page_size(), PROT_READ | PROT_WRITE) == 0);
+}
+
+static void opened_in_vain(void)
+{
+    struct hl_trap trap = {.protect = says_it_opened};
+    struct sigaction before, mends = {.sa_handler = make_writable};
+    char why[HL_WHY_SIZE];
+
+    read_only = mmap(NULL, hl_page_size(), PROT_READ,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(read_only != MAP_FAILED);
+    CHECK(sigaction(SIGSEGV, &mends, &before) == 0);
+    CHECK(hl_trap_open(&trap, &hl_track_sigsegv, read_only, 1, SIGSEGV, why) ==
+          0);
+    /* In front of the one that mends. */
+    hl_fault_reclaim();
+    uint64_t bits = 1, mark = 1;
+    struct hl_pages page = {1, &bits, &mark};
+    hl_trap_arm(&trap.tracker, &page);
+    *(volatile char *)read_only = 1;
+    CHECK(*(volatile char *)read_only == 1);
+    hl_trap_close(&trap);
+    CHECK(munmap(read_only, hl_page_size()) == 0);
+}
+
 /* A fault leaves errno alone, in the thread that it interrupts. */
 static void keeps_errno(const struct hl_tracker_ops *ops)
 {
@@ -262,6 +342,7 @@ int main(void)
         for (intptr_t ns = 100000; ops->arms && ns < 10000000; ns *= 2)
             first_touches_far_apart(ops, ns);
         keeps_errno(ops);
+        removed_without_memory(ops);
         /* The same with handlers that take their time at the worst moments. */
         hl_fail_plan(HL_FAIL_LINGER, 0, UINT32_MAX);
         for (int adaptive = 0; adaptive < 2; adaptive++) {
@@ -273,6 +354,7 @@ int main(void)
         printf("ok %s\n", ops->name);
         fflush(stdout);
     }
+    opened_in_vain();
     CHECK(hl_manager_count() == 0 && hl_map_count() == 0);
     return 0;
 }

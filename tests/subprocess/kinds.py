@@ -10,6 +10,7 @@ the process ended.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -73,25 +74,23 @@ def filled(fd: int) -> int:
     return fd
 
 
+def file_in(folder: str | None) -> int:
+    fd, path = tempfile.mkstemp(dir=folder)
+    os.unlink(path)
+    os.write(fd, b"f" * SIZE)
+    return fd
+
+
 def file_on_disk() -> int:
     """Not in a tmpfs, as far as there is another file system."""
-    for folder in ("/var/tmp", os.getcwd(), None):
-        try:
-            file = tempfile.TemporaryFile(dir=folder)
-        except OSError:
-            continue
-        break
-    _kept.append(file)
-    file.write(b"f" * SIZE)
-    file.flush()
-    return file.fileno()
+    for folder in ("/var/tmp", os.getcwd()):
+        with contextlib.suppress(OSError):
+            return file_in(folder)
+    return file_in(None)
 
 
 def in_dev_shm() -> int:
-    file = tempfile.TemporaryFile(dir="/dev/shm")
-    _kept.append(file)
-    file.truncate(SIZE)
-    return file.fileno()
+    return file_in("/dev/shm")
 
 
 def numpy_array():
