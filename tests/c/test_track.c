@@ -349,6 +349,7 @@ int main(void)
             takes(ops, adaptive);
             restores(ops, adaptive);
             comes_and_goes(ops);
+            removed_without_memory(ops);
         }
         hl_fail_plan(HL_FAIL_LINGER, 0, 0);
         printf("ok %s\n", ops->name);
