@@ -403,7 +403,7 @@ def case_python_handler() -> None:
 
 def case_blocked() -> None:
     """What no tracker with a handler can help, and the docs say so."""
-    memory, manager = tracked()
+    memory, _manager = tracked()
     print("writing", flush=True)
     signal.pthread_sigmask(signal.SIG_BLOCK, [SIGNAL])
     memory.write(0, b"x")
@@ -429,7 +429,7 @@ def case_truncated() -> None:
 
 def case_mapped_over() -> None:
     """The owner puts a file that can only be read where an armed page was."""
-    memory, manager = tracked()
+    memory, _manager = tracked()
     LIBC.mmap.restype = ctypes.c_void_p
     at, size = memory.address + 4 * PAGE, ctypes.c_size_t(PAGE)
     flags = mmap.MAP_SHARED | 0x10  # MAP_FIXED
@@ -444,7 +444,7 @@ def case_mapped_over() -> None:
 
 
 def case_unmapped() -> None:
-    memory, manager = tracked()
+    memory, _manager = tracked()
     at = ctypes.c_void_p(memory.address + 4 * PAGE)
     assert LIBC.munmap(at, ctypes.c_size_t(PAGE)) == 0
     print("writing", flush=True)
