@@ -27,6 +27,7 @@ struct uffd {
     struct hl_tracker tracker; /* first: they are cast to each other */
     struct hl_uffd uffd;
     struct hl_scan scan;
+    unsigned kinds; /* what the drops are looked for by */
     struct hl_drops drops;
     struct hl_pages open; /* not armed, disarmed or left: no need to ask */
     /* Found written by a scan that armed them again on the way to its own
@@ -108,6 +109,7 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
         (struct hl_tracker){&hl_track_uffd, addr, page_count, page_size};
     u->uffd = (struct hl_uffd){.mode = HL_DESCRIPTOR_UFFD_ASYNC,
                                .features = FEATURES};
+    u->kinds = vma.kinds;
     err = allocate(u, &vma, why);
     if (err == 0 && (err = hl_scan_open(&u->scan)) < 0)
         (void)hl_why(why, err, "/proc/self/pagemap: %s", hl_strerror(-err));
@@ -158,14 +160,20 @@ static struct hl_run armed_stretch(const struct uffd *u)
 
 /* The scan was refused: part of the region is not registered any more, because
  * somebody closed our descriptors or put another mapping there.  What is armed
- * from now on is registered anew, where that can be. */
+ * from now on is registered anew; but not memory of another kind, whose drops
+ * would be looked for in the wrong way.  On error arming will fail as well,
+ * and pages stay open. */
 static int start_anew(struct uffd *u)
 {
     const struct hl_tracker *t = &u->tracker;
     char why[HL_WHY_SIZE];
+    struct hl_vma vma;
 
     hl_pages_fill(&u->open);
-    int err = hl_scan_open(&u->scan);
+    int err = can_open(t->addr, t->page_count, &vma, why);
+    if (err < 0 || vma.kinds != u->kinds)
+        return err < 0 ? err : -EOPNOTSUPP;
+    err = hl_scan_open(&u->scan);
     if (err < 0)
         return err;
     return hl_uffd_open(&u->uffd, t->addr, t->page_count * t->page_size, why);

@@ -119,8 +119,10 @@ int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
     return -errno;
 }
 
-/* Unregistering can fail, at vm.max_map_count: the range may be part of a
- * mapping that must be split for it.  Unprotected, it does no harm. */
+/* Unregistering unprotects as well, but can fail half-way, at
+ * vm.max_map_count: the range may be part of a mapping that must be split for
+ * it.  What stays registered in asynchronous mode does no harm; a page that
+ * stayed protected in the other would kill whoever writes to it. */
 void hl_uffd_close(const struct hl_uffd *uffd, const void *addr, size_t size,
                    bool forked)
 {
@@ -128,6 +130,7 @@ void hl_uffd_close(const struct hl_uffd *uffd, const void *addr, size_t size,
 
     if (forked || !hl_uffd_is_good(uffd))
         return;
-    (void)hl_uffd_protect(uffd, addr, size, false);
+    if (uffd->features & UFFD_FEATURE_SIGBUS)
+        (void)hl_uffd_protect(uffd, addr, size, false);
     (void)ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range);
 }

@@ -106,12 +106,15 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {
     struct sigbus *s = (struct sigbus *)t;
     char why[HL_WHY_SIZE];
+    struct hl_vma vma;
 
     if (hl_uffd_is_good(&s->uffd))
         return hl_trap_collect(t, dirty);
     hl_trap_leave_all(&s->trap);
-    int err =
-        hl_uffd_open(&s->uffd, t->addr, t->page_count * t->page_size, why);
+    int err = hl_tracker_accepts(t->ops, t->addr, t->page_count, &vma, why);
+    if (err == 0)
+        err =
+            hl_uffd_open(&s->uffd, t->addr, t->page_count * t->page_size, why);
     return err < 0 ? err : -EBADF;
 }
 

@@ -1,6 +1,6 @@
 # csrc/mem: mappings and bitmaps.
 
-from libc.errno cimport EEXIST, ENOMEM
+from libc.errno cimport EEXIST, EFAULT, EINVAL, ENOMEM
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memmove, memset
 from cpython.buffer cimport (
@@ -90,6 +90,8 @@ cdef class MemoryCore:
                     f"buffer of {self.lender.len} bytes does not end on a "
                     f"page boundary: its size must be a multiple of {page}")
             rc = hl_vma_query(self.lender.buf, self.lender.len, &vma)
+            if rc != -EFAULT and rc != -EINVAL:
+                check(rc, "/proc/self/maps")
             if rc < 0 or not vma.prot & PROT_READ or (
                     not vma.prot & PROT_WRITE):
                 raise ValueError(

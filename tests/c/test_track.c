@@ -38,6 +38,9 @@ static void *writer(void *argument)
     return NULL;
 }
 
+/* The memory of the next manager: a kind whose dropped pages leave no mark. */
+static bool of_shared_memory;
+
 static struct hl_manager *new_manager(const struct hl_tracker_ops *ops,
                                       struct hl_map *map, bool adaptive)
 {
@@ -45,6 +48,10 @@ static struct hl_manager *new_manager(const struct hl_tracker_ops *ops,
     char why[HL_WHY_SIZE] = "";
 
     CHECK(hl_map_create(map, PAGES * hl_page_size(), HL_HUGE_NEVER) == 0);
+    if (of_shared_memory)
+        CHECK(mmap(map->addr, map->size, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1,
+                   0) == map->addr);
     int err = hl_manager_new(map->addr, PAGES, ops, adaptive, &m, why);
     if (err < 0)
         fprintf(stderr, "%s: %s\n", ops->name, why);
@@ -135,6 +142,57 @@ static void restores(const struct hl_tracker_ops *ops, bool adaptive)
     finish(threads);
     check_superset(m);
     for (int i = 0; i < 3; i++) {
+        CHECK(hl_manager_restore(m, s[i], &applied) == 0);
+        CHECK(hl_compare(s[i], map.addr, (struct hl_run){0, PAGES}, NULL) ==
+              0);
+        hl_snapshot_unref(s[i]);
+    }
+    hl_manager_free(m);
+    hl_map_destroy(&map);
+}
+
+/* An owner that drops pages while others write and all is put back. */
+static void *dropper(void *argument)
+{
+    const struct hl_map *map = argument;
+    uint64_t mine = 4711;
+
+    while (!atomic_load(&stop)) {
+        size_t page = next_random(&mine) % PAGES;
+        CHECK(madvise((char *)map->addr + page * hl_page_size(),
+                      hl_page_size(), MADV_REMOVE) == 0);
+        nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+    }
+    return NULL;
+}
+
+static void restores_what_is_dropped(const struct hl_tracker_ops *ops,
+                                     bool written)
+{
+    pthread_t threads[THREADS], owner;
+    struct hl_map map;
+    of_shared_memory = true;
+    struct hl_manager *m = new_manager(ops, &map, false);
+    of_shared_memory = false;
+    struct hl_snapshot *s[2];
+    struct hl_applied applied;
+
+    for (int i = 0; i < 2; i++) {
+        memset(map.addr, i + 1, map.size / 2);
+        CHECK(hl_manager_take(m, &s[i]) == 0);
+    }
+    atomic_store(&stop, false);
+    if (written)
+        start(threads);
+    CHECK(pthread_create(&owner, NULL, dropper, &map) == 0);
+    for (int i = 0; i < ROUNDS; i++)
+        CHECK(hl_manager_restore(m, s[i % 3 % 2], &applied) == 0);
+    if (written)
+        finish(threads);
+    atomic_store(&stop, true);
+    CHECK(pthread_join(owner, NULL) == 0);
+    check_superset(m);
+    for (int i = 0; i < 2; i++) {
         CHECK(hl_manager_restore(m, s[i], &applied) == 0);
         CHECK(hl_compare(s[i], map.addr, (struct hl_run){0, PAGES}, NULL) ==
               0);
@@ -337,11 +395,17 @@ int main(void)
             takes(ops, adaptive);
             restores(ops, adaptive);
         }
+        of_shared_memory = true;
+        takes(ops, false);
+        restores(ops, true);
+        of_shared_memory = false;
         comes_and_goes(ops);
         first_touches(ops);
         for (intptr_t ns = 100000; ops->arms && ns < 10000000; ns *= 2)
             first_touches_far_apart(ops, ns);
         keeps_errno(ops);
+        for (int written = 0; ops->sees_drops && written < 2; written++)
+            restores_what_is_dropped(ops, written);
         removed_without_memory(ops);
         /* The same with handlers that take their time at the worst moments. */
         hl_fail_plan(HL_FAIL_LINGER, 0, UINT32_MAX);
