@@ -157,10 +157,12 @@ static void *dropper(void *argument)
     const struct hl_map *map = argument;
     uint64_t mine = 4711;
 
-    while (!atomic_load(&stop)) {
-        size_t page = next_random(&mine) % PAGES;
-        CHECK(madvise((char *)map->addr + page * hl_page_size(),
-                      hl_page_size(), MADV_REMOVE) == 0);
+    for (bool more = true; more;) {
+        more = !atomic_load(&stop); /* once more after the last restore */
+        char *page =
+            (char *)map->addr + next_random(&mine) % PAGES * hl_page_size();
+        CHECK(madvise(page, hl_page_size(), MADV_REMOVE) == 0);
+        CHECK(*(volatile char *)page >= 0); /* and there again, as zero */
         nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
     }
     return NULL;
@@ -177,6 +179,7 @@ static void restores_what_is_dropped(const struct hl_tracker_ops *ops,
     struct hl_snapshot *s[2];
     struct hl_applied applied;
 
+    memset(map.addr, 7, map.size);
     for (int i = 0; i < 2; i++) {
         memset(map.addr, i + 1, map.size / 2);
         CHECK(hl_manager_take(m, &s[i]) == 0);
