@@ -46,7 +46,8 @@ def checked(result: int) -> int:
 
 
 def filled_file() -> str:
-    fd, path = tempfile.mkstemp(dir=os.getcwd())
+    folder = "/var/tmp" if os.access("/var/tmp", os.W_OK) else None
+    fd, path = tempfile.mkstemp(dir=folder)  # rather on a disk than in memory
     os.write(fd, b"d" * PAGE)
     os.close(fd)
     return path
