@@ -56,6 +56,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "the process's own heap": _NONE,
     "the main thread's stack": _NONE,
     "a thread's own stack": _NONE,
+    "this library's own data": _NONE,
 }
 
 #: What a limited cell may miss.
@@ -76,6 +77,7 @@ REASONS = {
     "the process's own heap": "this process's own heap",
     "the main thread's stack": "a stack of this process",
     "a thread's own stack": "a stack of this process",
+    "this library's own data": "data of this library",
 }
 
 HUGE_PAGES = 8

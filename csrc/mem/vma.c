@@ -179,19 +179,23 @@ static bool on_our_stack(uintptr_t start, uintptr_t end)
     return (start < high && low < end) || (start <= here && here < end);
 }
 
+static bool holds(uintptr_t start, uintptr_t end, const volatile void *what)
+{
+    return start <= (uintptr_t)what && (uintptr_t)what < end;
+}
+
 /* Memory that this library stands on: putting it back would put back what is
  * known of the snapshot, in the middle of it. */
 static unsigned own_kinds(uintptr_t start, uintptr_t end, unsigned kinds)
 {
-    static char ours;
-    const uintptr_t data = (uintptr_t)&ours, of_thread = (uintptr_t)&errno;
+    static volatile char data = 1, bss;
 
     if (kinds & HL_KIND_OWN_HEAP && hl_heap_is_in_block(start, end))
         kinds = (kinds & ~(unsigned)HL_KIND_OWN_HEAP) | HL_KIND_PRIVATE;
     if (on_our_stack(start, end))
         kinds |= HL_KIND_STACK;
-    if ((start <= data && data < end) ||
-        (start <= of_thread && of_thread < end))
+    if (holds(start, end, &data) || holds(start, end, &bss) ||
+        holds(start, end, &errno))
         kinds |= HL_KIND_LIBRARY;
     return kinds;
 }

@@ -17,8 +17,8 @@
  * or too late to look.  Where a page only left memory (MADV_PAGEOUT, a file's
  * page written back) it is reported as well: more is always right.
  *
- * Costs a load a page (40 ns, mostly for the TLB) for D1, a second scan for D2; nothing for
- * private anonymous memory. */
+ * Costs a load a page (40 ns, mostly for the TLB) for D1, a second scan for
+ * D2; nothing for private anonymous memory. */
 #ifndef HL_TRACK_DROPS_H
 #define HL_TRACK_DROPS_H
 

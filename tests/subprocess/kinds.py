@@ -130,6 +130,18 @@ def whole_heap():
     raise NotImplementedError("there is no heap here")
 
 
+def own_data():
+    """The writable part of the extension module."""
+    from hyperlight import _core
+
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            if line.endswith(f"{_core.__file__}\n") and " rw-p " in line:
+                start, end = (int(x, 16) for x in line.split()[0].split("-"))
+                return at_address(start, end - start)
+    raise NotImplementedError("it has none of its own")
+
+
 def main_stack():
     with open("/proc/self/maps") as maps:
         line = next(line for line in maps if line.endswith("[stack]\n"))
@@ -204,6 +216,7 @@ ROWS = {
     "the process's own heap": whole_heap,
     "the main thread's stack": main_stack,
     "a thread's own stack": thread_stack,
+    "this library's own data": own_data,
 }
 
 
