@@ -1,500 +1,359 @@
-/* How take and restore keep their promises.
- *
- *   ARMED --collect--> COLLECTED --arm, copy--> COPIED --publish--> CURRENT
- *     ^                (take arms before it copies, restore after)     |
- *     +----------------------------------------------------------------+
- *
- * Invariants, whenever no call is under way:
- *
- *  M1. A page whose memory differs from `current` is in `pending` or reported
- *      by the tracker.  Without a current snapshot every page counts as dirty.
- *  M2. A hot page was left by the tracker, and is therefore always reported.
- *  M3. Arming is what makes a tracker forget.  From before a page is armed
- *      until current agrees with it, the page is in `pending`, so a failure in
- *      between leaves it dirty.
- *
- * take collects, arms what it found, and then copies it: what is written while
- * it copies is reported afterwards (T2), what was written before is read (T3).
- *
- * restore collects, copies back, and then arms, because writing to an armed
- * page would fault.  A write by another thread between the copying and the
- * arming of its page would be forgotten, so what was armed is compared once
- * more: one that differs stays in `pending`.  Hot pages need no such look. */
 #include "manager.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "hot.h"
-#include "mem/forked.h"
-#include "mem/map.h"
-#include "mem/vma.h"
-#include "track/range.h"
-
-/* Arming splits huge pages, and copying all of small ones takes some 5 % more:
- * after so many such copies in a row, time is spent on making them whole. */
-#define COLLAPSE_AFTER 16
+#include "mem/lock.h"
 
 struct hl_manager {
-    char *memory;
-    size_t page_count;
-    const struct hl_tracker_ops *wanted;
-    struct hl_tracker *tracker; /* NULL: a fork took it, none could be had */
-    struct hl_store *store;     /* current's, or where the first take goes */
-    struct hl_snapshot *current;
-    bool zero_filled; /* memory that nobody touched is zero */
-    bool adaptive;
-    bool guess; /* the tracker could not tell: pending is every page */
-    unsigned generation;
-    unsigned plain_copies;   /* in a row: restores that copied everything */
-    struct hl_pages pending; /* M1, M3 */
-    struct hl_pages dirty;   /* of the call under way, like the next */
-    struct hl_pages todo;
-    struct hl_hot hot;
-    struct hl_manager_stats stats;
+    struct hl_lock lock; /* first: cast in in_child; guards `region` */
+    atomic_uint refs;
+    atomic_bool ended;   /* changes once, with the lock held */
+    atomic_bool settled; /* others can reach it, or will never */
+    const char *_Atomic tracker;
+    struct hl_region region;
 };
 
 static atomic_size_t live;
 
 size_t hl_manager_count(void) { return atomic_load(&live); }
 
-static int allocate(struct hl_manager *m, size_t collect_cost)
+/* The lock, or -EBADF without it. */
+static int enter(struct hl_manager *m)
 {
-    struct hl_pages *const sets[] = {&m->pending, &m->dirty, &m->todo};
-    int err = hl_hot_init(&m->hot, m->page_count, collect_cost);
-
-    for (size_t i = 0; i < HL_ARRAY_SIZE(sets) && err == 0; i++)
-        err = hl_pages_init(sets[i], m->page_count);
-    return err < 0 ? err : hl_store_new(&m->store, hl_page_size());
+    hl_lock_acquire(&m->lock);
+    if (!atomic_load(&m->ended))
+        return 0;
+    hl_lock_release(&m->lock);
+    return -EBADF;
 }
 
-static void release(struct hl_manager *m)
+static void note_tracker(struct hl_manager *m)
 {
-    if (m->current)
-        hl_snapshot_unref(m->current);
-    if (m->store)
-        hl_store_unref(m->store);
-    hl_hot_free(&m->hot);
-    hl_pages_free(&m->pending);
-    hl_pages_free(&m->dirty);
-    hl_pages_free(&m->todo);
-    free(m);
+    const struct hl_region *r = &m->region;
+    atomic_store(&m->tracker,
+                 (r->tracker ? r->tracker->ops : r->wanted)->name);
 }
 
-/* Claim the range, look at it, track it unless it is tracked. */
-static int start_tracking(struct hl_manager *m, char *why)
+/* After enter: let go of the lock, and then of what the call replaced. */
+static void leave(struct hl_manager *m)
 {
-    size_t size = m->page_count * hl_page_size();
-    struct hl_vma vma;
+    struct hl_snapshot *snapshot = m->region.old_current;
+    struct hl_store *store = m->region.old_store;
 
-    int err = hl_range_claim(m->memory, size, why);
+    m->region.old_current = NULL;
+    m->region.old_store = NULL;
+    note_tracker(m);
+    hl_lock_release(&m->lock);
+    if (snapshot)
+        hl_snapshot_unref(snapshot);
+    if (store)
+        hl_store_unref(store);
+}
+
+static void exchange(void **at, void **value)
+{
+    void *old = __atomic_exchange_n(at, *value, __ATOMIC_SEQ_CST);
+    *value = old;
+}
+
+/* The snapshot became current: so says the caller's record, too. */
+static void write_mirror(struct hl_mirror *mirror)
+{
+    if (mirror == NULL)
+        return;
+    exchange(mirror->current, &mirror->new_current);
+    if (mirror->top)
+        exchange(mirror->top, &mirror->new_top);
+}
+
+/* Only calls that hold the lock change the top. */
+static bool is_stale(const struct hl_mirror *mirror)
+{
+    return mirror && mirror->top &&
+           __atomic_load_n(mirror->top, __ATOMIC_SEQ_CST) != mirror->old_top;
+}
+
+/* In a child, of a manager that a thread was making which the child does not
+ * have.  Its memory is lost, with that thread's stack; its claim must not
+ * be. */
+static void in_child(struct hl_lock *lock)
+{
+    struct hl_manager *m = (struct hl_manager *)lock;
+
+    if (atomic_load(&m->settled) || atomic_load(&m->ended))
+        return;
+    if (m->region.claimed)
+        atomic_fetch_sub(&live, 1);
+    hl_region_end(&m->region, true);
+    atomic_store(&m->ended, true);
+}
+
+/* What `blank` was made of, in a manager. */
+static int make(struct hl_region blank, bool settled, struct hl_manager **out,
+                char *why)
+{
+    struct hl_manager *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return hl_why(why, -ENOMEM, "out of memory");
+    m->region = blank;
+    atomic_init(&m->refs, 1);
+    int err = hl_region_init(&m->region, why);
     if (err < 0)
-        return err;
-    err = hl_vma_query(m->memory, size, &vma);
-    if (err < 0) {
-        (void)hl_why_vma(why, err);
-    } else {
-        m->zero_filled = vma.anonymous;
-        if (m->tracker == NULL)
-            err = m->wanted->open(m->memory, m->page_count, &m->tracker, why);
+        goto fail;
+
+    hl_lock_init(&m->lock, HL_RANK_MANAGER);
+    m->lock.in_child = in_child;
+    /* Held, so that a fork finds it made or not begun. */
+    hl_lock_acquire(&m->lock);
+    err = hl_region_start(&m->region, why);
+    if (err == 0) {
+        note_tracker(m);
+        atomic_store(&m->settled, settled);
+        atomic_fetch_add(&live, 1);
+        *out = m;
     }
-    if (err < 0)
-        hl_range_release(m->memory);
+    hl_lock_release(&m->lock);
+    if (err == 0)
+        return 0;
+    hl_lock_destroy(&m->lock);
+
+fail:
+    hl_region_free(&m->region);
+    free(m);
     return err;
 }
 
-static int make(struct hl_manager blank, struct hl_manager **out, char *why)
+int hl_manager_begin(void *memory, size_t page_count,
+                     const struct hl_tracker_ops *tracker, bool adaptive,
+                     struct hl_manager **out, char *why)
 {
-    if (blank.page_count == 0 || blank.page_count > HL_MAX_PAGES)
-        return hl_why(why, -EINVAL, "%zu pages are too many",
-                      blank.page_count);
-    struct hl_manager *m = malloc(sizeof *m);
-    if (m == NULL)
-        return hl_why(why, -ENOMEM, "out of memory");
-    *m = blank;
-    m->generation = hl_fork_generation();
+    struct hl_region blank = {
+        .memory = memory,
+        .page_count = page_count,
+        .adaptive = adaptive,
+        .wanted = tracker,
+    };
+    return make(blank, false, out, why);
+}
 
-    int err = allocate(m, m->wanted->collect_cost);
-    if (err < 0)
-        (void)hl_why(why, err, "out of memory");
-    else
-        err = start_tracking(m, why);
-    if (err < 0) {
-        release(m);
-        return err;
-    }
-    atomic_fetch_add(&live, 1);
-    *out = m;
-    return 0;
+void hl_manager_settle(struct hl_manager *m)
+{
+    atomic_store(&m->settled, true);
 }
 
 int hl_manager_new(void *memory, size_t page_count,
                    const struct hl_tracker_ops *tracker, bool adaptive,
                    struct hl_manager **out, char *why)
 {
-    struct hl_manager blank = {
-        .memory = memory,
-        .page_count = page_count,
-        .adaptive = adaptive,
-        .wanted = tracker,
-    };
-    return make(blank, out, why);
+    int err =
+        hl_manager_begin(memory, page_count, tracker, adaptive, out, why);
+    if (err == 0)
+        hl_manager_settle(*out);
+    return err;
 }
 
 int hl_manager_adopt(struct hl_tracker *tracker, bool adaptive,
                      struct hl_manager **out, char *why)
 {
-    struct hl_manager blank = {
+    struct hl_region blank = {
         .memory = tracker->addr,
         .page_count = tracker->page_count,
         .adaptive = adaptive,
         .wanted = tracker->ops,
         .tracker = tracker,
     };
-    return make(blank, out, why);
+    return make(blank, true, out, why);
 }
 
-static bool forked(const struct hl_manager *m)
+struct hl_manager *hl_manager_ref(struct hl_manager *m)
 {
-    return m->generation != hl_fork_generation();
+    atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
+void hl_manager_unref(struct hl_manager *m)
+{
+    if (atomic_fetch_sub(&m->refs, 1) > 1)
+        return;
+    (void)hl_manager_close(m, NULL);
+    hl_lock_destroy(&m->lock);
+    free(m);
+}
+
+bool hl_manager_close(struct hl_manager *m, struct hl_mirror *mirror)
+{
+    if (enter(m) < 0)
+        return false;
+    hl_region_end(&m->region, hl_region_forked(&m->region));
+    write_mirror(mirror);
+    atomic_store(&m->ended, true);
+    leave(m);
+    /* Nobody else enters any more. */
+    hl_region_free(&m->region);
+    atomic_fetch_sub(&live, 1);
+    return true;
 }
 
 void hl_manager_free(struct hl_manager *m)
 {
-    if (m->tracker)
-        m->tracker->ops->close(m->tracker, forked(m));
-    hl_range_release(m->memory);
-    release(m);
-    atomic_fetch_sub(&live, 1);
+    (void)hl_manager_close(m, NULL);
+    hl_manager_unref(m);
 }
 
-struct hl_snapshot *hl_manager_current(const struct hl_manager *m)
+bool hl_manager_ended(const struct hl_manager *m)
 {
-    return m->current;
+    return atomic_load(&m->ended);
 }
 
 const char *hl_manager_tracker(const struct hl_manager *m)
 {
-    return (m->tracker ? m->tracker->ops : m->wanted)->name;
+    return atomic_load(&m->tracker);
 }
 
 size_t hl_manager_page_count(const struct hl_manager *m)
 {
-    return m->page_count;
+    return m->region.page_count;
 }
 
-/* Every page may have changed, and nobody knows which. */
-static void take_all_for_written(struct hl_manager *m)
+struct hl_snapshot *hl_manager_current(const struct hl_manager *m)
 {
-    hl_pages_fill(&m->pending);
-    m->guess = true;
-    m->stats.guesses++;
-}
-
-/* In a child: what the kernel knew of our pages belongs to the parent. */
-static int reopen(struct hl_manager *m)
-{
-    const struct hl_tracker_ops *const choices[] = {
-        m->wanted, &hl_track_sigsegv, &hl_track_full};
-    char why[HL_WHY_SIZE];
-    struct hl_tracker *fresh = NULL;
-    int err = -ENOMEM;
-
-    if (m->wanted->open == NULL)
-        return -ECHILD;
-    if (m->tracker)
-        m->tracker->ops->close(m->tracker, true);
-    m->tracker = NULL;
-    for (size_t i = 0; i < HL_ARRAY_SIZE(choices) && err < 0; i++)
-        err = choices[i]->open(m->memory, m->page_count, &fresh, why);
-    if (err < 0)
-        return err;
-    m->tracker = fresh;
-    m->generation = hl_fork_generation();
-    m->stats.reopened++;
-    hl_hot_reset(&m->hot);
-    take_all_for_written(m);
-    return 0;
-}
-
-/* The pages that may differ from current, into m->dirty. */
-static int collect(struct hl_manager *m)
-{
-    if (m->tracker == NULL || forked(m)) {
-        int err = reopen(m);
-        if (err < 0)
-            return err;
-    }
-    hl_pages_empty(&m->dirty);
-    /* With nothing armed there is nothing to ask. */
-    if (m->hot.count == m->page_count || m->current == NULL)
-        hl_pages_fill(&m->dirty);
-    else if (m->tracker->ops->collect(m->tracker, &m->dirty) < 0)
-        take_all_for_written(m);
-    hl_pages_or(&m->dirty, &m->pending);
-    return 0;
-}
-
-/* Whether any page is ever armed: else this is a plain copy, and the passes
- * over bitmaps would make it the slower one in a small region. */
-static bool nothing_cold(const struct hl_manager *m)
-{
-    return !m->tracker->ops->arms || m->hot.count == m->page_count;
-}
-
-/* Arm those of the pages that are not hot; removes the others. */
-static void arm_cold(struct hl_manager *m, struct hl_pages *pages)
-{
-    if (nothing_cold(m)) {
-        hl_pages_empty(pages);
-        return;
-    }
-    if (m->hot.count > 0) {
-        m->tracker->ops->leave(m->tracker, &m->hot.pages);
-        hl_pages_andnot(pages, &m->hot.pages);
-    }
-    m->tracker->ops->arm(m->tracker, pages);
-}
-
-static void note_epoch(struct hl_manager *m)
-{
-    if (m->adaptive && m->current && !m->guess && m->tracker->ops->arms)
-        hl_hot_epoch(&m->hot, &m->dirty);
-}
-
-/* Compare a sample of the hot pages with the snapshot.  Those that equal it
- * are taken out of `copy` (NULL: there is none), and may cool down. */
-static void sample_hot(struct hl_manager *m, const struct hl_snapshot *against,
-                       struct hl_pages *copy)
-{
-    for (size_t at = 0, word; hl_hot_sample(&m->hot, &at, &word);) {
-        for (uint64_t bits = m->hot.pages.bits[word]; bits; bits &= bits - 1) {
-            size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
-            struct hl_run one = {page, 1};
-            bool written = hl_compare(against, m->memory, one, NULL) != 0;
-            hl_hot_looked(&m->hot, page, written);
-            if (!written && copy)
-                hl_pages_remove(copy, page);
-        }
-    }
-    hl_hot_settle(&m->hot);
-}
-
-/* First take: what was never touched is known to be zero and is not read. */
-static int arm_first(struct hl_manager *m)
-{
-    int err = -EINVAL;
-
-    hl_pages_empty(&m->todo);
-    if (m->zero_filled)
-        err = m->tracker->ops->arm_first(m->tracker, &m->todo);
-    if (err < 0) { /* then everything is read */
-        hl_pages_fill(&m->todo);
-        m->tracker->ops->arm(m->tracker, &m->todo);
-    }
-    return 0;
-}
-
-/* Which pages to look at for a new snapshot, into m->todo; armed, and dirty
- * until it is current (M3). */
-static int prepare_take(struct hl_manager *m)
-{
-    int err = collect(m);
-    if (err < 0)
-        return err;
-    hl_pages_or(&m->pending, &m->dirty);
-    if (m->current == NULL)
-        return arm_first(m);
-
-    note_epoch(m);
-    sample_hot(m, m->current, NULL);
-    hl_pages_copy(&m->todo, &m->dirty);
-    arm_cold(m, &m->dirty);
-    return 0;
-}
-
-/* From here on memory equals `snapshot` but for what the tracker reports and
- * what is in `pending`. */
-static void publish(struct hl_manager *m, struct hl_snapshot *snapshot)
-{
-    struct hl_snapshot *old = m->current;
-    struct hl_store *store = hl_snapshot_store(snapshot);
-
-    m->current = hl_snapshot_ref(snapshot);
-    m->guess = false;
-    if (store != m->store) {
-        hl_store_ref(store);
-        hl_store_unref(m->store);
-        m->store = store;
-    }
-    if (old)
-        hl_snapshot_unref(old);
+    return m->region.current;
 }
 
 int hl_manager_take(struct hl_manager *m, struct hl_snapshot **out)
 {
-    struct hl_capture capture = {0};
-    struct hl_run run;
-    int err = prepare_take(m);
+    return hl_manager_take_as(m, out, NULL);
+}
 
-    for (size_t at = 0; err == 0 && hl_pages_run(&m->todo, &at, &run);)
-        err = hl_capture_run(&capture, m->store, m->current, m->memory, run);
-    if (err == 0)
-        err = hl_snapshot_new(m->store, m->page_count, m->current,
-                              capture.edits, capture.count, out);
-    if (err < 0) {
-        hl_capture_discard(&capture, m->store);
+int hl_manager_take_as(struct hl_manager *m, struct hl_snapshot **out,
+                       struct hl_mirror *mirror)
+{
+    int err = enter(m);
+    if (err < 0)
         return err;
-    }
-    hl_pages_empty(&m->pending);
-    publish(m, *out);
-    m->stats.takes++;
-    m->stats.stored += capture.count;
-    hl_capture_free(&capture);
-    return 0;
+    err = is_stale(mirror) ? -EAGAIN : hl_region_take(&m->region, out);
+    if (err == 0)
+        write_mirror(mirror);
+    leave(m);
+    return err;
 }
 
-/* The pages that may differ from the snapshot, into m->todo, given that
- * m->dirty may differ from current.  disarm: they are about to be written, so
- * un-arm by the run those that are armed. */
-static void find_todo(struct hl_manager *m, const struct hl_snapshot *snapshot,
-                      bool disarm)
+/* What a call is about; NULL stands for what is current. */
+static int choose(const struct hl_manager *m,
+                  const struct hl_snapshot **snapshot)
 {
-    struct hl_run run;
-
-    hl_pages_empty(&m->todo);
-    if (m->current && snapshot != m->current) {
-        hl_snapshot_diff(m->current, snapshot, &m->todo);
-        hl_pages_andnot(&m->todo, &m->dirty);
-        for (size_t at = 0; disarm && hl_pages_run(&m->todo, &at, &run);)
-            m->tracker->ops->disarm(m->tracker, run);
-    }
-    hl_pages_or(&m->todo, &m->dirty);
-}
-
-static void compare(const struct hl_manager *m,
-                    const struct hl_snapshot *snapshot,
-                    const struct hl_pages *pages, struct hl_pages *differs)
-{
-    struct hl_run run;
-
-    for (size_t at = 0; hl_pages_run(pages, &at, &run);)
-        hl_compare(snapshot, m->memory, run, differs);
-}
-
-/* Copy back what is in m->todo, or less of it, in m->dirty then.  Where `todo`
- * is no more than a guess, a page is only written if it differs: others may
- * share it. */
-static void copy_back(struct hl_manager *m, struct hl_snapshot *snapshot,
-                      struct hl_applied *done)
-{
-    struct hl_run run;
-
-    if (m->guess) {
-        hl_pages_empty(&m->dirty);
-        compare(m, snapshot, &m->todo, &m->dirty);
-    } else {
-        hl_pages_copy(&m->dirty, &m->todo);
-        sample_hot(m, snapshot, &m->dirty);
-    }
-    for (size_t at = 0; hl_pages_run(&m->dirty, &at, &run);)
-        hl_apply(snapshot, m->memory, run, done);
-}
-
-static void collapse_if_worth(struct hl_manager *m)
-{
-    if (m->hot.count < m->page_count)
-        m->plain_copies = 0;
-    else if (m->plain_copies <= COLLAPSE_AFTER &&
-             ++m->plain_copies == COLLAPSE_AFTER)
-        m->stats.collapsed +=
-            hl_map_collapse(m->memory, m->page_count * hl_page_size());
+    if (*snapshot == NULL)
+        *snapshot = m->region.current;
+    if (*snapshot == NULL)
+        return -ENODATA;
+    return hl_snapshot_page_count(*snapshot) == m->region.page_count ? 0
+                                                                     : -EINVAL;
 }
 
 int hl_manager_restore(struct hl_manager *m, struct hl_snapshot *snapshot,
                        struct hl_applied *done)
 {
-    int err = collect(m);
+    struct hl_done all;
+    int err = hl_manager_restore_as(m, snapshot, NULL, &all);
+    if (err == 0)
+        *done = all.applied;
+    return err;
+}
+
+int hl_manager_restore_as(struct hl_manager *m, struct hl_snapshot *snapshot,
+                          struct hl_mirror *mirror, struct hl_done *done)
+{
+    const struct hl_snapshot *chosen = snapshot;
+    int err = enter(m);
     if (err < 0)
         return err;
-
-    note_epoch(m);
-    find_todo(m, snapshot, true);
-    hl_pages_or(&m->pending, &m->todo);
-    *done = (struct hl_applied){0};
-    copy_back(m, snapshot, done);
-
-    arm_cold(m, &m->todo);
-    hl_pages_empty(&m->pending);
-    compare(m, snapshot, &m->todo, &m->pending);
-    publish(m, snapshot);
-    collapse_if_worth(m);
-
-    m->stats.restores++;
-    m->stats.copied += done->copied;
-    m->stats.zeroed += done->zeroed;
-    m->stats.raced += hl_pages_count(&m->pending);
-    return 0;
+    err = is_stale(mirror) ? -EAGAIN : choose(m, &chosen);
+    if (err == 0)
+        err = hl_region_restore(&m->region, (struct hl_snapshot *)chosen,
+                                &done->applied);
+    if (err == 0)
+        write_mirror(mirror);
+    leave(m);
+    done->tracker = hl_manager_tracker(m);
+    return err;
 }
 
 void hl_manager_expect(struct hl_manager *m, struct hl_run run)
 {
-    if (!forked(m) && m->current && !nothing_cold(m))
-        m->tracker->ops->disarm(m->tracker, run);
-    m->stats.expected += run.count;
+    size_t total = m->region.page_count;
+
+    /* A call under way is not waited for: then pages are found dirty one by
+     * one, which is slower and as right. */
+    if (run.first >= total || run.count > total - run.first ||
+        !hl_lock_try(&m->lock))
+        return;
+    if (!atomic_load(&m->ended))
+        hl_region_expect(&m->region, run);
+    hl_lock_release(&m->lock);
 }
 
 int hl_manager_dirty(struct hl_manager *m, uint64_t *bits)
 {
-    int err = collect(m);
+    int err = enter(m);
+    if (err < 0)
+        return err;
+    err = hl_region_dirty(&m->region, bits);
+    leave(m);
+    return err;
+}
+
+static int changed(struct hl_manager *m, const struct hl_snapshot *snapshot,
+                   bool everything, uint64_t *bits)
+{
+    int err = enter(m);
+    if (err < 0)
+        return err;
+    err = choose(m, &snapshot);
     if (err == 0)
-        hl_pages_read(&m->dirty, bits);
+        err = hl_region_changed(&m->region, snapshot, everything, bits);
+    leave(m);
     return err;
 }
 
 int hl_manager_changed(struct hl_manager *m,
                        const struct hl_snapshot *snapshot, uint64_t *bits)
 {
-    int err = collect(m);
-    if (err < 0)
-        return err;
-    find_todo(m, snapshot, false);
-    hl_pages_empty(&m->dirty);
-    compare(m, snapshot, &m->todo, &m->dirty);
-    hl_pages_read(&m->dirty, bits);
-    return 0;
+    return changed(m, snapshot, false, bits);
+}
+
+int hl_manager_differing(struct hl_manager *m,
+                         const struct hl_snapshot *snapshot, uint64_t *bits)
+{
+    return changed(m, snapshot, true, bits);
 }
 
 ssize_t hl_manager_verify(struct hl_manager *m,
                           const struct hl_snapshot *snapshot, uint64_t *missed)
 {
-    struct hl_run everything = {0, m->page_count};
-    int err = collect(m);
-    if (err < 0)
-        return err;
-    find_todo(m, snapshot, false);
-    hl_pages_empty(&m->dirty);
-    hl_compare(snapshot, m->memory, everything, &m->dirty);
-    hl_pages_andnot(&m->dirty, &m->todo);
-    if (hl_pages_count(&m->dirty) == 0)
-        return 0;
-
-    /* Another thread may have written since: then it is reported by now. */
-    hl_pages_copy(&m->todo, &m->dirty);
-    err = collect(m);
-    if (err < 0)
-        return err;
-    hl_pages_andnot(&m->todo, &m->dirty);
-    hl_pages_read(&m->todo, missed);
-    return (ssize_t)hl_pages_count(&m->todo);
+    ssize_t found = enter(m);
+    if (found < 0)
+        return found;
+    found = choose(m, &snapshot);
+    if (found == 0)
+        found = hl_region_verify(&m->region, snapshot, missed);
+    leave(m);
+    return found;
 }
 
-void hl_manager_stats(struct hl_manager *m, struct hl_manager_stats *stats)
+int hl_manager_stats(struct hl_manager *m, struct hl_manager_stats *stats)
 {
-    *stats = m->stats;
-    stats->tracker = hl_manager_tracker(m);
-    stats->pages = m->page_count;
-    stats->hot = m->hot.count;
-    hl_store_usage(m->store, &stats->store);
+    int err = enter(m);
+    if (err < 0)
+        return err;
+    note_tracker(m);
+    *stats = (struct hl_manager_stats){
+        .tracker = hl_manager_tracker(m),
+        .pages = m->region.page_count,
+        .hot = m->region.hot.count,
+        .counts = m->region.stats,
+    };
+    hl_store_usage(m->region.store, &stats->store);
+    leave(m);
+    return 0;
 }

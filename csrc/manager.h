@@ -1,32 +1,68 @@
-/* The manager: one region, one tracker, and the snapshots taken of it.
+/* The manager: one region, one tracker, and the snapshots taken of it; who may
+ * use them, and what becomes of them when somebody closes it.
  *
- * take and restore cost what changed.  They are all-or-nothing: which snapshot
- * is current and which pages may differ from it change together, inside one
- * call.
+ * Threads: any thread may make any call at any time.  A manager's lock
+ * (mem/lock.h) is held inside each call from the first look at its state to
+ * the last change, and only there: calls on one manager wait for each other,
+ * and no Python code runs with it held.  A fork waits for calls under way.
  *
- * Threads: one call at a time on a manager.  Other threads may write to the
- * region throughout: a write that ended before take began is in the snapshot;
- * any other is in it or reported dirty afterwards.
+ * Life: counted references.  hl_manager_close ends the tracking and waits for
+ * a call under way; calls that come later give -EBADF.  The struct itself goes
+ * with the last reference, so that a thread that still has one gets that
+ * answer and no crash.  The memory must stay mapped and writable until
+ * hl_manager_ended says so, or close returned.
  *
  * Fork: a child's manager opens its tracker anew on first use and takes every
- * page for changed; where that tracker cannot be had, one that can. */
+ * page for changed; where that tracker cannot be had, one that can.  One that
+ * another thread was making is ended in the child: nobody there knows it.
+ *
+ * Mirrors: a caller may have an object of its own for each snapshot, and keep
+ * which of them is current, and which were pushed.  Two records of one fact
+ * disagree as soon as an exception, a signal handler, another thread or a fork
+ * falls between two assignments, so the manager writes both: with its lock
+ * held, in the call that makes a snapshot current. */
 #ifndef HL_MANAGER_H
 #define HL_MANAGER_H
 
 #include "base.h"
-#include "snapshot/apply.h"
-#include "snapshot/snapshot.h"
-#include "track/track.h"
+#include "region.h"
 
 struct hl_manager;
 
+/* The caller's record.  The manager exchanges pointers and never follows one:
+ * a caller that counts references moves one in with each new value, and has
+ * to let go of what it finds in its place when the call has succeeded.  When
+ * it has failed nothing was exchanged. */
+struct hl_mirror {
+    void **current;    /* exchanged with... */
+    void *new_current; /* ...this */
+    void **top;        /* of a stack; NULL: there is none */
+    void *old_top;     /* what it must be, or -EAGAIN: another was faster */
+    void *new_top;
+};
+
+/* What a call did. */
+struct hl_done {
+    struct hl_applied applied;
+    const char *tracker; /* as hl_manager_tracker */
+};
+
 /* Manage [memory, +page_count), which must stay mapped and writable until the
- * manager is freed.  adaptive: pages written in nearly every epoch stay
- * unarmed.  -EEXIST: part of it is managed already (`why` says where);
- * otherwise what the tracker says.  Nothing is left behind. */
+ * manager is closed.  adaptive: pages written in nearly every epoch stay
+ * unarmed.  -EEXIST: part of it is managed already; -EFAULT: part of it is not
+ * mapped; -E2BIG: too many pages; otherwise what the tracker says; `why` has a
+ * sentence.  Nothing is left behind. */
 int hl_manager_new(void *memory, size_t page_count,
                    const struct hl_tracker_ops *tracker, bool adaptive,
                    struct hl_manager **out, char *why) HL_MUST_CHECK;
+
+/* The same, for a caller that has more to do until others can reach the
+ * manager through it; then it calls hl_manager_settle.  A child of a fork
+ * before that finds the manager ended. */
+int hl_manager_begin(void *memory, size_t page_count,
+                     const struct hl_tracker_ops *tracker, bool adaptive,
+                     struct hl_manager **out, char *why) HL_MUST_CHECK;
+void hl_manager_settle(struct hl_manager *manager);
 
 /* The same with a tracker that is open already and that nobody else can open,
  * such as a machine's; the manager's own from here on, unless this fails.  A
@@ -34,43 +70,75 @@ int hl_manager_new(void *memory, size_t page_count,
 int hl_manager_adopt(struct hl_tracker *tracker, bool adaptive,
                      struct hl_manager **out, char *why) HL_MUST_CHECK;
 
+struct hl_manager *hl_manager_ref(struct hl_manager *manager);
+/* The last reference closes it, too. */
+void hl_manager_unref(struct hl_manager *manager);
+
+/* End tracking and let go of the snapshots; the new values of the mirror
+ * (which may be NULL), whatever its old ones, take their place.  False:
+ * somebody else has done it, and nothing was exchanged. */
+bool hl_manager_close(struct hl_manager *manager, struct hl_mirror *mirror);
+
+/* Close, and drop the reference. */
 void hl_manager_free(struct hl_manager *manager);
+
+/* Nothing of it touches the memory any more. */
+bool hl_manager_ended(const struct hl_manager *manager);
 
 /* Name of the tracker in use: a string that lives for ever. */
 const char *hl_manager_tracker(const struct hl_manager *manager);
 
 size_t hl_manager_page_count(const struct hl_manager *manager);
 
+/* The calls below give -EBADF on a manager that was closed. */
+
 /* Freeze the memory as it is into *out (one reference for the caller) and make
  * that current.  -ENOMEM: no snapshot, and every page that was dirty is. */
 int hl_manager_take(struct hl_manager *manager,
                     struct hl_snapshot **out) HL_MUST_CHECK;
+/* The same; *out and the mirror are written with the lock held. */
+int hl_manager_take_as(struct hl_manager *manager, struct hl_snapshot **out,
+                       struct hl_mirror *mirror) HL_MUST_CHECK;
 
-/* Make memory equal to the snapshot, of the same number of pages but of any
- * store, and make that current.  -ENOMEM: memory is untouched. */
+/* Make memory equal to the snapshot, of the same number of pages (-EINVAL) but
+ * of any store, and make that current.  -ENOMEM: memory is untouched. */
 int hl_manager_restore(struct hl_manager *manager,
                        struct hl_snapshot *snapshot,
                        struct hl_applied *done) HL_MUST_CHECK;
+/* The same with a mirror, or NULL.  snapshot may be NULL, for what is current:
+ * -ENODATA if nothing is. */
+int hl_manager_restore_as(struct hl_manager *manager,
+                          struct hl_snapshot *snapshot,
+                          struct hl_mirror *mirror,
+                          struct hl_done *done) HL_MUST_CHECK;
 
-/* NULL before the first take or restore; not a new reference. */
+/* NULL before the first take or restore; not a new reference, so only for a
+ * caller whose calls nobody else's can come between. */
 struct hl_snapshot *hl_manager_current(const struct hl_manager *manager);
 
 /* This run is about to be written, by somebody who says so: un-arm it at once
  * instead of by a fault for each page.  Its pages count as dirty from here on,
- * written or not.  A hint: nothing fails. */
+ * written or not.  A hint: nothing fails, a call under way is not waited
+ * for, and neither a closed manager nor a run outside of it matters. */
 void hl_manager_expect(struct hl_manager *manager, struct hl_run run);
 
 /* Set in bits[], zeroed, the pages that may differ from current: all of them
  * where there is none. */
 int hl_manager_dirty(struct hl_manager *manager, uint64_t *bits) HL_MUST_CHECK;
 
-/* Set in bits[], zeroed, exactly the pages that differ from the snapshot. */
+/* Set in bits[], zeroed, the pages that differ from the snapshot (NULL: the
+ * current one; -ENODATA): of those that the tracker reports, by comparing. */
 int hl_manager_changed(struct hl_manager *manager,
                        const struct hl_snapshot *snapshot,
                        uint64_t *bits) HL_MUST_CHECK;
+/* Of all pages, whatever the tracker says. */
+int hl_manager_differing(struct hl_manager *manager,
+                         const struct hl_snapshot *snapshot,
+                         uint64_t *bits) HL_MUST_CHECK;
 
-/* Compare every page with the snapshot and set in missed[], zeroed, those that
- * differ although nothing said they might; returns how many, or -errno. */
+/* Compare every page with the snapshot (NULL: as above) and set in missed[],
+ * zeroed, those that differ although nothing said they might; returns how
+ * many, or -errno. */
 ssize_t hl_manager_verify(struct hl_manager *manager,
                           const struct hl_snapshot *snapshot,
                           uint64_t *missed) HL_MUST_CHECK;
@@ -79,18 +147,11 @@ struct hl_manager_stats {
     const char *tracker;
     size_t pages;
     size_t hot; /* pages left unarmed because they are always written */
-    size_t takes, restores;
-    size_t stored;         /* pages stored by takes */
-    size_t copied, zeroed; /* pages, by restores */
-    size_t raced;          /* pages written while they were being restored */
-    size_t guesses;        /* times every page had to be taken for written */
-    size_t reopened;       /* trackers opened anew, after a fork */
-    size_t expected;       /* pages of writes that were announced */
-    size_t collapsed;      /* times huge pages were made whole again */
+    struct hl_region_stats counts;
     struct hl_store_usage store;
 };
-void hl_manager_stats(struct hl_manager *manager,
-                      struct hl_manager_stats *stats);
+int hl_manager_stats(struct hl_manager *manager,
+                     struct hl_manager_stats *stats) HL_MUST_CHECK;
 
 /* Managers alive in this process, for leak tests. */
 size_t hl_manager_count(void);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from typing import Any, NoReturn
 
@@ -104,12 +105,26 @@ class SandboxCore(_Absent):
 
 
 def bits_of_pages(page_count: int, pages: Any) -> bytes:
-    bits = 0
+    bits = bytearray((page_count + 63) // 64 * 8)
     for page in pages:
-        if not 0 <= page < page_count:
-            raise IndexError(f"page {page} is not in 0..{page_count - 1}")
-        bits |= 1 << page
-    return bits.to_bytes((page_count + 63) // 64 * 8, "little")
+        number = operator.index(page)
+        if not 0 <= number < page_count:
+            raise IndexError(
+                f"page {number} is not in 0..{page_count - 1}"
+                if page_count
+                else f"page {number} is not in a set over no pages"
+            )
+        bits[number // 8] |= 1 << number % 8
+    return bytes(bits)
+
+
+def bits_combine(a: bytes, b: bytes, how: int) -> bytes:
+    x, y = int.from_bytes(a, "little"), int.from_bytes(b, "little")
+    return (x | y, x & y, x ^ y, x & ~y)[how].to_bytes(len(a), "little")
+
+
+def followed_by_reclaim(original: Any) -> Any:
+    return original
 
 
 def bits_count(bits: bytes, page_count: int) -> int:

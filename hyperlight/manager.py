@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import warnings
-import weakref
 from typing import Any, Literal, NamedTuple, get_args
 
 from hyperlight._binding import core
+from hyperlight._copying import NotCopied
 from hyperlight.errors import TrackerMissedPage, TrackerUnavailable
 from hyperlight.memory import SharedMemory
 from hyperlight.pageset import PageSet
 from hyperlight.snapshot import Snapshot, require_same_size
-from hyperlight.trackers import stay_ahead_of_faulthandler, trackers
+from hyperlight.trackers import stay_ahead_of_handlers, trackers
+from hyperlight.units import one_of
 
 __all__ = ["RestoreStats", "SnapshotManager"]
 
@@ -37,7 +37,7 @@ class RestoreStats(NamedTuple):
     tracker: str
 
 
-class SnapshotManager:
+class SnapshotManager(NotCopied):
     """Takes snapshots of one memory and puts it back to any of them.
 
     Args:
@@ -66,6 +66,10 @@ class SnapshotManager:
     every restore is followed by :meth:`verify`.
     """
 
+    # What half-built objects have: __new__ without __init__, or a failed one.
+    _core: core.ManagerCore | None = None
+    _memory: SharedMemory | None = None
+
     def __init__(
         self,
         memory: SharedMemory,
@@ -73,45 +77,32 @@ class SnapshotManager:
         tracker: str = "auto",
         rearm: Rearm = "adaptive",
     ) -> None:
-        self._core: core.ManagerCore | None = None
-        self._lock = threading.RLock()
-        self._stack: list[Snapshot] = []
-        self._passed_over: dict[str, str] = {}
-        self._verifies = os.environ.get("HYPERLIGHT_VERIFY") == "1"
+        if self._core is not None:
+            raise ValueError("this SnapshotManager is already set up")
         if not isinstance(memory, SharedMemory):
             raise TypeError(
                 f"memory={memory!r} is not a SharedMemory: wrap it with "
                 f"SharedMemory.from_buffer"
             )
-        if tracker != "auto" and tracker not in _TRACKERS:
-            raise ValueError(
-                f"tracker={tracker!r}: valid are 'auto', "
-                f"{', '.join(map(repr, _TRACKERS))}"
-            )
-        if rearm not in get_args(Rearm):
-            raise ValueError(
-                f"rearm={rearm!r}: valid are "
-                f"{', '.join(map(repr, get_args(Rearm)))}"
-            )
+        self._wanted = one_of("tracker", tracker, ("auto", *_TRACKERS))
+        self._rearm = one_of("rearm", rearm, get_args(Rearm))
+        self._verifies = os.environ.get("HYPERLIGHT_VERIFY") == "1"
+        self._passed_over: dict[str, str] = {}
         self._memory = memory
-        self._rearm = rearm
-        self._wanted = tracker
-        self._core = self._start(tracker)
-        memory._before_bulk = _Expecting(self)
-        _managers.add(self)
+        self._core = self._start(memory, self._wanted)
 
-    def _start(self, tracker: str) -> core.ManagerCore:
+    def _start(self, memory: SharedMemory, tracker: str) -> core.ManagerCore:
         names = _TRACKERS if tracker == "auto" else (tracker,)
         for name in names:
             try:
                 made = core.ManagerCore(
-                    self._memory, name, self._rearm == "adaptive"
+                    memory, name, self._rearm == "adaptive"
                 )
             except TrackerUnavailable as error:
                 self._passed_over[name] = error.reason
             else:
                 if name in _TRAPS:
-                    stay_ahead_of_faulthandler()
+                    stay_ahead_of_handlers()
                 return made
         raise TrackerUnavailable(
             tracker,
@@ -130,9 +121,10 @@ class SnapshotManager:
         ]
 
     def _open_core(self) -> core.ManagerCore:
-        if self._core is None:
+        made = self._core
+        if made is None or made.closed:
             raise ValueError("operation on a closed SnapshotManager")
-        return self._core
+        return made
 
     def take(self, name: str | None = None) -> Snapshot:
         """Freeze the memory as it is now and make that :attr:`current`.
@@ -150,14 +142,9 @@ class SnapshotManager:
             MemoryError: No snapshot was made; every page that was dirty
                 before is dirty still.
         """
-        with self._lock:
-            made = self._open_core()
-            # What can fail in Python comes first. core.take fills the snapshot
-            # and makes it current in one step: an interrupt has no place
-            # between the two.
-            snapshot = Snapshot(name, parent=self.current)
-            made.take(snapshot)
-            return snapshot
+        snapshot = Snapshot(name)
+        self._open_core().take(snapshot)
+        return snapshot
 
     def restore(self, snapshot: Snapshot | None = None) -> RestoreStats:
         """Make memory equal to the snapshot, and that :attr:`current`.
@@ -172,64 +159,51 @@ class SnapshotManager:
             SnapshotMismatch: It is of another size.
             TrackerMissedPage: ``HYPERLIGHT_VERIFY=1`` found a page.
         """
-        with self._lock:
-            made = self._open_core()
-            wanted = made.current if snapshot is None else snapshot
-            if wanted is None or snapshot is not None:
-                wanted = self._chosen(snapshot)
-            stats = RestoreStats(*made.restore(wanted))
-            if self._verifies:
-                self._verify(wanted)
-            return stats
+        made = self._open_core()
+        if snapshot is not None:
+            self._check(snapshot, made)
+        stats = RestoreStats(*made.restore(snapshot))
+        if self._verifies:
+            self._verify(made, snapshot)
+        return stats
 
-    def _chosen(self, snapshot: Snapshot | None) -> Snapshot:
+    def _check(
+        self, snapshot: Snapshot | None, made: core.ManagerCore
+    ) -> None:
         if snapshot is None:
-            current = self.current
-            if current is None:
-                raise ValueError("no snapshot is current: take one first")
-            return current
+            return
         if not isinstance(snapshot, Snapshot):
             raise TypeError(f"snapshot={snapshot!r} is not a Snapshot")
-        require_same_size(snapshot, self._open_core().page_count)
-        return snapshot
+        require_same_size(snapshot, made.page_count)
 
     def push(self, name: str | None = None) -> Snapshot:
-        """:meth:`take`, and remember the snapshot for :meth:`pop`."""
-        with self._lock:
-            snapshot = self.take(name)
-            self._stack.append(snapshot)
-            return snapshot
+        """:meth:`take`, and remember the snapshot for :meth:`pop`.
+
+        Both or neither, whatever interrupts it.
+        """
+        snapshot = Snapshot(name)
+        self._open_core().push(snapshot)
+        return snapshot
 
     def pop(self) -> RestoreStats:
         """:meth:`restore` the snapshot pushed last, and forget it.
 
+        Both or neither. Two threads that pop at once get two snapshots.
+
         Raises:
             IndexError: Nothing is pushed.
         """
-        with self._lock:
-            self._open_core()
-            if not self._stack:
-                raise IndexError("pop without a push")
-            stats = self.restore(self._stack[-1])
-            self._stack.pop()
-            return stats
+        made = self._open_core()
+        stats = RestoreStats(*made.pop())
+        if self._verifies:
+            self._verify(made, None)
+        return stats
 
     @property
     def current(self) -> Snapshot | None:
         """What memory equalled at the last take or restore."""
         made = self._core
         return None if made is None else made.current
-
-    def _expect(self, offset: int, length: int) -> None:
-        # A call under way is not waited for: then pages are found dirty one
-        # by one, which is slower and as right.
-        if not self._lock.acquire(blocking=False):
-            return
-        try:
-            if self._core is not None:
-                self._core.expect(offset, length)
-        finally:
-            self._lock.release()
 
     def dirty(self) -> PageSet:
         """Pages that may have changed since :attr:`current`.
@@ -238,24 +212,30 @@ class SnapshotManager:
         held before, hot pages, and with ``full`` every page. Before the first
         take it is every page.
         """
-        with self._lock:
-            made = self._open_core()
-            return PageSet._wrap(made.dirty(), made.page_count)
+        made = self._open_core()
+        return PageSet._wrap(made.dirty(), made.page_count)
 
-    def changed(self, snapshot: Snapshot | None = None) -> PageSet:
-        """Exactly the pages that differ from a snapshot, by comparing.
+    def changed(
+        self, snapshot: Snapshot | None = None, *, everything: bool = False
+    ) -> PageSet:
+        """The pages that differ from a snapshot, by comparing their bytes.
+
+        Compared is what :meth:`dirty` reports: a page that changed by a road
+        that the tracker does not see (see the page on limits) is not found.
 
         Args:
             snapshot: What to compare with; None for :attr:`current`.
+            everything: Compare all pages, whatever the tracker says, at the
+                cost of reading all of both.
 
         Raises:
             ValueError: There is no current snapshot, or the manager is closed.
             SnapshotMismatch: The snapshot is of another size.
         """
-        with self._lock:
-            made = self._open_core()
-            bits = made.changed(self._chosen(snapshot))
-            return PageSet._wrap(bits, made.page_count)
+        made = self._open_core()
+        self._check(snapshot, made)
+        bits = made.changed(snapshot, bool(everything))
+        return PageSet._wrap(bits, made.page_count)
 
     def verify(self, snapshot: Snapshot | None = None) -> None:
         """Prove by comparing every byte that the tracker missed nothing.
@@ -268,21 +248,21 @@ class SnapshotManager:
             ValueError: There is no current snapshot, or the manager is closed.
             SnapshotMismatch: The snapshot is of another size.
         """
-        with self._lock:
-            self._open_core()
-            self._verify(self._chosen(snapshot))
-
-    def _verify(self, snapshot: Snapshot) -> None:
         made = self._open_core()
+        self._check(snapshot, made)
+        self._verify(made, snapshot)
+
+    def _verify(
+        self, made: core.ManagerCore, snapshot: Snapshot | None
+    ) -> None:
         missed = PageSet._wrap(made.verify(snapshot), made.page_count)
         if missed:
-            raise TrackerMissedPage(self.tracker, list(missed))
+            raise TrackerMissedPage(made.tracker, list(missed))
 
     @property
     def tracker(self) -> str:
         """Name of the tracker in use."""
-        with self._lock:
-            return self._open_core().tracker
+        return self._open_core().tracker
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -302,8 +282,7 @@ class SnapshotManager:
         ``store_bytes`` and ``store_reserved`` (of the page store that this
         manager's snapshots share; bytes).
         """
-        with self._lock:
-            counts = self._open_core().stats()
+        counts = self._open_core().stats()
         return {
             **counts,
             "why": self._why(counts),
@@ -323,16 +302,15 @@ class SnapshotManager:
     @property
     def closed(self) -> bool:
         """True once tracking has ended."""
-        return self._core is None
+        return self._core is None or self._core.closed
 
     def close(self) -> None:
-        """End tracking; a second call does nothing. Snapshots stay usable."""
-        with self._lock:
-            made, self._core = self._core, None
-            self._stack.clear()
-            if made is not None:
-                self._memory._before_bulk = None
-                made.close()
+        """End tracking; a second call does nothing. Snapshots stay usable.
+
+        Waits for a call of another thread; later ones are ValueError.
+        """
+        if self._core is not None:
+            self._core.close()
 
     def __enter__(self) -> SnapshotManager:
         self._open_core()
@@ -342,7 +320,7 @@ class SnapshotManager:
         self.close()
 
     def __del__(self) -> None:
-        if sys.flags.dev_mode and getattr(self, "_core", None) is not None:
+        if sys.flags.dev_mode and not self.closed:
             warnings.warn(
                 f"unclosed {self!r}",
                 ResourceWarning,
@@ -351,43 +329,10 @@ class SnapshotManager:
             )
 
     def __repr__(self) -> str:
-        if self._core is None:
+        try:
+            return (
+                f"<SnapshotManager of {self._memory!r}, tracker "
+                f"{self.tracker!r}, current {self.current!r}>"
+            )
+        except ValueError:
             return "<SnapshotManager, closed>"
-        return (
-            f"<SnapshotManager of {self._memory!r}, tracker "
-            f"{self.tracker!r}, current {self.current!r}>"
-        )
-
-
-class _Expecting:
-    """What a memory calls; it keeps no manager alive."""
-
-    def __init__(self, manager: SnapshotManager) -> None:
-        self._manager = weakref.ref(manager)
-
-    def __call__(self, offset: int, length: int) -> None:
-        if (manager := self._manager()) is not None:
-            manager._expect(offset, length)
-
-
-# A fork while another thread is inside a call would leave the child with that
-# thread's half-done work and its lock held. So all managers stand still.
-_managers: weakref.WeakSet[SnapshotManager] = weakref.WeakSet()
-_held: list[SnapshotManager] = []
-
-
-def _hold_all() -> None:
-    _held.extend(_managers)
-    for manager in _held:
-        manager._lock.acquire()
-
-
-def _let_go() -> None:
-    while _held:
-        _held.pop()._lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_hold_all, after_in_parent=_let_go, after_in_child=_let_go
-    )

@@ -7,20 +7,15 @@ import warnings
 from typing import Any, Literal, SupportsIndex
 
 from hyperlight._binding import core
+from hyperlight._copying import NotCopied
 from hyperlight.units import format_size, parse_size
 
 __all__ = ["SharedMemory"]
 
 HugePages = Literal["auto"] | bool
 
-_HUGE = {
-    "auto": core.HUGE_AUTO,
-    True: core.HUGE_ALWAYS,
-    False: core.HUGE_NEVER,
-}
 
-
-class SharedMemory(core.MemoryCore):
+class SharedMemory(NotCopied, core.MemoryCore):
     """Zero-filled, page-aligned memory with a guard page on either side.
 
     It is shared between Python, numpy and C by way of the buffer protocol
@@ -45,14 +40,18 @@ class SharedMemory(core.MemoryCore):
     def __init__(
         self, size: SupportsIndex | str, *, hugepages: HugePages = "auto"
     ) -> None:
-        if not isinstance(hugepages, (str, bool)) or hugepages not in _HUGE:
+        if hugepages is True or hugepages is False:
+            huge = core.HUGE_ALWAYS if hugepages else core.HUGE_NEVER
+        elif isinstance(hugepages, str) and str.__eq__(hugepages, "auto"):
+            huge = core.HUGE_AUTO
+        else:
             raise ValueError(
                 f'hugepages={hugepages!r}: valid are "auto", True, False'
             )
         wanted = parse_size(size)
         if wanted > sys.maxsize:
             raise MemoryError(f"size={size!r} is more than can be addressed")
-        self._map(wanted, _HUGE[hugepages])
+        self._map(wanted, huge)
 
     @classmethod
     def from_buffer(cls, obj: Any) -> SharedMemory:

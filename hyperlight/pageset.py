@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import SupportsIndex
 
 from hyperlight._binding import core
 
 __all__ = ["PageSet"]
+
+_MOST_PAGES = 1 << 52  # of the smallest size, in 64 bits of address
 
 
 class PageSet:
@@ -32,13 +34,15 @@ class PageSet:
 
     @classmethod
     def from_pages(
-        cls, page_count: SupportsIndex, pages: Iterable[int]
+        cls, page_count: SupportsIndex, pages: Iterable[SupportsIndex]
     ) -> PageSet:
         """The set of `pages`, out of `page_count`.
 
         Raises:
             IndexError: A page is not in ``0 .. page_count - 1``.
+            TypeError: A page is not a whole number.
             ValueError: `page_count` is negative.
+            MemoryError: It is more than there can be.
         """
         total = _page_count(page_count)
         return cls._wrap(core.bits_of_pages(total, pages), total)
@@ -111,20 +115,18 @@ class PageSet:
         return hash((self.page_count, self._bits))
 
     def __or__(self, other: PageSet) -> PageSet:
-        return self._combine(other, operator.or_)
+        return self._combine(other, 0)
 
     def __and__(self, other: PageSet) -> PageSet:
-        return self._combine(other, operator.and_)
+        return self._combine(other, 1)
 
     def __xor__(self, other: PageSet) -> PageSet:
-        return self._combine(other, operator.xor)
+        return self._combine(other, 2)
 
     def __sub__(self, other: PageSet) -> PageSet:
-        return self._combine(other, lambda a, b: a & ~b)
+        return self._combine(other, 3)
 
-    def _combine(
-        self, other: PageSet, how: Callable[[int, int], int]
-    ) -> PageSet:
+    def _combine(self, other: PageSet, how: int) -> PageSet:
         if not isinstance(other, PageSet):
             return NotImplemented
         if other.page_count != self.page_count:
@@ -132,13 +134,8 @@ class PageSet:
                 f"sets over {self.page_count} and {other.page_count} pages "
                 f"do not combine"
             )
-        bits = how(
-            int.from_bytes(self._bits, "little"),
-            int.from_bytes(other._bits, "little"),
-        )
-        return self._wrap(
-            bits.to_bytes(len(self._bits), "little"), self.page_count
-        )
+        bits = core.bits_combine(self._bits, other._bits, how)
+        return self._wrap(bits, self.page_count)
 
     def __reduce__(self) -> tuple[object, ...]:
         return PageSet.from_bytes, (self.page_count, self.to_bytes())
@@ -160,4 +157,6 @@ def _page_count(page_count: SupportsIndex) -> int:
     total = operator.index(page_count)
     if total < 0:
         raise ValueError(f"page_count={total} is negative")
+    if total > _MOST_PAGES:
+        raise MemoryError(f"page_count={total} is more than there can be")
     return total

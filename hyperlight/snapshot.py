@@ -6,6 +6,7 @@ import itertools
 import weakref
 
 from hyperlight._binding import core
+from hyperlight._copying import NotPickled
 from hyperlight.errors import SnapshotMismatch
 from hyperlight.pageset import PageSet
 from hyperlight.units import format_size
@@ -15,7 +16,7 @@ __all__ = ["Snapshot"]
 _ids = itertools.count(1)
 
 
-class Snapshot(core.SnapshotCore):
+class Snapshot(NotPickled, core.SnapshotCore):
     """The immutable content of a region at one moment.
 
     Made by :meth:`SnapshotManager.take` and :meth:`Sandbox.snapshot`. Holds
@@ -26,9 +27,12 @@ class Snapshot(core.SnapshotCore):
     """
 
     #: A label for people.
-    name: str | None
+    name: str | None = None
     #: A number that no other snapshot of this process has.
-    id: int
+    id: int = 0
+
+    # Driver, guest and layout, where it is a sandbox's.
+    _identity: tuple[str, bytes, object] | None = None
 
     def __init__(
         self,
@@ -41,8 +45,6 @@ class Snapshot(core.SnapshotCore):
         self.name = name
         self.id = next(_ids)
         self._parent = None if parent is None else weakref.ref(parent)
-        # Driver, guest and layout, where it is a sandbox's.
-        self._identity: tuple[str, bytes, object] | None = None
 
     @property
     def parent(self) -> Snapshot | None:
@@ -60,6 +62,12 @@ class Snapshot(core.SnapshotCore):
             raise TypeError(f"other={other!r} is not a Snapshot")
         require_same_size(self, other.page_count, "self")
         return PageSet._wrap(self._diff(other), self.page_count)
+
+    def __copy__(self) -> Snapshot:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Snapshot:
+        return self
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f" {self.name!r}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import _signal
 import faulthandler
 import functools
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from hyperlight._binding import core
 
@@ -75,27 +74,28 @@ def reclaim_fault_handlers() -> None:
     core.reclaim_faults()
 
 
-def stay_ahead_of_faulthandler() -> None:
-    """Have :mod:`faulthandler` leave our handlers in front.
+def stay_ahead_of_handlers() -> None:
+    """Have others' handlers come behind ours, whenever they are installed.
 
-    ``faulthandler.enable`` and ``disable`` replace handlers without asking:
-    the next tracking fault would be reported as a crash, or be one. Wrapped,
-    they are followed by :func:`reclaim_fault_handlers`, and real crashes still
-    reach faulthandler. Does nothing the second time.
+    :func:`signal.signal`, ``faulthandler.enable`` and ``disable`` replace
+    handlers without asking: the next write to an armed page would be reported
+    as a crash, or happen again for ever, as CPython's handler only makes a
+    note and returns. Followed by :func:`reclaim_fault_handlers`, with no
+    Python code in between, they get what is not ours. Does nothing the second
+    time.
     """
-    for name in ("enable", "disable"):
-        original = getattr(faulthandler, name)
+    # Not signal.signal: code that imported it by name calls _signal's, too.
+    for module, name in (
+        (_signal, "signal"),
+        (faulthandler, "enable"),
+        (faulthandler, "disable"),
+    ):
+        original = getattr(module, name)
         if not hasattr(original, "_hyperlight"):
-            setattr(faulthandler, name, _followed_by_reclaim(original))
+            wrapper = core.followed_by_reclaim(original)
+            functools.update_wrapper(wrapper, original)
+            wrapper._hyperlight = True
+            setattr(module, name, wrapper)
 
 
-def _followed_by_reclaim(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return original(*args, **kwargs)
-        finally:
-            core.reclaim_faults()
-
-    wrapper._hyperlight = True  # type: ignore[attr-defined]
-    return wrapper
+stay_ahead_of_faulthandler = stay_ahead_of_handlers

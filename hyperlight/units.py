@@ -6,7 +6,7 @@ import operator
 import re
 from typing import SupportsIndex
 
-__all__ = ["format_size", "parse_size"]
+__all__ = ["format_size", "one_of", "parse_size"]
 
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
@@ -39,6 +39,23 @@ def parse_size(size: SupportsIndex | str, name: str = "size") -> int:
     if count <= 0:
         raise ValueError(f"{name}={size!r} is not positive")
     return count
+
+
+def one_of(name: str, value: object, valid: tuple[str, ...]) -> str:
+    """The one of `valid` that `value` is.
+
+    What comes back is ours, and not an object that compares equal to it now.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    text = str.__str__(value) if isinstance(value, str) else value
+    for choice in valid:
+        if type(text) is str and text == choice:
+            return choice
+    raise ValueError(
+        f"{name}={value!r}: valid are {', '.join(map(repr, valid))}"
+    )
 
 
 def _parse_text(text: str, name: str) -> int:

@@ -14,11 +14,11 @@ PACKAGE = ROOT / "hyperlight"
 
 C_LAYERS = {"guest": 0, "mem": 1, "track": 2, "snapshot": 2, "vm": 4}
 C_FILES = {"base.h": -1, "fail.h": 0, "fail.c": 0, "hot.h": 2, "hot.c": 2}
-C_FILES |= {"manager.h": 3, "manager.c": 3}
+C_FILES |= {"region.h": 3, "region.c": 3, "manager.h": 4, "manager.c": 4}
 C_FILES |= {"sandbox.h": 5, "sandbox.c": 5}
 
 PYTHON_LAYERS = [
-    {"version", "errors", "units", "_cc", "run"},
+    {"version", "errors", "units", "_cc", "_copying", "run"},
     {"_core", "_absent"},
     {"_binding"},
     {"pageset", "memory", "trackers", "drivers", "guest"},

@@ -1,9 +1,10 @@
 #include "mem/descriptor.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "mem/lock.h"
 
 /* A number alone does not say what file it is: whoever closes all descriptors
  * of a process frees ours, and the next file that is opened gets the number.
@@ -17,7 +18,7 @@ struct slot {
     ino_t inode;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct hl_lock lock;
 static struct slot slots[HL_DESCRIPTORS];
 
 static bool is_still(const struct slot *slot)
@@ -50,11 +51,11 @@ int hl_descriptor_get(enum hl_descriptor which, hl_descriptor_opener *opener,
 {
     struct slot *slot = &slots[which];
 
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     int err = is_still(slot) ? 0 : fill(slot, opener, context);
     if (err == 0)
         *handle = (struct hl_descriptor_handle){slot->fd, slot->serial};
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     return err;
 }
 
@@ -80,28 +81,26 @@ bool hl_descriptor_is_good(enum hl_descriptor which,
 {
     const struct slot *slot = &slots[which];
 
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     bool good = slot->serial == handle->serial && is_still(slot);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     return good;
 }
 
-static void hold(void) { pthread_mutex_lock(&lock); }
-static void let_go(void) { pthread_mutex_unlock(&lock); }
-
 /* Closing what was inherited early matters to the parent: while a child holds
  * a copy of a userfaultfd, the parent's closing would not end protection. */
-static void in_child(void)
+static void in_child(struct hl_lock *unused)
 {
+    (void)unused;
     for (int i = 0; i < HL_DESCRIPTORS; i++) {
         if (is_still(&slots[i]))
             close(slots[i].fd);
         slots[i].open = false;
     }
-    let_go();
 }
 
 __attribute__((constructor)) static void stay_usable_after_fork(void)
 {
-    (void)pthread_atfork(hold, let_go, in_child);
+    hl_lock_init(&lock, HL_RANK_DESCRIPTOR);
+    lock.in_child = in_child;
 }

@@ -2,7 +2,8 @@
  *
  * After fork() a userfaultfd, a pagemap descriptor and the like still belong
  * to the parent.  Whoever holds one remembers the generation and asks again
- * before using it. */
+ * before using it.  What a fork does with locks, and where the number is
+ * changed: mem/lock.c. */
 #ifndef HL_MEM_FORKED_H
 #define HL_MEM_FORKED_H
 

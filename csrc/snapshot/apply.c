@@ -106,6 +106,10 @@ static int reserve(struct hl_capture *capture, size_t more)
     if (cap < capture->count + more)
         cap = capture->count + more;
     struct hl_edit *edits = realloc(capture->edits, cap * sizeof *edits);
+    if (edits == NULL) { /* no room for some more than is needed */
+        cap = capture->count + more;
+        edits = realloc(capture->edits, cap * sizeof *edits);
+    }
     if (edits == NULL)
         return -ENOMEM;
     capture->edits = edits;

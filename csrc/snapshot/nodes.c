@@ -29,9 +29,9 @@ uint32_t *hl_nodes_refs(const struct hl_nodes *nodes, uint32_t number)
     return &nodes->refs[k][index_in(number, k)];
 }
 
-static bool add_chunk(struct hl_nodes *nodes)
+static bool add_chunk(struct hl_nodes *nodes, size_t count)
 {
-    size_t k = nodes->chunk_count, count = FIRST_CHUNK << k;
+    size_t k = nodes->chunk_count;
 
     if (k == HL_NODE_CHUNKS)
         return false;
@@ -46,7 +46,18 @@ static bool add_chunk(struct hl_nodes *nodes)
     nodes->chunks[k] = chunk;
     nodes->refs[k] = refs;
     nodes->chunk_count++;
+    nodes->end = FIRST_CHUNK * (((size_t)1 << k) - 1);
+    nodes->room = nodes->end + count;
     return true;
+}
+
+static bool add_some(struct hl_nodes *nodes)
+{
+    for (size_t count = FIRST_CHUNK << nodes->chunk_count; count > 0;
+         count /= 2)
+        if (add_chunk(nodes, count))
+            return true;
+    return false;
 }
 
 uint32_t hl_nodes_alloc(struct hl_nodes *nodes)
@@ -58,8 +69,7 @@ uint32_t hl_nodes_alloc(struct hl_nodes *nodes)
     if (number != 0) {
         nodes->unused = hl_nodes_get(nodes, number)->child[0];
     } else {
-        size_t room = FIRST_CHUNK * (((size_t)1 << nodes->chunk_count) - 1);
-        if (nodes->end == room && !add_chunk(nodes))
+        if (nodes->end == nodes->room && !add_some(nodes))
             return 0;
         number = (uint32_t)++nodes->end;
     }

@@ -3,7 +3,8 @@
  *
  * A node is 16 numbers: slots in a leaf, nodes above; 0 stands for an empty
  * subtree, which is all zero pages.  Nodes live in chunks of doubling size and
- * are named by number, so that one takes 64 bytes and a count.
+ * are named by number, so that one takes 64 bytes and a count.  Where there is
+ * no room for a chunk, it has fewer, and the rest of its numbers do not exist.
  *
  * A node's children are written once, before anybody else knows its number,
  * and read without a lock.  Everything else here is guarded by the store's
@@ -28,7 +29,8 @@ struct hl_nodes {
     struct hl_node *chunks[HL_NODE_CHUNKS];
     uint32_t *refs[HL_NODE_CHUNKS];
     size_t chunk_count;
-    size_t end; /* numbers from here on were never used */
+    size_t end;  /* numbers from here on were never used */
+    size_t room; /* numbers from here on do not exist */
     size_t live;
     uint32_t unused; /* a list through child[0] */
 };
@@ -45,11 +47,16 @@ void hl_nodes_free(struct hl_nodes *nodes);
 
 /* The store's lock, and what is done with it held. */
 void hl_store_lock(struct hl_store *store);
+/* False: another thread has it, perhaps for long. */
+bool hl_store_try_lock(struct hl_store *store) HL_MUST_CHECK;
 void hl_store_unlock(struct hl_store *store);
 struct hl_nodes *hl_store_nodes(struct hl_store *store);
 void hl_store_hold_locked(struct hl_store *store, uint32_t slot);
 void hl_store_release_locked(struct hl_store *store, uint32_t slot);
 bool hl_store_is_shared_locked(const struct hl_store *store, uint32_t slot);
+/* Drop a reference that is not the last, unless after `pages` more releases
+ * trimming would have much to give back. */
+bool hl_store_unref_quick_locked(struct hl_store *store, size_t pages);
 /* After a series of releases: give back memory that is too much to keep. */
 void hl_store_trim_locked(struct hl_store *store);
 

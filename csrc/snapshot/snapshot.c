@@ -8,6 +8,9 @@
 #include "mem/runs.h"
 #include "snapshot/nodes.h"
 
+/* So many pages and nodes are freed within some 5 us. */
+#define QUICK ((size_t)128)
+
 struct hl_snapshot {
     struct hl_store *store;
     size_t page_count;
@@ -186,6 +189,51 @@ void hl_snapshot_unref(struct hl_snapshot *s)
     hl_store_unref(s->store);
     free(s);
     atomic_fetch_sub(&alive, 1);
+}
+
+/* Whether no more than *left pages and nodes, which are subtracted, go with
+ * the last reference on this subtree. */
+static bool is_small(struct hl_store *store, uint32_t number, int level,
+                     size_t *left)
+{
+    if (number == 0 || *hl_nodes_refs(hl_store_nodes(store), number) > 1)
+        return true;
+    const struct hl_node *node = children(store, number);
+    for (size_t w = 0; w < HL_NODE_WAYS; w++) {
+        if (node->child[w] == 0)
+            continue;
+        if (*left == 0)
+            return false;
+        --*left;
+        if (level > 0 && !is_small(store, node->child[w], level - 1, left))
+            return false;
+    }
+    return true;
+}
+
+bool hl_snapshot_unref_quick(struct hl_snapshot *s)
+{
+    unsigned refs = atomic_load(&s->refs);
+    size_t left = QUICK;
+
+    while (refs > 1)
+        if (atomic_compare_exchange_weak(&s->refs, &refs, refs - 1))
+            return true;
+    /* Nobody but the caller knows it any more. */
+    if (!hl_store_try_lock(s->store))
+        return false;
+    bool quick = is_small(s->store, s->root, s->height - 1, &left) &&
+                 hl_store_unref_quick_locked(s->store, QUICK);
+    if (quick) {
+        drop_tree(s->store, s->root, s->height - 1);
+        hl_store_trim_locked(s->store);
+    }
+    hl_store_unlock(s->store);
+    if (!quick)
+        return false;
+    free(s);
+    atomic_fetch_sub(&alive, 1);
+    return true;
 }
 
 struct hl_store *hl_snapshot_store(const struct hl_snapshot *s)

@@ -36,6 +36,9 @@ int hl_snapshot_new(struct hl_store *store, size_t page_count,
                     struct hl_snapshot **out) HL_MUST_CHECK;
 struct hl_snapshot *hl_snapshot_ref(struct hl_snapshot *snapshot);
 void hl_snapshot_unref(struct hl_snapshot *snapshot);
+/* The same where that takes a few microseconds and waits for nobody; false,
+ * and nothing was done, where it may take longer. */
+bool hl_snapshot_unref_quick(struct hl_snapshot *snapshot) HL_MUST_CHECK;
 
 struct hl_store *hl_snapshot_store(const struct hl_snapshot *snapshot);
 size_t hl_snapshot_page_count(const struct hl_snapshot *snapshot);

@@ -1,6 +1,5 @@
 #include "snapshot/store.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,12 +7,15 @@
 
 #include "fail.h"
 #include "mem/bitmap.h"
+#include "mem/lock.h"
 #include "mem/runs.h"
 #include "snapshot/nodes.h"
 
 /* Slab k has FIRST_SLAB << k slots, so that a slot's slab follows from the
- * slot's highest bit and nothing ever moves. */
+ * slot's highest bit and nothing ever moves.  Where the system has no room for
+ * that, it has fewer, and the rest of its numbers are never used. */
 #define FIRST_SLAB ((size_t)256)
+#define SMALLEST_SLAB ((size_t)16)
 #define SLABS 24
 
 /* Free pages kept resident: a quarter of the live ones, or this many. */
@@ -29,9 +31,13 @@
 
 #define HUGE_SIZE ((size_t)2 << 20)
 
+/* Freeing the index's chunks takes no time worth speaking of. */
+#define FEW_CHUNKS 8
+
 struct slab {
     char *base; /* of the mapping, for munmap */
-    char *mem;  /* of the first slot */
+    size_t mapped;
+    char *mem; /* of the first slot */
     size_t slots;
     size_t end; /* slots from here on were never used */
     size_t live;
@@ -41,7 +47,7 @@ struct slab {
 };
 
 struct hl_store {
-    pthread_mutex_t lock;
+    struct hl_lock lock;
     unsigned refs; /* guarded by lock */
     size_t page_size;
     struct slab slabs[SLABS];
@@ -61,7 +67,7 @@ int hl_store_new(struct hl_store **out, size_t page_size)
     struct hl_store *s = calloc(1, sizeof *s);
     if (s == NULL)
         return -ENOMEM;
-    pthread_mutex_init(&s->lock, NULL);
+    hl_lock_init(&s->lock, HL_RANK_STORE);
     s->refs = 1;
     s->page_size = page_size;
     s->aim = true;
@@ -78,15 +84,10 @@ struct hl_store *hl_store_ref(struct hl_store *s)
     return s;
 }
 
-static size_t mapped_size(const struct hl_store *s, const struct slab *slab)
-{
-    return slab->slots * s->page_size + HUGE_SIZE;
-}
-
-static void unmap_slab(const struct hl_store *s, struct slab *slab)
+static void unmap_slab(struct slab *slab)
 {
     if (slab->base != NULL)
-        munmap(slab->base, mapped_size(s, slab));
+        munmap(slab->base, slab->mapped);
     free(slab->refs);
     free(slab->free);
     free(slab->warm);
@@ -101,15 +102,15 @@ void hl_store_unref(struct hl_store *s)
     if (!last)
         return;
     for (size_t k = 0; k < s->slab_count; k++)
-        unmap_slab(s, &s->slabs[k]);
+        unmap_slab(&s->slabs[k]);
     hl_nodes_free(&s->nodes);
-    pthread_mutex_destroy(&s->lock);
+    hl_lock_destroy(&s->lock);
     free(s);
     atomic_fetch_sub(&alive, 1);
 }
 
-void hl_store_lock(struct hl_store *s) { pthread_mutex_lock(&s->lock); }
-void hl_store_unlock(struct hl_store *s) { pthread_mutex_unlock(&s->lock); }
+void hl_store_lock(struct hl_store *s) { hl_lock_acquire(&s->lock); }
+void hl_store_unlock(struct hl_store *s) { hl_lock_release(&s->lock); }
 struct hl_nodes *hl_store_nodes(struct hl_store *s) { return &s->nodes; }
 
 size_t hl_store_page_size(const struct hl_store *s) { return s->page_size; }
@@ -134,13 +135,14 @@ void *hl_store_page(const struct hl_store *s, uint32_t slot)
     return s->slabs[k].mem + (size_t)(slot - slab_start(k)) * s->page_size;
 }
 
-static int map_slab(struct hl_store *s, size_t k)
+static int map_slab(struct hl_store *s, size_t k, size_t slots)
 {
     struct slab *slab = &s->slabs[k];
+    size_t words = hl_bitmap_words(slots), size = slots * s->page_size;
 
-    *slab = (struct slab){.slots = FIRST_SLAB << k};
-    size_t words = hl_bitmap_words(slab->slots);
-    char *base = mmap(NULL, mapped_size(s, slab), PROT_READ | PROT_WRITE,
+    *slab = (struct slab){.slots = slots};
+    slab->mapped = size < HUGE_SIZE ? size : size + HUGE_SIZE;
+    char *base = mmap(NULL, slab->mapped, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base != MAP_FAILED)
         slab->base = base;
@@ -148,14 +150,14 @@ static int map_slab(struct hl_store *s, size_t k)
     slab->free = calloc(words, sizeof *slab->free);
     slab->warm = calloc(words, sizeof *slab->warm);
     if (!slab->base || !slab->refs || !slab->free || !slab->warm) {
-        unmap_slab(s, slab);
+        unmap_slab(slab);
         return -ENOMEM;
     }
-    uintptr_t up = (uintptr_t)base % HUGE_SIZE;
+    uintptr_t up = size < HUGE_SIZE ? 0 : (uintptr_t)base % HUGE_SIZE;
     slab->mem = base + (up ? HUGE_SIZE - up : 0);
     /* One page is to take one page, even where the system's default is huge
      * pages everywhere. */
-    (void)madvise(base, mapped_size(s, slab), MADV_NOHUGEPAGE);
+    (void)madvise(base, slab->mapped, MADV_NOHUGEPAGE);
     return 0;
 }
 
@@ -172,27 +174,37 @@ static void ask_for_huge(const struct hl_store *s, const struct slab *slab,
         (void)madvise(slab->mem + start, end - start, MADV_HUGEPAGE);
 }
 
-/* Slots that were never used, from the newest slab that has any. */
-static ssize_t alloc_fresh(struct hl_store *s, size_t want, size_t *k,
-                           size_t *first)
+/* Slots that were never used, of the newest slab; 0 if it has none left. */
+static size_t alloc_fresh(struct hl_store *s, size_t want, size_t *k,
+                          size_t *first)
 {
     struct slab *slab = s->slab_count ? &s->slabs[s->slab_count - 1] : NULL;
 
-    if (slab == NULL || slab->end == slab->slots) {
-        if (s->slab_count == SLABS)
-            return -ENOMEM;
-        int err = map_slab(s, s->slab_count);
-        if (err < 0)
-            return err;
-        slab = &s->slabs[s->slab_count++];
-    }
-    *k = (size_t)(slab - s->slabs);
+    if (slab == NULL || slab->end == slab->slots)
+        return 0;
+    *k = s->slab_count - 1;
     *first = slab->end;
     size_t got = slab->slots - slab->end;
     if (got > want)
         got = want;
     slab->end += got;
-    return (ssize_t)got;
+    return got;
+}
+
+/* One more slab, of `slots` or, down to `smallest`, as many as there is room
+ * for. */
+static int add_slab(struct hl_store *s, size_t slots, size_t smallest)
+{
+    int err = -ENOMEM;
+
+    if (s->slab_count == SLABS)
+        return -ENOMEM;
+    for (; err < 0 && slots >= smallest; slots /= 2)
+        err = HL_FAIL(HL_FAIL_SLAB) ? -ENOMEM
+                                    : map_slab(s, s->slab_count, slots);
+    if (err == 0)
+        s->slab_count++;
+    return err;
 }
 
 /* The next free run at or after the cursor, wrapping around, or false if it
@@ -238,13 +250,14 @@ static void claim(struct hl_store *s, size_t k, struct hl_run run)
     s->cursor = run.first + run.count;
 }
 
-/* A freed run that is worth taking; 0 if there is none. */
-static size_t alloc_reused(struct hl_store *s, size_t want, size_t *k,
-                           size_t *first)
+/* A freed run that is worth taking, or, where there is nothing else, any; 0 if
+ * there is none. */
+static size_t alloc_reused(struct hl_store *s, size_t want, bool any,
+                           size_t *k, size_t *first)
 {
     struct hl_run run, best = {0, 0};
     size_t enough = want < LONG_RUN ? want : LONG_RUN, at;
-    bool few = s->free < s->live / 4;
+    bool few = !any && s->free < s->live / 4;
     /* More than few are found soon, or used up before the next time around. */
     size_t look = few ? LOOK_THROUGH : 2 * (FIRST_SLAB << s->slab_count);
 
@@ -266,6 +279,25 @@ static size_t alloc_reused(struct hl_store *s, size_t want, size_t *k,
     return best.count;
 }
 
+/* Room by every way that there is, the cheapest first: short slabs come after
+ * crumbs, since there are few numbers for slabs. */
+static size_t alloc_slots(struct hl_store *s, size_t want, size_t *k,
+                          size_t *first)
+{
+    size_t nominal = FIRST_SLAB << s->slab_count;
+    size_t got = alloc_reused(s, want, false, k, first);
+
+    if (got == 0)
+        got = alloc_fresh(s, want, k, first);
+    if (got == 0 && add_slab(s, nominal, nominal) == 0)
+        got = alloc_fresh(s, want, k, first);
+    if (got == 0)
+        got = alloc_reused(s, want, true, k, first);
+    if (got == 0 && add_slab(s, nominal / 2, SMALLEST_SLAB) == 0)
+        got = alloc_fresh(s, want, k, first);
+    return got;
+}
+
 ssize_t hl_store_alloc(struct hl_store *s, size_t want, uint32_t *first)
 {
     size_t k = 0, at = 0;
@@ -273,19 +305,17 @@ ssize_t hl_store_alloc(struct hl_store *s, size_t want, uint32_t *first)
     if (HL_FAIL(HL_FAIL_STORE_ALLOC))
         return -ENOMEM;
     hl_store_lock(s);
-    ssize_t got = (ssize_t)alloc_reused(s, want, &k, &at);
-    if (got == 0)
-        got = alloc_fresh(s, want, &k, &at);
-    for (ssize_t i = 0; i < got; i++)
-        s->slabs[k].refs[at + (size_t)i] = 1;
+    size_t got = alloc_slots(s, want, &k, &at);
+    for (size_t i = 0; i < got; i++)
+        s->slabs[k].refs[at + i] = 1;
     if (got > 0) {
-        ask_for_huge(s, &s->slabs[k], at, (size_t)got);
-        s->slabs[k].live += (size_t)got;
-        s->live += (size_t)got;
+        ask_for_huge(s, &s->slabs[k], at, got);
+        s->slabs[k].live += got;
+        s->live += got;
         *first = slab_start(k) + (uint32_t)at;
     }
     hl_store_unlock(s);
-    return got;
+    return got > 0 ? (ssize_t)got : -ENOMEM;
 }
 
 /* No huge pages where there will be holes: the next page stored would bring
@@ -333,21 +363,24 @@ static void drop_empty_slabs(struct hl_store *s)
             break;
         s->warm -= hl_bitmap_count(slab->warm, slab->end);
         s->free -= slab->end;
-        unmap_slab(s, slab);
+        unmap_slab(slab);
         s->slab_count--;
         s->cursor_slab = s->cursor = 0;
     }
+}
+
+static size_t reserve_of(size_t live)
+{
+    return live / 4 < SMALLEST_RESERVE ? SMALLEST_RESERVE : live / 4;
 }
 
 /* Keep what is free and resident within its bounds: over the reserve, down to
  * half of it, so that the next few pages freed cost nothing. */
 static void trim(struct hl_store *s)
 {
-    size_t reserve = s->live / 4;
+    size_t reserve = reserve_of(s->live);
 
     s->aim = true; /* a series of releases ends here */
-    if (reserve < SMALLEST_RESERVE)
-        reserve = SMALLEST_RESERVE;
     if (s->warm <= reserve)
         return;
     drop_empty_slabs(s);
@@ -382,6 +415,21 @@ void hl_store_release_locked(struct hl_store *s, uint32_t slot)
     s->live--;
     s->free++;
     s->warm++;
+}
+
+bool hl_store_try_lock(struct hl_store *s) { return hl_lock_try(&s->lock); }
+
+bool hl_store_unref_quick_locked(struct hl_store *s, size_t pages)
+{
+    const struct hl_nodes *nodes = &s->nodes;
+
+    if (pages > s->live)
+        pages = s->live;
+    if (s->refs == 1 || s->warm + pages > reserve_of(s->live - pages) ||
+        (nodes->live <= pages && nodes->chunk_count > FEW_CHUNKS))
+        return false;
+    s->refs--;
+    return true;
 }
 
 void hl_store_trim_locked(struct hl_store *s)

@@ -1,6 +1,5 @@
 #include "track/fault.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "mem/lock.h"
 #include "mem/vma.h"
 #include "track/chain.h"
 
@@ -31,8 +31,7 @@ static atomic_size_t inside[2];
 
 /* Guards all that follows, and changes of `current`; never taken in a
  * handler. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_mutex_t waiting = PTHREAD_MUTEX_INITIALIZER;
+static struct hl_lock lock, waiting;
 static struct hl_chain chains[HL_FAULT_SIGNALS] = {
     {.signal = SIGSEGV},
     {.signal = SIGBUS},
@@ -129,13 +128,13 @@ static int go_first(int signal)
 
 void hl_fault_quiesce(void)
 {
-    pthread_mutex_lock(&waiting);
+    hl_lock_acquire(&waiting);
     for (int round = 0; round < 2; round++) {
         unsigned side = atomic_fetch_add(&phase, 1) & 1;
         while (atomic_load(&inside[side]) != 0)
             sched_yield();
     }
-    pthread_mutex_unlock(&waiting);
+    hl_lock_release(&waiting);
 }
 
 static struct table *new_table(size_t room)
@@ -203,17 +202,17 @@ static int add(struct hl_fault_region *region)
 
 int hl_fault_add(struct hl_fault_region *region)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     int err = go_first(region->signal);
     if (err == 0)
         err = add(region);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     return err;
 }
 
 void hl_fault_remove(struct hl_fault_region *region)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     const struct table *old = atomic_load(&current);
     size_t kept = 0;
 
@@ -222,16 +221,16 @@ void hl_fault_remove(struct hl_fault_region *region)
             spare->regions[kept++] = old->regions[i];
     spare->count = kept;
     spare = publish(spare);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 void hl_fault_reclaim_signal(int signal)
 {
     if (!atomic_load(&installed[index_of(signal)]))
         return;
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     (void)go_first(signal);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 void hl_fault_reclaim(void)
@@ -242,7 +241,7 @@ void hl_fault_reclaim(void)
 
 void hl_fault_status(struct hl_fault_status status[HL_FAULT_SIGNALS])
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     for (int i = 0; i < HL_FAULT_SIGNALS; i++) {
         struct sigaction now;
         bool known = sigaction(chains[i].signal, NULL, &now) == 0;
@@ -252,30 +251,20 @@ void hl_fault_status(struct hl_fault_status status[HL_FAULT_SIGNALS])
             .first = known && is_ours(&now),
         };
     }
-    pthread_mutex_unlock(&lock);
-}
-
-static void before_fork(void)
-{
-    pthread_mutex_lock(&lock);
-    pthread_mutex_lock(&waiting);
-}
-
-static void after_fork(void)
-{
-    pthread_mutex_unlock(&waiting);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 /* The threads that were inside a handler do not exist in the child. */
-static void in_child(void)
+static void in_child(struct hl_lock *unused)
 {
+    (void)unused;
     atomic_store(&inside[0], 0);
     atomic_store(&inside[1], 0);
-    after_fork();
 }
 
-__attribute__((constructor)) static void stay_usable_after_fork(void)
+__attribute__((constructor)) static void make_locks(void)
 {
-    (void)pthread_atfork(before_fork, after_fork, in_child);
+    hl_lock_init(&lock, HL_RANK_FAULT);
+    hl_lock_init(&waiting, HL_RANK_FAULT_WAITING);
+    waiting.in_child = in_child;
 }

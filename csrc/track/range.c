@@ -1,9 +1,9 @@
 #include "track/range.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "mem/lock.h"
 #include "track/track.h"
 
 struct range {
@@ -12,7 +12,7 @@ struct range {
 
 /* Ascending and disjoint.  Process-wide because pages are: two managers must
  * not track the same one, whoever made them. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct hl_lock lock;
 static struct range *ranges;
 static size_t count, cap;
 
@@ -48,7 +48,7 @@ int hl_range_claim(const void *addr, size_t size, char *why)
 {
     uintptr_t start = (uintptr_t)addr, end = start + size;
 
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     size_t i = first_ending_after(start);
     int err;
     if (i < count && ranges[i].start < end) {
@@ -63,34 +63,46 @@ int hl_range_claim(const void *addr, size_t size, char *why)
         ranges[i] = (struct range){start, end};
         count++;
     }
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     return err;
 }
 
 void hl_range_release(const void *addr)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     size_t i = first_ending_after((uintptr_t)addr);
     if (i < count && ranges[i].start == (uintptr_t)addr) {
         memmove(&ranges[i], &ranges[i + 1], (count - i - 1) * sizeof *ranges);
         count--;
     }
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
+}
+
+bool hl_range_find(const void *addr, size_t size, uintptr_t *start,
+                   uintptr_t *end)
+{
+    uintptr_t at = (uintptr_t)addr;
+
+    hl_lock_acquire(&lock);
+    size_t i = first_ending_after(at);
+    bool found = i < count && ranges[i].start < at + size;
+    if (found) {
+        *start = ranges[i].start;
+        *end = ranges[i].end;
+    }
+    hl_lock_release(&lock);
+    return found;
 }
 
 size_t hl_range_count(void)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     size_t n = count;
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     return n;
 }
 
-static void hold(void) { pthread_mutex_lock(&lock); }
-static void let_go(void) { pthread_mutex_unlock(&lock); }
-
-/* A child must not inherit the mutex locked by a thread it does not have. */
-__attribute__((constructor)) static void stay_usable_after_fork(void)
+__attribute__((constructor)) static void make_lock(void)
 {
-    (void)pthread_atfork(hold, let_go, let_go);
+    hl_lock_init(&lock, HL_RANK_RANGE);
 }

@@ -11,6 +11,11 @@ int hl_range_claim(const void *addr, size_t size, char *why) HL_MUST_CHECK;
 /* Give back what was claimed with this addr.  Any thread. */
 void hl_range_release(const void *addr);
 
+/* The first claimed range that shares a byte with [addr, addr + size), if
+ * there is one.  Any thread. */
+bool hl_range_find(const void *addr, size_t size, uintptr_t *start,
+                   uintptr_t *end);
+
 size_t hl_range_count(void);
 
 #endif

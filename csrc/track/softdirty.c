@@ -12,13 +12,13 @@
  * therefore: every page stays reported, which is slow and right.  This is why
  * the tracker is the last resort before `full`. */
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "fail.h"
+#include "mem/lock.h"
 #include "mem/map.h"
 #include "mem/vma.h"
 #include "track/track.h"
@@ -30,7 +30,7 @@ struct softdirty {
 };
 
 /* Everybody whose bits a clearing clears. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct hl_lock lock;
 static struct softdirty *everybody;
 
 static int read_bits(struct softdirty *s)
@@ -71,7 +71,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
     struct softdirty *s = (struct softdirty *)t;
     int err = HL_FAIL(HL_FAIL_ARM) ? -ENOMEM : 0;
 
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     if (err == 0 && single_threaded())
         err = keep_everybodys_bits();
     else
@@ -82,24 +82,24 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
         hl_pages_andnot(&s->kept, pages);
     else
         hl_pages_or(&s->kept, pages);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 static void leave(struct hl_tracker *t, const struct hl_pages *pages)
 {
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     hl_pages_or(&((struct softdirty *)t)->kept, pages);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
 }
 
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {
     struct softdirty *s = (struct softdirty *)t;
 
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     int err = HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : read_bits(s);
     hl_pages_or(dirty, &s->kept);
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     return err;
 }
 
@@ -155,10 +155,10 @@ static int softdirty_open(void *addr, size_t page_count,
     hl_pages_fill(&s->kept);
     s->tracker = (struct hl_tracker){&hl_track_softdirty, addr, page_count,
                                      hl_page_size()};
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     s->next = everybody;
     everybody = s;
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     *out = &s->tracker;
     return 0;
 }
@@ -168,21 +168,18 @@ static void softdirty_close(struct hl_tracker *t, bool forked)
     struct softdirty *s = (struct softdirty *)t, **link = &everybody;
 
     (void)forked;
-    pthread_mutex_lock(&lock);
+    hl_lock_acquire(&lock);
     while (*link != s)
         link = &(*link)->next;
     *link = s->next;
-    pthread_mutex_unlock(&lock);
+    hl_lock_release(&lock);
     hl_pages_free(&s->kept);
     free(s);
 }
 
-static void hold(void) { pthread_mutex_lock(&lock); }
-static void let_go(void) { pthread_mutex_unlock(&lock); }
-
-__attribute__((constructor)) static void stay_usable_after_fork(void)
+__attribute__((constructor)) static void make_lock(void)
 {
-    (void)pthread_atfork(hold, let_go, let_go);
+    hl_lock_init(&lock, HL_RANK_TRACKER);
 }
 
 const struct hl_tracker_ops hl_track_softdirty = {

@@ -11,6 +11,7 @@ cdef extern from "snapshot/snapshot.h" nogil:
     struct hl_snapshot:
         pass
     void hl_snapshot_unref(hl_snapshot *snapshot)
+    bint hl_snapshot_unref_quick(hl_snapshot *snapshot)
     size_t hl_snapshot_page_count(const hl_snapshot *snapshot)
     void hl_snapshot_diff(const hl_snapshot *a, const hl_snapshot *b,
                           hl_pages *found)
@@ -22,16 +23,28 @@ cdef extern from "snapshot/snapshot.h" nogil:
     void hl_snapshot_counts(size_t *snapshots, size_t *stores)
 
 
+@cython.no_gc_clear  # what it holds is in no cycle
 cdef class SnapshotCore:
     """A snapshot, empty until a manager's take fills it."""
 
     cdef hl_snapshot *snapshot
+    cdef bint filling  # a take is under way that will
     cdef bytes state  # of the vCPU, where it is a sandbox's
+    #: A weak reference to what was current when it was taken, or None.
+    cdef public object _parent
     cdef object __weakref__
 
     def __dealloc__(self):
-        if self.snapshot != NULL:
-            hl_snapshot_unref(self.snapshot)
+        # Freeing a GiB of pages takes 40 ms: not with the GIL.  Letting it go
+        # here is right: weak references are cleared by now, the collector does
+        # not know this object any more, and whoever drops a reference must
+        # expect any Python code to run, from a callback of one of those.
+        cdef hl_snapshot *snapshot = self.snapshot
+        self.snapshot = NULL
+        if snapshot == NULL or hl_snapshot_unref_quick(snapshot):
+            return
+        with nogil:
+            hl_snapshot_unref(snapshot)
 
     cdef hl_snapshot *_taken(self) except NULL:
         if self.snapshot == NULL:
@@ -69,7 +82,7 @@ cdef class SnapshotCore:
             ValueError: `length` is negative.
         """
         cdef hl_snapshot *s = self._taken()
-        size = self.size
+        size = hl_snapshot_page_count(s) * hl_page_size()
         offset, length = index(offset), index(length)
         if length < 0:
             raise ValueError(f"length={length} is negative")
@@ -88,6 +101,8 @@ cdef class SnapshotCore:
         cdef hl_snapshot *a = self._taken()
         cdef hl_snapshot *b = other._taken()
         cdef size_t n = hl_snapshot_page_count(a)
+        if n != hl_snapshot_page_count(b):
+            raise ValueError("the snapshots are of two sizes")
         cdef bytes bits = new_bits(n)
         cdef uint64_t *words = words_of(bits)
         cdef hl_pages found

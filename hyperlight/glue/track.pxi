@@ -48,6 +48,7 @@ cdef extern from *:
         HL_FAIL_UNPROTECT
         HL_FAIL_TABLE
         HL_FAIL_QUERY
+        HL_FAIL_SLAB
     void hl_fail_plan(hl_fail_point point, unsigned skip, unsigned count)
 
 #: Names in order of preference, and whether writes by system calls are seen.
@@ -100,6 +101,20 @@ def reclaim_faults():
     hl_fault_reclaim()
 
 
+def followed_by_reclaim(original):
+    """`original`, and then reclaim_faults(), as one step.
+
+    Not in Python: another thread could run before the second half, and write
+    to an armed page while it holds the GIL.
+    """
+    def wrapper(*args, **kwargs):
+        try:
+            return original(*args, **kwargs)
+        finally:
+            hl_fault_reclaim()
+    return wrapper
+
+
 #: True in builds whose allocations and system calls can be made to fail.
 CAN_FAIL = bool(HL_CAN_FAIL)
 
@@ -111,6 +126,7 @@ cdef dict fail_points = {
     "unprotect": HL_FAIL_UNPROTECT,
     "table": HL_FAIL_TABLE,
     "query": HL_FAIL_QUERY,
+    "slab": HL_FAIL_SLAB,
 }
 
 

@@ -1,0 +1,125 @@
+#include "mem/lock.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "mem/forked.h"
+
+/* Before all ranks; held over a whole fork (L3). */
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static struct hl_lock *locks[HL_RANK_COUNT];
+
+static atomic_uint generation;
+
+unsigned hl_fork_generation(void) { return atomic_load(&generation); }
+
+#ifdef HL_FAULT_INJECTION
+/* Ranks that this thread holds.  initial-exec: no allocation at first use. */
+static __thread unsigned held __attribute__((tls_model("initial-exec")));
+
+static void note_taken(enum hl_rank rank)
+{
+    if (held >> rank != 0)
+        abort(); /* L1 */
+    held |= 1U << rank;
+}
+
+static void note_let_go(enum hl_rank rank) { held &= ~(1U << rank); }
+
+static void check_none_held(void)
+{
+    if (held != 0)
+        abort(); /* L3; or a thread that forks with a lock held */
+}
+#else
+static void note_taken(enum hl_rank rank) { (void)rank; }
+static void note_let_go(enum hl_rank rank) { (void)rank; }
+static void check_none_held(void) {}
+#endif
+
+void hl_lock_init(struct hl_lock *lock, enum hl_rank rank)
+{
+    check_none_held();
+    *lock = (struct hl_lock){.rank = rank};
+    pthread_mutex_init(&lock->mutex, NULL);
+    pthread_mutex_lock(&registry);
+    lock->next = locks[rank];
+    lock->link = &locks[rank];
+    if (lock->next)
+        lock->next->link = &lock->next;
+    locks[rank] = lock;
+    pthread_mutex_unlock(&registry);
+}
+
+void hl_lock_destroy(struct hl_lock *lock)
+{
+    check_none_held();
+    pthread_mutex_lock(&registry);
+    *lock->link = lock->next;
+    if (lock->next)
+        lock->next->link = lock->link;
+    pthread_mutex_unlock(&registry);
+    pthread_mutex_destroy(&lock->mutex);
+}
+
+/* Noted before it is taken: a broken rule is found without the deadlock. */
+void hl_lock_acquire(struct hl_lock *lock)
+{
+    note_taken(lock->rank);
+    pthread_mutex_lock(&lock->mutex);
+}
+
+bool hl_lock_try(struct hl_lock *lock)
+{
+    if (pthread_mutex_trylock(&lock->mutex) != 0)
+        return false;
+    note_taken(lock->rank);
+    return true;
+}
+
+void hl_lock_release(struct hl_lock *lock)
+{
+    pthread_mutex_unlock(&lock->mutex);
+    note_let_go(lock->rank);
+}
+
+static void before_fork(void)
+{
+    check_none_held();
+    pthread_mutex_lock(&registry);
+    for (size_t rank = 0; rank < HL_RANK_COUNT; rank++)
+        for (struct hl_lock *l = locks[rank]; l != NULL; l = l->next)
+            pthread_mutex_lock(&l->mutex);
+}
+
+static void let_all_go(void)
+{
+    for (size_t rank = HL_RANK_COUNT; rank-- > 0;)
+        for (struct hl_lock *l = locks[rank]; l != NULL; l = l->next)
+            pthread_mutex_unlock(&l->mutex);
+}
+
+static void in_parent(void)
+{
+    let_all_go();
+    pthread_mutex_unlock(&registry);
+}
+
+/* The registry is ours while the callbacks run, as nobody else is here; it is
+ * let go of last because they walk along it. */
+static void in_child(void)
+{
+    atomic_fetch_add(&generation, 1);
+    let_all_go();
+    for (size_t rank = HL_RANK_COUNT; rank-- > 0;)
+        for (struct hl_lock *l = locks[rank]; l != NULL; l = l->next)
+            if (l->in_child)
+                l->in_child(l);
+    pthread_mutex_unlock(&registry);
+}
+
+/* If there is no memory for the hooks there is none for the module either. */
+__attribute__((constructor)) static void watch_forks(void)
+{
+    (void)pthread_atfork(before_fork, in_parent, in_child);
+}

@@ -1,0 +1,64 @@
+/* Locks, and what a fork does with them.
+ *
+ * Every lock of the library is one of these, and every one is in a single
+ * registry of the process.  A fork takes all of them, so that the child finds
+ * nothing half done and no lock held by a thread that it does not have, and
+ * lets go of them on both sides.  Why none of this can hang:
+ *
+ *  L1. Locks have ranks.  A thread that holds one only takes one of a higher
+ *      rank, and so never two of the same.  A fork takes them by rank too.
+ *  L2. No thread that holds one needs anything else to let it go: not the GIL,
+ *      no Python code, no other process.  A fork holds the GIL, and waits for
+ *      memory to be copied at the most.
+ *  L3. No thread makes or ends a lock while it holds one.  The registry's own
+ *      mutex comes before all ranks, and a fork keeps it from the first lock
+ *      that it takes to the last that it lets go: what it took is what is in
+ *      the registry, and a second thread that forks waits for the first.
+ *  L4. None is taken in a signal handler.
+ *
+ * Builds with fault injection check L1 and L3 and abort where they are broken.
+ *
+ * This works by pthread_atfork: fork() in C is covered as os.fork is.  What
+ * makes a process without it (_Fork, vfork, a raw clone) leaves a child that
+ * may only exec. */
+#ifndef HL_MEM_LOCK_H
+#define HL_MEM_LOCK_H
+
+#include <pthread.h>
+
+#include "base.h"
+
+/* In the order in which they are taken. */
+enum hl_rank {
+    HL_RANK_SANDBOX,
+    HL_RANK_MANAGER,
+    HL_RANK_TRACKER, /* state that the trackers of one kind share */
+    HL_RANK_RANGE,
+    HL_RANK_FAULT,
+    HL_RANK_FAULT_WAITING,
+    HL_RANK_DESCRIPTOR,
+    HL_RANK_STORE,
+    HL_RANK_COUNT
+};
+
+struct hl_lock {
+    pthread_mutex_t mutex;
+    enum hl_rank rank;
+    /* NULL, or called in every child, with no lock held, to set right what
+     * the threads left behind that the child does not have.  May take locks,
+     * not make or end any.  Set it right after hl_lock_init. */
+    void (*in_child)(struct hl_lock *lock);
+    struct hl_lock *next, **link; /* of the registry */
+};
+
+/* Zero cost but for the registry's mutex.  A lock that lives as long as the
+ * process is made by a constructor and never ended. */
+void hl_lock_init(struct hl_lock *lock, enum hl_rank rank);
+void hl_lock_destroy(struct hl_lock *lock);
+
+void hl_lock_acquire(struct hl_lock *lock);
+/* False: somebody has it. */
+bool hl_lock_try(struct hl_lock *lock) HL_MUST_CHECK;
+void hl_lock_release(struct hl_lock *lock);
+
+#endif

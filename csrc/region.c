@@ -1,0 +1,432 @@
+/* How take and restore keep their promises.
+ *
+ *   ARMED --collect--> COLLECTED --arm, copy--> COPIED --publish--> CURRENT
+ *     ^                (take arms before it copies, restore after)     |
+ *     +----------------------------------------------------------------+
+ *
+ * Invariants, whenever no call is under way:
+ *
+ *  M1. A page whose memory differs from `current` is in `pending` or reported
+ *      by the tracker.  Without a current snapshot every page counts as dirty.
+ *  M2. A hot page was left by the tracker, and is therefore always reported.
+ *  M3. Arming is what makes a tracker forget.  From before a page is armed
+ *      until current agrees with it, the page is in `pending`, so a failure in
+ *      between leaves it dirty.
+ *
+ * take collects, arms what it found, and then copies it: what is written while
+ * it copies is reported afterwards (T2), what was written before is read (T3).
+ *
+ * restore collects, copies back, and then arms, because writing to an armed
+ * page would fault.  A write by another thread between the copying and the
+ * arming of its page would be forgotten, so what was armed is compared once
+ * more: one that differs stays in `pending`.  Hot pages need no such look. */
+#include "region.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem/forked.h"
+#include "mem/map.h"
+#include "mem/vma.h"
+#include "track/range.h"
+
+/* Arming splits huge pages, and copying all of small ones takes some 5 % more:
+ * after so many such copies in a row, time is spent on making them whole. */
+#define COLLAPSE_AFTER 16
+
+static int allocate(struct hl_region *r)
+{
+    struct hl_pages *const sets[] = {&r->pending, &r->dirty, &r->todo};
+    int err = hl_hot_init(&r->hot, r->page_count, r->wanted->collect_cost);
+
+    for (size_t i = 0; i < HL_ARRAY_SIZE(sets) && err == 0; i++)
+        err = hl_pages_init(sets[i], r->page_count);
+    return err < 0 ? err : hl_store_new(&r->store, hl_page_size());
+}
+
+int hl_region_init(struct hl_region *r, char *why)
+{
+    if (r->page_count == 0 || r->page_count > HL_MAX_PAGES)
+        return hl_why(why, -E2BIG,
+                      "%zu pages are too many to manage: at most %zu",
+                      r->page_count, HL_MAX_PAGES);
+    r->generation = hl_fork_generation();
+    int err = allocate(r);
+    return err < 0 ? hl_why(why, err, "out of memory") : 0;
+}
+
+void hl_region_free(struct hl_region *r)
+{
+    struct hl_snapshot *const snapshots[] = {r->current, r->old_current};
+    struct hl_store *const stores[] = {r->store, r->old_store};
+
+    for (size_t i = 0; i < HL_ARRAY_SIZE(snapshots); i++)
+        if (snapshots[i])
+            hl_snapshot_unref(snapshots[i]);
+    for (size_t i = 0; i < HL_ARRAY_SIZE(stores); i++)
+        if (stores[i])
+            hl_store_unref(stores[i]);
+    hl_hot_free(&r->hot);
+    hl_pages_free(&r->pending);
+    hl_pages_free(&r->dirty);
+    hl_pages_free(&r->todo);
+    r->current = r->old_current = NULL;
+    r->store = r->old_store = NULL;
+}
+
+/* What the kernel says of the memory, in our words: a hole in it is a wrong
+ * argument and no lack of memory. */
+static int look_at_memory(struct hl_region *r, size_t size, char *why)
+{
+    struct hl_vma vma;
+    int err = hl_vma_query(r->memory, size, &vma);
+
+    if (err == -EFAULT)
+        return hl_why(why, -EFAULT, "%p+%zu is not mapped throughout",
+                      (void *)r->memory, size);
+    if (err == -EINVAL)
+        return hl_why(why, -EFAULT, "parts of %p+%zu differ in protection",
+                      (void *)r->memory, size);
+    if (err < 0)
+        return hl_why(why, err, "/proc/self/maps: %s", hl_strerror(-err));
+    r->zero_filled = vma.anonymous;
+    return 0;
+}
+
+int hl_region_start(struct hl_region *r, char *why)
+{
+    size_t size = r->page_count * hl_page_size();
+
+    int err = hl_range_claim(r->memory, size, why);
+    if (err < 0)
+        return err;
+    err = look_at_memory(r, size, why);
+    if (err == 0 && r->tracker == NULL)
+        err = r->wanted->open(r->memory, r->page_count, &r->tracker, why);
+    if (err < 0)
+        hl_range_release(r->memory);
+    r->claimed = err == 0;
+    return err;
+}
+
+void hl_region_end(struct hl_region *r, bool forked)
+{
+    if (!r->claimed)
+        return;
+    if (r->tracker)
+        r->tracker->ops->close(r->tracker, forked);
+    hl_range_release(r->memory);
+    r->tracker = NULL;
+    r->claimed = false;
+}
+
+bool hl_region_forked(const struct hl_region *r)
+{
+    return r->generation != hl_fork_generation();
+}
+
+/* Every page may have changed, and nobody knows which. */
+static void take_all_for_written(struct hl_region *r)
+{
+    hl_pages_fill(&r->pending);
+    r->guess = true;
+    r->stats.guesses++;
+}
+
+/* In a child: what the kernel knew of our pages belongs to the parent. */
+static int reopen(struct hl_region *r)
+{
+    const struct hl_tracker_ops *const choices[] = {
+        r->wanted, &hl_track_sigsegv, &hl_track_full};
+    char why[HL_WHY_SIZE];
+    struct hl_tracker *fresh = NULL;
+    int err = -ENOMEM;
+
+    if (r->wanted->open == NULL)
+        return -ECHILD;
+    if (r->tracker)
+        r->tracker->ops->close(r->tracker, true);
+    r->tracker = NULL;
+    for (size_t i = 0; i < HL_ARRAY_SIZE(choices) && err < 0; i++)
+        err = choices[i]->open(r->memory, r->page_count, &fresh, why);
+    if (err < 0)
+        return err;
+    r->tracker = fresh;
+    r->generation = hl_fork_generation();
+    r->stats.reopened++;
+    hl_hot_reset(&r->hot);
+    take_all_for_written(r);
+    return 0;
+}
+
+/* The pages that may differ from current, into r->dirty. */
+static int collect(struct hl_region *r)
+{
+    if (r->tracker == NULL || hl_region_forked(r)) {
+        int err = reopen(r);
+        if (err < 0)
+            return err;
+    }
+    hl_pages_empty(&r->dirty);
+    /* With nothing armed there is nothing to ask. */
+    if (r->hot.count == r->page_count || r->current == NULL)
+        hl_pages_fill(&r->dirty);
+    else if (r->tracker->ops->collect(r->tracker, &r->dirty) < 0)
+        take_all_for_written(r);
+    hl_pages_or(&r->dirty, &r->pending);
+    return 0;
+}
+
+/* Whether any page is ever armed: else this is a plain copy, and the passes
+ * over bitmaps would make it the slower one in a small region. */
+static bool nothing_cold(const struct hl_region *r)
+{
+    return !r->tracker->ops->arms || r->hot.count == r->page_count;
+}
+
+/* Arm those of the pages that are not hot; removes the others. */
+static void arm_cold(struct hl_region *r, struct hl_pages *pages)
+{
+    if (nothing_cold(r)) {
+        hl_pages_empty(pages);
+        return;
+    }
+    if (r->hot.count > 0) {
+        r->tracker->ops->leave(r->tracker, &r->hot.pages);
+        hl_pages_andnot(pages, &r->hot.pages);
+    }
+    r->tracker->ops->arm(r->tracker, pages);
+}
+
+static void note_epoch(struct hl_region *r)
+{
+    if (r->adaptive && r->current && !r->guess && r->tracker->ops->arms)
+        hl_hot_epoch(&r->hot, &r->dirty);
+}
+
+/* Compare a sample of the hot pages with the snapshot.  Those that equal it
+ * are taken out of `copy` (NULL: there is none), and may cool down. */
+static void sample_hot(struct hl_region *r, const struct hl_snapshot *against,
+                       struct hl_pages *copy)
+{
+    for (size_t at = 0, word; hl_hot_sample(&r->hot, &at, &word);) {
+        for (uint64_t bits = r->hot.pages.bits[word]; bits; bits &= bits - 1) {
+            size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
+            struct hl_run one = {page, 1};
+            bool written = hl_compare(against, r->memory, one, NULL) != 0;
+            hl_hot_looked(&r->hot, page, written);
+            if (!written && copy)
+                hl_pages_remove(copy, page);
+        }
+    }
+    hl_hot_settle(&r->hot);
+}
+
+/* First take: what was never touched is known to be zero and is not read. */
+static int arm_first(struct hl_region *r)
+{
+    int err = -EINVAL;
+
+    hl_pages_empty(&r->todo);
+    if (r->zero_filled)
+        err = r->tracker->ops->arm_first(r->tracker, &r->todo);
+    if (err < 0) { /* then everything is read */
+        hl_pages_fill(&r->todo);
+        r->tracker->ops->arm(r->tracker, &r->todo);
+    }
+    return 0;
+}
+
+/* Which pages to look at for a new snapshot, into r->todo; armed, and dirty
+ * until it is current (M3). */
+static int prepare_take(struct hl_region *r)
+{
+    int err = collect(r);
+    if (err < 0)
+        return err;
+    hl_pages_or(&r->pending, &r->dirty);
+    if (r->current == NULL)
+        return arm_first(r);
+
+    note_epoch(r);
+    sample_hot(r, r->current, NULL);
+    hl_pages_copy(&r->todo, &r->dirty);
+    arm_cold(r, &r->dirty);
+    return 0;
+}
+
+/* From here on memory equals `snapshot` but for what the tracker reports and
+ * what is in `pending`. */
+static void publish(struct hl_region *r, struct hl_snapshot *snapshot)
+{
+    struct hl_store *store = hl_snapshot_store(snapshot);
+
+    r->old_current = r->current;
+    r->current = hl_snapshot_ref(snapshot);
+    r->guess = false;
+    if (store != r->store) {
+        r->old_store = r->store;
+        r->store = hl_store_ref(store);
+    }
+}
+
+int hl_region_take(struct hl_region *r, struct hl_snapshot **out)
+{
+    struct hl_capture capture = {0};
+    struct hl_run run;
+    int err = prepare_take(r);
+
+    for (size_t at = 0; err == 0 && hl_pages_run(&r->todo, &at, &run);)
+        err = hl_capture_run(&capture, r->store, r->current, r->memory, run);
+    if (err == 0)
+        err = hl_snapshot_new(r->store, r->page_count, r->current,
+                              capture.edits, capture.count, out);
+    if (err < 0) {
+        hl_capture_discard(&capture, r->store);
+        return err;
+    }
+    hl_pages_empty(&r->pending);
+    publish(r, *out);
+    r->stats.takes++;
+    r->stats.stored += capture.count;
+    hl_capture_free(&capture);
+    return 0;
+}
+
+/* The pages that may differ from the snapshot, into r->todo, given that
+ * r->dirty may differ from current.  disarm: they are about to be written, so
+ * un-arm by the run those that are armed. */
+static void find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
+                      bool disarm)
+{
+    struct hl_run run;
+
+    hl_pages_empty(&r->todo);
+    if (r->current && snapshot != r->current) {
+        hl_snapshot_diff(r->current, snapshot, &r->todo);
+        hl_pages_andnot(&r->todo, &r->dirty);
+        for (size_t at = 0; disarm && hl_pages_run(&r->todo, &at, &run);)
+            r->tracker->ops->disarm(r->tracker, run);
+    }
+    hl_pages_or(&r->todo, &r->dirty);
+}
+
+static void compare(const struct hl_region *r,
+                    const struct hl_snapshot *snapshot,
+                    const struct hl_pages *pages, struct hl_pages *differs)
+{
+    struct hl_run run;
+
+    for (size_t at = 0; hl_pages_run(pages, &at, &run);)
+        hl_compare(snapshot, r->memory, run, differs);
+}
+
+/* Copy back what is in r->todo, or less of it, in r->dirty then.  Where `todo`
+ * is no more than a guess, a page is only written if it differs: others may
+ * share it. */
+static void copy_back(struct hl_region *r, struct hl_snapshot *snapshot,
+                      struct hl_applied *done)
+{
+    struct hl_run run;
+
+    if (r->guess) {
+        hl_pages_empty(&r->dirty);
+        compare(r, snapshot, &r->todo, &r->dirty);
+    } else {
+        hl_pages_copy(&r->dirty, &r->todo);
+        sample_hot(r, snapshot, &r->dirty);
+    }
+    for (size_t at = 0; hl_pages_run(&r->dirty, &at, &run);)
+        hl_apply(snapshot, r->memory, run, done);
+}
+
+static void collapse_if_worth(struct hl_region *r)
+{
+    if (r->hot.count < r->page_count)
+        r->plain_copies = 0;
+    else if (r->plain_copies <= COLLAPSE_AFTER &&
+             ++r->plain_copies == COLLAPSE_AFTER)
+        r->stats.collapsed +=
+            hl_map_collapse(r->memory, r->page_count * hl_page_size());
+}
+
+int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
+                      struct hl_applied *done)
+{
+    int err = collect(r);
+    if (err < 0)
+        return err;
+
+    note_epoch(r);
+    find_todo(r, snapshot, true);
+    hl_pages_or(&r->pending, &r->todo);
+    *done = (struct hl_applied){0};
+    copy_back(r, snapshot, done);
+
+    arm_cold(r, &r->todo);
+    hl_pages_empty(&r->pending);
+    compare(r, snapshot, &r->todo, &r->pending);
+    publish(r, snapshot);
+    collapse_if_worth(r);
+
+    r->stats.restores++;
+    r->stats.copied += done->copied;
+    r->stats.zeroed += done->zeroed;
+    r->stats.raced += hl_pages_count(&r->pending);
+    return 0;
+}
+
+void hl_region_expect(struct hl_region *r, struct hl_run run)
+{
+    if (!hl_region_forked(r) && r->current && !nothing_cold(r))
+        r->tracker->ops->disarm(r->tracker, run);
+    r->stats.expected += run.count;
+}
+
+int hl_region_dirty(struct hl_region *r, uint64_t *bits)
+{
+    int err = collect(r);
+    if (err == 0)
+        hl_pages_read(&r->dirty, bits);
+    return err;
+}
+
+int hl_region_changed(struct hl_region *r, const struct hl_snapshot *snapshot,
+                      bool everything, uint64_t *bits)
+{
+    int err = collect(r);
+    if (err < 0)
+        return err;
+    if (everything)
+        hl_pages_fill(&r->todo);
+    else
+        find_todo(r, snapshot, false);
+    hl_pages_empty(&r->dirty);
+    compare(r, snapshot, &r->todo, &r->dirty);
+    hl_pages_read(&r->dirty, bits);
+    return 0;
+}
+
+ssize_t hl_region_verify(struct hl_region *r,
+                         const struct hl_snapshot *snapshot, uint64_t *missed)
+{
+    struct hl_run everything = {0, r->page_count};
+    int err = collect(r);
+    if (err < 0)
+        return err;
+    find_todo(r, snapshot, false);
+    hl_pages_empty(&r->dirty);
+    hl_compare(snapshot, r->memory, everything, &r->dirty);
+    hl_pages_andnot(&r->dirty, &r->todo);
+    if (hl_pages_count(&r->dirty) == 0)
+        return 0;
+
+    /* Another thread may have written since: then it is reported by now. */
+    hl_pages_copy(&r->todo, &r->dirty);
+    err = collect(r);
+    if (err < 0)
+        return err;
+    hl_pages_andnot(&r->todo, &r->dirty);
+    hl_pages_read(&r->todo, missed);
+    return (ssize_t)hl_pages_count(&r->todo);
+}

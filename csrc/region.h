@@ -1,0 +1,110 @@
+/* A region that is managed: what take, restore and the like do to it.
+ *
+ * take and restore cost what changed.  They are all-or-nothing: which snapshot
+ * is current and which pages may differ from it change together, inside one
+ * call.
+ *
+ * Threads: one call at a time on a region; csrc/manager.c sees to that, and
+ * is all that uses this.  Other threads may write to the memory throughout: a
+ * write that ended before take began is in the snapshot; any other is in it or
+ * reported dirty afterwards.
+ *
+ * Fork: a child's region opens its tracker anew on first use and takes every
+ * page for changed; where that tracker cannot be had, one that can. */
+#ifndef HL_REGION_H
+#define HL_REGION_H
+
+#include "base.h"
+#include "hot.h"
+#include "snapshot/apply.h"
+#include "snapshot/snapshot.h"
+#include "track/track.h"
+
+struct hl_region_stats {
+    size_t takes, restores;
+    size_t stored;         /* pages stored by takes */
+    size_t copied, zeroed; /* pages, by restores */
+    size_t raced;          /* pages written while they were being restored */
+    size_t guesses;        /* times every page had to be taken for written */
+    size_t reopened;       /* trackers opened anew, after a fork */
+    size_t expected;       /* pages of writes that were announced */
+    size_t collapsed;      /* times huge pages were made whole again */
+};
+
+struct hl_region {
+    char *memory;
+    size_t page_count;
+    const struct hl_tracker_ops *wanted;
+    struct hl_tracker *tracker; /* NULL: a fork took it, none could be had */
+    struct hl_store *store;     /* current's, or where the first take goes */
+    struct hl_snapshot *current;
+    bool zero_filled; /* memory that nobody touched is zero */
+    bool adaptive;
+    bool claimed; /* its range is */
+    bool guess;   /* the tracker could not tell: pending is every page */
+    unsigned generation;
+    unsigned plain_copies;   /* in a row: restores that copied everything */
+    struct hl_pages pending; /* M1, M3 */
+    struct hl_pages dirty;   /* of the call under way, like the next */
+    struct hl_pages todo;
+    struct hl_hot hot;
+    struct hl_region_stats stats;
+
+    /* What the last call replaced, a reference on each, or NULL.  Whoever
+     * made the call drops them when it holds no lock: the last reference on a
+     * store ends a lock, and may give back GiBs. */
+    struct hl_snapshot *old_current;
+    struct hl_store *old_store;
+};
+
+/* Fill in a zeroed region whose memory, page_count, wanted, adaptive and, if
+ * it is open already, tracker are set.  Tracks nothing yet.  -ENOMEM or
+ * -E2BIG: what was allocated is freed by hl_region_free; `why` has a
+ * sentence. */
+int hl_region_init(struct hl_region *region, char *why) HL_MUST_CHECK;
+
+/* Claim the range and track it.  -EEXIST: part of it is managed already;
+ * -EFAULT: part of it is not mapped; otherwise what the tracker says.  Nothing
+ * is claimed or tracked then. */
+int hl_region_start(struct hl_region *region, char *why) HL_MUST_CHECK;
+
+/* Undo hl_region_start, if it was done.  forked: in a child that cannot use
+ * what its parent opened. */
+void hl_region_end(struct hl_region *region, bool forked);
+
+/* Free what init and the calls since allocated; with no lock held. */
+void hl_region_free(struct hl_region *region);
+
+/* A fork made this process after the tracker was opened. */
+bool hl_region_forked(const struct hl_region *region);
+
+/* Freeze the memory as it is into *out (one reference for the caller) and make
+ * that current.  -ENOMEM: no snapshot, and every page that was dirty is. */
+int hl_region_take(struct hl_region *region,
+                   struct hl_snapshot **out) HL_MUST_CHECK;
+
+/* Make memory equal to the snapshot, of the same number of pages but of any
+ * store, and make that current.  -ENOMEM: memory is untouched. */
+int hl_region_restore(struct hl_region *region, struct hl_snapshot *snapshot,
+                      struct hl_applied *done) HL_MUST_CHECK;
+
+/* This run is about to be written: un-arm it. */
+void hl_region_expect(struct hl_region *region, struct hl_run run);
+
+/* Set in bits[], zeroed, the pages that may differ from current: all of them
+ * where there is none. */
+int hl_region_dirty(struct hl_region *region, uint64_t *bits) HL_MUST_CHECK;
+
+/* Set in bits[], zeroed, the pages that differ from the snapshot: of those
+ * that may by what the tracker says, or, everything, of all. */
+int hl_region_changed(struct hl_region *region,
+                      const struct hl_snapshot *snapshot, bool everything,
+                      uint64_t *bits) HL_MUST_CHECK;
+
+/* Compare every page with the snapshot and set in missed[], zeroed, those that
+ * differ although nothing said they might; returns how many, or -errno. */
+ssize_t hl_region_verify(struct hl_region *region,
+                         const struct hl_snapshot *snapshot,
+                         uint64_t *missed) HL_MUST_CHECK;
+
+#endif
