@@ -59,6 +59,8 @@ def test_chaining(trap: str, case: str, ends: object, printed: str) -> None:
         ("truncated", signal.SIGBUS),
         ("mapped_over", signal.SIGSEGV),
         ("unmapped", signal.SIGSEGV),
+        ("guarded", signal.SIGSEGV),
+        ("guarded_touched", signal.SIGSEGV),
     ],
 )
 def test_what_cannot_be_opened_ends_as_without_us(

@@ -116,7 +116,9 @@ def test_handlers_call_nothing_unsafe() -> None:
     )
     handler_parts = {
         "track/chain.c": None,
-        "track/fault.c": ("find", "serve", "is_write_fault", "on_fault"),
+        "track/fault.c": (
+            *("find", "serve", "can_be_read", "is_write_fault", "on_fault"),
+        ),
         "track/trap.c": (
             *("change", "note_and_open", "open_page", "makes_progress"),
         ),
@@ -126,7 +128,7 @@ def test_handlers_call_nothing_unsafe() -> None:
         "track/sigsegv.c": ("protect",),
         "track/uffd_sigbus.c": ("protect",),
         "track/uffd_fd.c": ("hl_uffd_protect",),
-        "mem/vma.c": ("hl_is_writable", "hl_is_readable"),
+        "mem/vma.c": ("hl_is_writable", "hl_is_readable", "hl_is_behind_end"),
     }
     for name, functions in handler_parts.items():
         text = (CSRC / name).read_text()

@@ -202,3 +202,59 @@ def test_the_docs_have_the_same_table() -> None:
 def test_every_row_is_made() -> None:
     text = (HERE / "subprocess/kinds.py").read_text()
     assert all(f'"{row}": ' in text for row in TABLE)
+
+
+def test_part_of_a_huge_page() -> None:
+    """It cannot be protected: refused in words, and `auto` takes the next."""
+    require_tracker("uffd")
+    script = """
+import mmap, sys
+from hyperlight import SharedMemory, SnapshotManager, TrackerUnavailable
+whole = mmap.mmap(-1, 4 << 20, flags=0x40000 | mmap.MAP_ANONYMOUS
+                  | mmap.MAP_PRIVATE)
+memory = SharedMemory.from_buffer(memoryview(whole)[4096 : 3 << 20])
+try:
+    SnapshotManager(memory, tracker="uffd")
+except TrackerUnavailable as error:
+    print(error)
+with SnapshotManager(memory) as manager:
+    manager.take()
+    memory.write(5000, b"x")
+    manager.restore()
+    print(manager.tracker, memory.read(5000, 1))
+"""
+    with huge_pages():
+        result = run_python(script)
+    assert result.returncode == 0, result
+    refusal, taken = result.stdout.splitlines()
+    assert "whole huge pages of 2097152 bytes" in refusal
+    assert taken == "full b'\\x00'"
+
+
+def test_several_kinds_in_one() -> None:
+    """A private mapping with shared memory in its middle, dropped there."""
+    require_tracker("uffd")
+    script = """
+import ctypes, mmap
+from hyperlight import SharedMemory, SnapshotManager
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+P = mmap.PAGESIZE
+memory = SharedMemory(12 * P)
+middle = memory.address + 4 * P
+flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x10
+assert libc.mmap(ctypes.c_void_p(middle), ctypes.c_size_t(4 * P), 3, flags,
+                 -1, ctypes.c_long(0)) == middle
+with SnapshotManager(memory, rearm="always") as manager:
+    memory.fill(0, memory.size, 7)
+    manager.take()
+    for page, advice in ((0, 4), (5, 9), (11, 4)):
+        assert libc.madvise(memory.address + page * P, P, advice) == 0
+        assert memory.read(page * P, 1) == bytes(1)
+    print(manager.tracker, list(manager.dirty()))
+    manager.restore()
+    print(memory.read(0, memory.size) == bytes([7]) * memory.size)
+"""
+    result = run_python(script)
+    assert result.stdout == "uffd [0, 5, 11]\nTrue\n", result

@@ -22,6 +22,9 @@
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
 
+#ifndef MADV_POPULATE_READ /* 5.14 */
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_COLLAPSE /* 6.1 */
 #define MADV_COLLAPSE 25
 #endif

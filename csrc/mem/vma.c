@@ -347,6 +347,15 @@ bool hl_is_readable(uintptr_t addr)
            errno != EFAULT;
 }
 
+bool hl_is_behind_end(uintptr_t addr)
+{
+    size_t page = hl_page_size();
+
+    return madvise((void *)(addr / page * page), page, MADV_POPULATE_READ) <
+               0 &&
+           errno == EFAULT; /* a missing right is EINVAL */
+}
+
 static int find(int fd, const void *addr, uint64_t mask,
                 struct hl_pages *found)
 {

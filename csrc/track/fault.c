@@ -70,13 +70,24 @@ static bool serve(int signal, uintptr_t addr)
     return opened;
 }
 
+/* What mprotect closed for writing can still be read.  What cannot is not as
+ * we left it: its owner put a guard there.  Asked only where no page was
+ * there, which is so for a guard, for a first touch, and behind the end of a
+ * file; that last one is opened, so as to end in the SIGBUS that it is. */
+static bool can_be_read(int signal, uintptr_t addr, const void *context)
+{
+    return signal != SIGSEGV || hl_context_is_present(context) ||
+           hl_is_readable(addr) || hl_is_behind_end(addr);
+}
+
 /* A write that protection stopped: of all the ways to get these signals, the
  * only one that is for us. */
 static bool is_write_fault(int signal, const siginfo_t *info,
                            const void *context)
 {
     return info->si_code == (signal == SIGSEGV ? SEGV_ACCERR : BUS_ADRERR) &&
-           hl_context_is_write(context);
+           hl_context_is_write(context) &&
+           can_be_read(signal, (uintptr_t)info->si_addr, context);
 }
 
 /* The handler.  Async-signal-safe: atomics, the region's open_page, and

@@ -443,6 +443,23 @@ def case_mapped_over() -> None:
     print("never here", flush=True)
 
 
+def case_guarded() -> None:
+    """The owner makes a guard page of an armed one."""
+    memory, _manager = tracked()
+    memory.write(5 * PAGE, b"touched")
+    _manager.restore()
+    for page in (4, 5):
+        at = ctypes.c_void_p(memory.address + page * PAGE)
+        assert LIBC.mprotect(at, ctypes.c_size_t(PAGE), 0) == 0
+    print("writing", flush=True)
+    memory.write(PAGES_GUARDED[sys.argv[1]] * PAGE, b"x")
+    print("never here", flush=True)
+
+
+case_guarded_touched = case_guarded
+PAGES_GUARDED = {"guarded": 4, "guarded_touched": 5}
+
+
 def case_unmapped() -> None:
     memory, _manager = tracked()
     at = ctypes.c_void_p(memory.address + 4 * PAGE)
