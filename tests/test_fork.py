@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import traceback
 from collections.abc import Callable
 
 import pytest
-from conftest import new_manager
+from conftest import new_manager, run_python
 
 from hyperlight import SharedMemory, SnapshotManager
 from hyperlight._binding import core
@@ -187,3 +188,158 @@ def test_fork_shares_memory_until_it_differs() -> None:
             assert manager.restore().pages_copied == 1
 
         in_child(child)
+
+
+def test_threads_fork_at_once_while_managers_come_and_go() -> None:
+    """Every fork is right on both sides; nothing is locked for ever."""
+    result = run_python(
+        """
+import os, threading, warnings
+warnings.simplefilter("ignore")
+from hyperlight import SharedMemory, SnapshotManager
+SIZE = 4 << 20
+memories = [SharedMemory(SIZE) for _ in range(3)]
+managers = [SnapshotManager(m, tracker="full") for m in memories]
+for memory, manager in zip(memories, managers):
+    memory.fill(0, SIZE, 1)
+    manager.push()
+stop, wrong = threading.Event(), []
+def child():
+    for memory, manager in zip(memories, managers):
+        memory.write(0, b"child")
+        manager.restore()
+        manager.pop()
+        assert memory.read(0, 5) == b"\\1" * 5
+        manager.close()
+        memory.close()
+    with SharedMemory(SIZE) as fresh, SnapshotManager(fresh) as manager:
+        manager.take()
+        manager.restore()
+def fork():
+    for _ in range(25):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                child()
+                status = 0
+            finally:
+                os._exit(status)
+        if os.waitpid(pid, 0)[1]:
+            wrong.append(pid)
+def use(memory, manager):
+    while not stop.is_set():
+        memory.fill(0, SIZE, 1)
+        manager.restore()
+def make():
+    while not stop.is_set():
+        with SharedMemory(SIZE) as memory:
+            with SnapshotManager(memory, tracker="full") as manager:
+                manager.take()
+def start(*work):
+    thread = threading.Thread(target=work[0], args=work[1:], daemon=True)
+    thread.start()
+    return thread
+users = [start(use, *pair) for pair in zip(memories, managers)]
+users.append(start(make))
+forkers = [start(fork) for _ in range(3)]
+for thread in forkers:
+    thread.join(100)
+stuck = sum(thread.is_alive() for thread in forkers)
+stop.set()
+for thread in users:
+    thread.join(30)
+stuck += sum(thread.is_alive() for thread in users)
+print("stuck", stuck, "wrong", len(wrong), flush=True)
+os._exit(0)
+""",
+        timeout=170,
+    )
+    assert result.stdout == "stuck 0 wrong 0\n", result
+
+
+STATES: dict[str, Callable[[SharedMemory, SnapshotManager], object]] = {
+    "made": lambda memory, manager: None,
+    "taken": lambda memory, manager: manager.take(),
+    "written": lambda memory, manager: (manager.take(), memory.write(0, b"x")),
+    "pushed": lambda memory, manager: [manager.push() for _ in range(3)],
+    "hot": lambda memory, manager: (
+        manager.take(),
+        [(memory.fill(0, 9, i), manager.restore()) for i in range(9)],
+    ),
+    "ended": lambda memory, manager: manager.close(),
+    "gone": lambda memory, manager: (manager.close(), memory.close()),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("how", ["closes", "drops", "goes on"])
+def test_child_ends_what_it_inherits(
+    tracker: str, state: str, how: str
+) -> None:
+    box: dict[str, object] = {}
+
+    def child() -> None:
+        memory, manager = box["memory"], box["manager"]
+        assert isinstance(memory, SharedMemory)
+        assert isinstance(manager, SnapshotManager)
+        if how == "goes on" and not manager.closed:
+            manager.push()
+            manager.pop()
+            manager.restore()
+            manager.verify()
+        if how == "drops":
+            del memory, manager
+            box.clear()
+            gc.collect()
+        else:
+            manager.close()
+            memory.close()
+            memory.close()
+        counts = core.counts()
+        assert counts["managers"] == counts["ranges"] == 0
+        assert counts["mappings"] == 0
+
+    memory, manager = new_manager(16, tracker)
+    box.update(memory=memory, manager=manager)
+    STATES[state](memory, manager)
+    del memory, manager
+    in_child(child)
+    memory, manager = box["memory"], box["manager"]  # type: ignore[assignment]
+    if not manager.closed:
+        manager.take()
+        manager.verify()
+    manager.close()
+    memory.close()
+
+
+def test_copies_of_other_threads_do_not_keep_a_childs_memory_open() -> None:
+    """They are under way in the parent; the child has no such thread."""
+    result = run_python(
+        """
+import os, threading, warnings
+warnings.simplefilter("ignore")
+from hyperlight import SharedMemory
+seen = 0
+for _ in range(60):
+    memory = SharedMemory("64MiB")
+    thread = threading.Thread(target=memory.fill, args=(0, memory.size, 1))
+    thread.start()
+    pid = os.fork()
+    if pid == 0:
+        memory.write(0, b"x")
+        memory.close()
+        os._exit(0)
+    try:
+        memory.close()
+    except BufferError:
+        seen += 1  # it was under way, at the fork as well unless it began late
+    thread.join()
+    assert os.waitpid(pid, 0)[1] == 0
+    memory.close()
+    if seen >= 5:
+        break
+print("seen", seen > 0)
+"""
+    )
+    assert result.stdout == "seen True\n", result

@@ -76,6 +76,31 @@ def test_pages_outside(page: int) -> None:
     assert page not in PageSet.from_pages(5, [1])
 
 
+def test_pages_that_are_none() -> None:
+    for bad in (3.9, "3", None, [3]):
+        with pytest.raises(TypeError):
+            PageSet.from_pages(5, [bad])  # type: ignore[list-item]
+    with pytest.raises(IndexError, match="page 0 is not in a set over no"):
+        PageSet.from_pages(0, [0])
+    for huge in (2**60, 2**64 - 1, 2**64):
+        with pytest.raises(MemoryError):
+            PageSet.from_pages(huge, [])
+
+
+def test_large_sets() -> None:
+    """Those that are worked on without the GIL."""
+    total = 5_000_000
+    odd = PageSet.from_pages(total, range(1, total, 1000))
+    tens = PageSet.from_pages(total, range(0, total, 10))
+    assert len(odd) == 5000
+    assert len(odd | tens) == 5000 + 500_000
+    assert not odd & tens
+    assert odd - tens == odd
+    assert (odd ^ tens) == (odd | tens)
+    assert len(tens.runs()) == 500_000
+    assert tens.runs()[-1] == (total - 10, 1)
+
+
 def test_bad_bytes() -> None:
     with pytest.raises(ValueError, match="2 bytes"):
         PageSet.from_bytes(5, b"\0\0")
