@@ -81,14 +81,14 @@ static int look_at_memory(struct hl_region *r, size_t size, char *why)
     struct hl_vma vma;
     int err = hl_vma_query(r->memory, size, &vma);
 
-    if (err == -ENOMEM)
+    if (err == -EFAULT)
         return hl_why(why, -EFAULT, "%p+%zu is not mapped throughout",
                       (void *)r->memory, size);
     if (err == -EINVAL)
         return hl_why(why, -EFAULT, "parts of %p+%zu differ in protection",
                       (void *)r->memory, size);
     if (err < 0)
-        return hl_why(why, err, "/proc/self/maps: %s", strerror(-err));
+        return hl_why(why, err, "/proc/self/maps: %s", hl_strerror(-err));
     r->zero_filled = vma.anonymous;
     return 0;
 }

@@ -37,3 +37,12 @@ int hl_why_errno(char *why, int err, const char *what)
 {
     return hl_why(why, err, "%s: %s%s", what, strerror(-err), limit_of(err));
 }
+
+const char *hl_strerror(int err)
+{
+    if (err == EMFILE)
+        return "too many open files in this process (RLIMIT_NOFILE)";
+    if (err == ENFILE)
+        return "too many open files on this system (fs.file-max)";
+    return strerror(err);
+}

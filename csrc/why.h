@@ -19,4 +19,7 @@ int hl_why(char *why, int err, const char *format, ...)
  * elsewhere EAGAIN is no limit. */
 int hl_why_errno(char *why, int err, const char *what);
 
+/* strerror, which for a limit of descriptors says which limit it is. */
+const char *hl_strerror(int err);
+
 #endif

@@ -34,6 +34,10 @@ def probe_tracker(name: str) -> str | None:
     return _REASON
 
 
+def why_not_tracked(memory: Any, name: str) -> str | None:
+    return _REASON
+
+
 def probe_driver(name: str) -> str | None:
     return _REASON
 

@@ -48,7 +48,7 @@ class TrackerUnavailable(HyperlightError):
         tracker: str,
         reason: str,
         usable: Sequence[str] = (),
-        where: str = "here",
+        where: str = "for this memory",
     ) -> None:
         super().__init__(tracker, reason, tuple(usable), where)
         self.tracker = tracker

@@ -106,9 +106,19 @@ class SnapshotManager(NotCopied):
                 return made
         raise TrackerUnavailable(
             tracker,
-            "; ".join(self._passed_over.values()),
-            [info.name for info in trackers() if info.available],
+            "; ".join(dict.fromkeys(self._passed_over.values())),
+            self._usable(),
         )
+
+    def _usable(self) -> list[str]:
+        """Trackers that this memory can have: not one that just failed."""
+        return [
+            info.name
+            for info in trackers()
+            if info.available
+            and info.name not in self._passed_over
+            and core.why_not_tracked(self._memory, info.name) is None
+        ]
 
     def _open_core(self) -> core.ManagerCore:
         made = self._core

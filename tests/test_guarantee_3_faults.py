@@ -30,6 +30,11 @@ CASES = [
     ("replaced", 7, "over"),
     ("gives_back", "signal", "over"),
     ("armed_during_handler", 0, "done"),
+    ("every_look_reclaims", 7, "over"),
+    ("put_back", "signal", "tracked"),
+    ("enable_kept_from_before", "signal", "tracked"),
+    ("python_handler", "signal", "tracked"),
+    ("blocked", "signal", "writing"),
 ]
 
 
@@ -40,12 +45,31 @@ def test_chaining(trap: str, case: str, ends: object, printed: str) -> None:
     expected = -number if ends == "signal" else ends
     assert result.returncode == expected, result
     assert result.stdout.split("\n")[:-1] == [printed], result
-    if case.startswith("faulthandler"):
+    if case.startswith(("faulthandler", "enable")):
         crashed = "Fatal Python error" in result.stderr
         assert crashed == (case != "faulthandler_on_and_off"), result.stderr
         assert result.stderr.count("Fatal Python error") == crashed
     else:
         assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("case", "number"),
+    [
+        ("truncated", signal.SIGBUS),
+        ("mapped_over", signal.SIGSEGV),
+        ("unmapped", signal.SIGSEGV),
+        ("guarded", signal.SIGSEGV),
+        ("guarded_touched", signal.SIGSEGV),
+    ],
+)
+def test_what_cannot_be_opened_ends_as_without_us(
+    tracker: str, case: str, number: signal.Signals
+) -> None:
+    """Neither answered for ever nor answered by anything else."""
+    result = run_python("faults.py", case, tracker, timeout=30)
+    assert result.returncode == -number, result
+    assert result.stdout == "writing\n", result
 
 
 @pytest.mark.unsanitized

@@ -189,7 +189,7 @@ def test_userfaultfd_blocked_as_in_containers(number: int, says: str) -> None:
     reason, error = result.stdout.splitlines()
     assert says in reason
     assert reason in error
-    assert "usable here: sigsegv" in error
+    assert "usable for this memory: sigsegv" in error
 
 
 def test_unprivileged_user() -> None:

@@ -126,13 +126,19 @@ def test_handlers_call_nothing_unsafe() -> None:
     )
     handler_parts = {
         "track/chain.c": None,
-        "track/fault.c": ("find", "serve", "is_write_fault", "on_fault"),
-        "track/trap.c": ("change", "note_and_open", "open_page"),
-        "mem/pages.c": ("words_of", "hl_pages_atomic_add"),
+        "track/fault.c": (
+            *("find", "serve", "can_be_read", "is_write_fault", "on_fault"),
+        ),
+        "track/trap.c": (
+            *("change", "note_and_open", "open_page", "makes_progress"),
+        ),
+        "mem/pages.c": (
+            *("words_of", "hl_pages_atomic_add", "hl_pages_atomic_has"),
+        ),
         "track/sigsegv.c": ("protect",),
         "track/uffd_sigbus.c": ("protect",),
         "track/uffd_fd.c": ("hl_uffd_protect",),
-        "mem/vma.c": ("hl_is_writable", "hl_is_readable"),
+        "mem/vma.c": ("hl_is_writable", "hl_is_readable", "hl_is_behind_end"),
     }
     for name, functions in handler_parts.items():
         text = (CSRC / name).read_text()

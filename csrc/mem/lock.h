@@ -36,6 +36,7 @@ enum hl_rank {
     HL_RANK_RANGE,
     HL_RANK_FAULT,
     HL_RANK_FAULT_WAITING,
+    HL_RANK_DESCRIPTOR,
     HL_RANK_STORE,
     HL_RANK_LIBRARY, /* loading the emulator's */
     HL_RANK_COUNT

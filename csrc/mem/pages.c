@@ -175,6 +175,13 @@ void hl_pages_atomic_remove(struct hl_pages *set, struct hl_run run)
             hl_bitmap_atomic_set_range(set->marks, w, 1);
 }
 
+bool hl_pages_atomic_has(const struct hl_pages *set, size_t page)
+{
+    return __atomic_load_n(&set->bits[page / 64], __ATOMIC_SEQ_CST) >>
+               page % 64 &
+           1;
+}
+
 void hl_pages_atomic_or(struct hl_pages *dst, const struct hl_pages *src)
 {
     for (size_t m = 0; m < mark_words(src); m++) {

@@ -79,6 +79,7 @@ bool hl_pages_run(const struct hl_pages *set, size_t *cursor,
 /* Async-signal-safe. */
 void hl_pages_atomic_add(struct hl_pages *set, struct hl_run run);
 void hl_pages_atomic_remove(struct hl_pages *set, struct hl_run run);
+bool hl_pages_atomic_has(const struct hl_pages *set, size_t page);
 /* dst |= src, where handlers add to src and nobody to dst. */
 void hl_pages_atomic_or(struct hl_pages *dst, const struct hl_pages *src);
 

@@ -22,6 +22,9 @@
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
 
+#ifndef MADV_POPULATE_READ /* 5.14 */
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_COLLAPSE /* 6.1 */
 #define MADV_COLLAPSE 25
 #endif
@@ -58,6 +61,34 @@ struct pm_scan_arg {
 };
 #endif
 
+#ifndef PROCMAP_QUERY /* 6.11 */
+#define PROCMAP_QUERY _IOWR('f', 17, struct procmap_query)
+#define PROCMAP_QUERY_VMA_READABLE 0x01
+#define PROCMAP_QUERY_VMA_WRITABLE 0x02
+#define PROCMAP_QUERY_VMA_EXECUTABLE 0x04
+#define PROCMAP_QUERY_VMA_SHARED 0x08
+#define PROCMAP_QUERY_COVERING_OR_NEXT_VMA 0x10
+
+struct procmap_query {
+    uint64_t size;
+    uint64_t query_flags;
+    uint64_t query_addr;
+    uint64_t vma_start;
+    uint64_t vma_end;
+    uint64_t vma_flags;
+    uint64_t vma_page_size;
+    uint64_t vma_offset;
+    uint64_t inode;
+    uint32_t dev_major;
+    uint32_t dev_minor;
+    uint32_t vma_name_size;
+    uint32_t build_id_size;
+    uint64_t vma_name_addr;
+    uint64_t build_id_addr;
+};
+#endif
+
+_Static_assert(sizeof(struct procmap_query) == 104, "uapi/linux/fs.h");
 _Static_assert(sizeof(struct page_region) == 24, "uapi/linux/fs.h");
 _Static_assert(sizeof(struct pm_scan_arg) == 96, "uapi/linux/fs.h");
 

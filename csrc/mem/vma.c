@@ -3,19 +3,59 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fail.h"
+#include "mem/descriptor.h"
+#include "mem/heap.h"
 #include "mem/map.h"
+#include "mem/uapi.h"
 
+/* One mapping. */
 struct line {
     uintptr_t start, end;
     int prot;
-    bool anonymous;
+    bool shared;
+    bool file;        /* it has an inode */
+    size_t page_size; /* 0: not known */
+    char name[64];    /* its path, or what the kernel calls it; cut */
 };
+
+/* Answers for the mapping at `at`, or the next above: 1, 0 if there is none,
+ * or -errno.  Costs 0.5 us whatever else is mapped. */
+static int ask(int fd, uintptr_t at, struct line *line)
+{
+    struct procmap_query query = {
+        .size = sizeof query,
+        .query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA,
+        .query_addr = at,
+    };
+    char name[4200]; /* a path is at most PATH_MAX */
+
+    query.vma_name_addr = (uintptr_t)name;
+    query.vma_name_size = sizeof name;
+    name[0] = '\0';
+    if (ioctl(fd, PROCMAP_QUERY, &query) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    *line = (struct line){
+        .start = query.vma_start,
+        .end = query.vma_end,
+        .prot =
+            (query.vma_flags & PROCMAP_QUERY_VMA_READABLE ? PROT_READ : 0) |
+            (query.vma_flags & PROCMAP_QUERY_VMA_WRITABLE ? PROT_WRITE : 0) |
+            (query.vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE ? PROT_EXEC : 0),
+        .shared = query.vma_flags & PROCMAP_QUERY_VMA_SHARED,
+        .file = query.inode != 0,
+        .page_size = query.vma_page_size,
+    };
+    (void)memccpy(line->name, name, '\0', sizeof line->name - 1);
+    return 1;
+}
 
 /* One line of maps: "start-end rwxp offset dev inode path". */
 static bool parse_line(const char *text, struct line *line)
@@ -23,43 +63,217 @@ static bool parse_line(const char *text, struct line *line)
     char prot[5];
     uintptr_t inode;
 
-    if (sscanf(text, "%" SCNxPTR "-%" SCNxPTR " %4s %*x %*s %" SCNuPTR,
-               &line->start, &line->end, prot, &inode) != 4)
+    *line = (struct line){0};
+    if (sscanf(text,
+               "%" SCNxPTR "-%" SCNxPTR " %4s %*x %*s %" SCNuPTR " %63[^\n]",
+               &line->start, &line->end, prot, &inode, line->name) < 4)
         return false;
     line->prot = (prot[0] == 'r' ? PROT_READ : 0) |
                  (prot[1] == 'w' ? PROT_WRITE : 0) |
                  (prot[2] == 'x' ? PROT_EXEC : 0);
-    line->anonymous = inode == 0 && prot[3] == 'p';
+    line->shared = prot[3] == 's';
+    line->file = inode != 0;
     return true;
+}
+
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+static unsigned kind_of(const struct line *line)
+{
+    const char *name = line->name;
+
+    if (strcmp(name, "[heap]") == 0)
+        return HL_KIND_OWN_HEAP;
+    if (strcmp(name, "[stack]") == 0)
+        return HL_KIND_STACK;
+    if (line->page_size > hl_page_size())
+        return HL_KIND_HUGETLB;
+    if (!line->file && !starts_with(name, "anon_inode:"))
+        return line->shared ? HL_KIND_SHARED : HL_KIND_PRIVATE;
+    if (starts_with(name, "/dev/zero") || starts_with(name, "/dev/shm/") ||
+        starts_with(name, "/memfd:") || starts_with(name, "/SYSV"))
+        return line->shared ? HL_KIND_SHARED : HL_KIND_FILE_COPY;
+    if (starts_with(name, "/dev/") || starts_with(name, "anon_inode:"))
+        return HL_KIND_DEVICE;
+    return line->shared ? HL_KIND_FILE : HL_KIND_FILE_COPY;
+}
+
+static ssize_t smaps_sum(uintptr_t start, uintptr_t end, const char *field);
+
+/* A walk over mappings, in the way that this kernel has. */
+struct walk {
+    int fd;
+    FILE *maps; /* before Linux 6.11 */
+    uintptr_t at, end;
+    struct hl_vma *vma;
+};
+
+static int next_by_text(struct walk *w, struct line *line)
+{
+    char text[4200];
+
+    while (fgets(text, sizeof text, w->maps)) {
+        if (!parse_line(text, line) || line->end <= w->at)
+            continue;
+        /* maps does not tell hugetlbfs from other files. */
+        ssize_t kib = !line->file ? 0
+                                  : smaps_sum(line->start, line->start + 1,
+                                              "KernelPageSize:");
+        if (kib < 0)
+            return (int)kib;
+        line->page_size = (size_t)kib << 10;
+        return 1;
+    }
+    return 0;
+}
+
+static int walk(struct walk *w)
+{
+    struct hl_vma *vma = w->vma;
+    struct line line;
+    bool first = true;
+
+    *vma = (struct hl_vma){.anonymous = true, .page_size = hl_page_size()};
+    while (w->at < w->end) {
+        int got = w->maps ? next_by_text(w, &line) : ask(w->fd, w->at, &line);
+        if (got < 0)
+            return got;
+        if (got == 0 || line.start > w->at)
+            return -EFAULT; /* a hole */
+        if (first)
+            vma->prot = line.prot;
+        else if (vma->prot != line.prot)
+            return -EINVAL;
+        unsigned kind = kind_of(&line);
+        vma->kinds |= kind;
+        vma->anonymous = vma->anonymous && !line.file && !line.shared;
+        if (line.page_size > vma->page_size)
+            vma->page_size = line.page_size;
+        first = false;
+        w->at = line.end;
+    }
+    return 0;
+}
+
+/* Does [start, end) touch the stack that we run on?  Not by the mapping: one
+ * of a stack may have grown together with its neighbours. */
+static bool on_our_stack(uintptr_t start, uintptr_t end)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), low = here, high;
+    pthread_attr_t attributes;
+    void *addr;
+    size_t size = 1;
+
+    /* The main thread's is called [stack], and asking for it is reading all of
+     * maps. */
+    if (getpid() != (pid_t)syscall(SYS_gettid) &&
+        pthread_getattr_np(pthread_self(), &attributes) == 0) {
+        if (pthread_attr_getstack(&attributes, &addr, &size) == 0)
+            low = (uintptr_t)addr;
+        pthread_attr_destroy(&attributes);
+    }
+    high = low + size;
+    return (start < high && low < end) || (start <= here && here < end);
+}
+
+static bool holds(uintptr_t start, uintptr_t end, const volatile void *what)
+{
+    return start <= (uintptr_t)what && (uintptr_t)what < end;
+}
+
+/* Memory that this library stands on: putting it back would put back what is
+ * known of the snapshot, in the middle of it. */
+static unsigned own_kinds(uintptr_t start, uintptr_t end, unsigned kinds)
+{
+    static volatile char data = 1, bss;
+
+    if (kinds & HL_KIND_OWN_HEAP && hl_heap_is_in_block(start, end))
+        kinds = (kinds & ~(unsigned)HL_KIND_OWN_HEAP) | HL_KIND_PRIVATE;
+    if (on_our_stack(start, end))
+        kinds |= HL_KIND_STACK;
+    if (holds(start, end, &data) || holds(start, end, &bss) ||
+        holds(start, end, &errno))
+        kinds |= HL_KIND_LIBRARY;
+    return kinds;
+}
+
+/* Without /proc, what can be told: that every page is mapped. */
+static int without_proc(uintptr_t at, uintptr_t end, struct hl_vma *vma)
+{
+    size_t page = hl_page_size();
+    unsigned char present[64];
+
+    while (at < end) {
+        size_t size = end - at;
+        if (size > sizeof present * page)
+            size = sizeof present * page;
+        if (mincore((void *)at, size, present) < 0)
+            return errno == ENOMEM ? -EFAULT : -errno;
+        at += size;
+    }
+    *vma = (struct hl_vma){
+        .prot = PROT_READ | PROT_WRITE,
+        .kinds = HL_KIND_UNKNOWN,
+        .page_size = page,
+    };
+    return 0;
+}
+
+static int query_text(uintptr_t start, uintptr_t end, struct hl_vma *vma)
+{
+    struct walk w = {
+        .maps = fopen("/proc/self/maps", "re"),
+        .at = start,
+        .end = end,
+        .vma = vma,
+    };
+    if (w.maps == NULL)
+        return -errno;
+    int err = walk(&w);
+    fclose(w.maps);
+    return err;
 }
 
 int hl_vma_query(const void *addr, size_t size, struct hl_vma *vma)
 {
-    uintptr_t at = (uintptr_t)addr, end = at + size;
-    bool first = true;
-    int err = 0;
-    char text[4200]; /* a path is at most PATH_MAX */
+    uintptr_t start = (uintptr_t)addr, end = start + size;
+    struct walk w = {.at = start, .end = end, .vma = vma};
 
-    FILE *maps = fopen("/proc/self/maps", "re");
-    if (maps == NULL)
-        return -errno;
+    w.fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS);
+    int err = w.fd < 0 ? w.fd : walk(&w);
+    if (err == -ENOTTY || err == -EPERM || HL_FAIL(HL_FAIL_QUERY))
+        err = query_text(start, end, vma); /* an older kernel, or a filter */
+    if (err == -ENOENT)
+        err = without_proc(start, end, vma);
+    if (err == 0)
+        vma->kinds = own_kinds(start, end, vma->kinds);
+    return err;
+}
 
-    while (at < end && err == 0 && fgets(text, sizeof text, maps)) {
-        struct line line;
-        if (!parse_line(text, &line) || line.end <= at)
-            continue;
-        if (line.start > at)
-            break; /* a hole */
-        if (first)
-            *vma = (struct hl_vma){line.prot, line.anonymous};
-        else if (vma->prot != line.prot)
-            err = -EINVAL;
-        vma->anonymous = vma->anonymous && line.anonymous;
-        first = false;
-        at = line.end;
-    }
-    fclose(maps);
-    return err == 0 && at < end ? -ENOMEM : err;
+const char *hl_kind_name(unsigned kinds)
+{
+    static const struct {
+        unsigned kind;
+        const char *name;
+    } names[] = {
+        {HL_KIND_OWN_HEAP, "this process's own heap"},
+        {HL_KIND_STACK, "a stack of this process"},
+        {HL_KIND_LIBRARY, "data of this library"},
+        {HL_KIND_DEVICE, "memory of a device"},
+        {HL_KIND_HUGETLB, "hugetlbfs memory"},
+        {HL_KIND_FILE_COPY, "a private mapping of a file"},
+        {HL_KIND_FILE, "a shared mapping of a file"},
+        {HL_KIND_SHARED, "shared memory"},
+        {HL_KIND_PRIVATE, "private memory"},
+    };
+
+    for (size_t i = 0; i < HL_ARRAY_SIZE(names); i++)
+        if (kinds & names[i].kind)
+            return names[i].name;
+    return "memory of an unknown kind (there is no /proc here)";
 }
 
 /* Sum of a field of smaps over the mappings that [start, end) touches, or
@@ -133,6 +347,15 @@ bool hl_is_readable(uintptr_t addr)
            errno != EFAULT;
 }
 
+bool hl_is_behind_end(uintptr_t addr)
+{
+    size_t page = hl_page_size();
+
+    return madvise((void *)(addr / page * page), page, MADV_POPULATE_READ) <
+               0 &&
+           errno == EFAULT; /* a missing right is EINVAL */
+}
+
 static int find(int fd, const void *addr, uint64_t mask,
                 struct hl_pages *found)
 {
@@ -160,10 +383,7 @@ static int find(int fd, const void *addr, uint64_t mask,
 
 int hl_pagemap_find(const void *addr, uint64_t mask, struct hl_pages *found)
 {
-    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int err = find(fd, addr, mask, found);
-    close(fd);
-    return err;
+    int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_PAGEMAP);
+
+    return fd < 0 ? fd : find(fd, addr, mask, found);
 }

@@ -1,20 +1,44 @@
-/* What the kernel knows of a stretch of our address space, from
- * /proc/self/maps and /proc/self/pagemap (proc(5), pagemap.rst). */
+/* What the kernel knows of a stretch of our address space: PROCMAP_QUERY
+ * (Linux 6.11), /proc/self/maps, smaps and pagemap (proc(5), pagemap.rst). */
 #ifndef HL_MEM_VMA_H
 #define HL_MEM_VMA_H
 
 #include "base.h"
 #include "mem/pages.h"
 
-struct hl_vma {
-    int prot;       /* PROT_*, the same over the whole stretch */
-    bool anonymous; /* private, no file behind it: untouched means zero */
+/* Kinds of memory, by what becomes of a page that is dropped (madvise), and by
+ * what can be protected.  Locked, unreserved and stack-growing memory are
+ * ordinary in both, and so are no kinds of their own.  Bits: a stretch can be
+ * of several. */
+enum hl_kind {
+    HL_KIND_PRIVATE = 1,    /* anonymous: a dropped page is zero */
+    HL_KIND_SHARED = 2,     /* shmem: dropped, it stays; removed, it is zero */
+    HL_KIND_FILE = 4,       /* a shared mapping of any other file: the same */
+    HL_KIND_FILE_COPY = 8,  /* private, of a file: its bytes come back */
+    HL_KIND_HUGETLB = 16,   /* hugetlbfs: protected by the huge page only */
+    HL_KIND_DEVICE = 32,    /* a driver's: may change by itself */
+    HL_KIND_UNKNOWN = 64,   /* mapped, and there is no /proc to ask */
+    HL_KIND_OWN_HEAP = 128, /* the break, but for a block from malloc's */
+    HL_KIND_STACK = 256,    /* the main thread's, or the caller's */
+    HL_KIND_LIBRARY = 512,  /* this library's own data */
 };
 
-/* Describe [addr, addr + size).  -ENOMEM: part of it is not mapped; -EINVAL:
- * its parts differ in protection. */
+struct hl_vma {
+    int prot;         /* PROT_*, the same over the whole stretch */
+    bool anonymous;   /* private, no file behind it: untouched means zero */
+    unsigned kinds;   /* enum hl_kind, each that it is of */
+    size_t page_size; /* the largest unit in which it can be protected */
+};
+
+/* Describe [addr, addr + size).  -EFAULT: part of it is not mapped; -EINVAL:
+ * its parts differ in protection; or what opening /proc/self/maps says, but
+ * ENOENT: without /proc the kind is unknown, and protection is taken to be
+ * read and write. */
 int hl_vma_query(const void *addr, size_t size,
                  struct hl_vma *vma) HL_MUST_CHECK;
+
+/* The first of these kinds in words, as the object of a sentence. */
+const char *hl_kind_name(unsigned kinds);
 
 /* Does the mapping at addr get huge pages, by its advice and by the system's
  * setting ("THPeligible" of /proc/self/smaps)?  Costs a walk over the tables
@@ -34,6 +58,9 @@ bool hl_is_writable(uintptr_t addr);
 /* Can it read there?  Asked with a signal mask that the kernel reads before it
  * refuses the call.  Async-signal-safe. */
 bool hl_is_readable(uintptr_t addr);
+/* Given that it cannot: is that because the file ends before it, and not for
+ * want of a right?  False before Linux 5.14.  Async-signal-safe. */
+bool hl_is_behind_end(uintptr_t addr);
 
 #define HL_PAGEMAP_SOFT_DIRTY (UINT64_C(1) << 55)
 #define HL_PAGEMAP_SWAPPED (UINT64_C(1) << 62)

@@ -32,6 +32,17 @@ static inline bool hl_context_is_write(const void *context)
 #endif
 }
 
+/* Was there a page?  False where the machine's context does not tell us. */
+static inline bool hl_context_is_present(const void *context)
+{
+#ifdef __x86_64__
+    return ((const ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 1;
+#else
+    (void)context;
+    return false;
+#endif
+}
+
 struct hl_chain {
     int signal;
     struct sigaction ours; /* who passes on: set before the first push */

@@ -6,17 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fail.h"
 #include "mem/lock.h"
 #include "mem/vma.h"
 #include "track/chain.h"
 
-/* Ascending by start, disjoint, never changed once published. */
+/* Ascending by start, disjoint, never changed while it is published. */
 struct table {
-    size_t count;
+    size_t count, room;
     struct hl_fault_region *regions[];
 };
 
+/* The table that handlers read, and the one that the next change is written
+ * to: after a change they have traded places.  Both have the same room, so
+ * that removing needs no memory. */
 static struct table *_Atomic current;
+static struct table *spare;
 
 /* Handlers that are inside, by the phase they came in.  A waiter flips the
  * phase and waits for the old side to drain, twice: one that read the phase
@@ -31,7 +36,7 @@ static struct hl_chain chains[HL_FAULT_SIGNALS] = {
     {.signal = SIGSEGV},
     {.signal = SIGBUS},
 };
-static bool installed[HL_FAULT_SIGNALS];
+static atomic_bool installed[HL_FAULT_SIGNALS];
 
 static int index_of(int signal) { return signal == SIGSEGV ? 0 : 1; }
 
@@ -65,13 +70,24 @@ static bool serve(int signal, uintptr_t addr)
     return opened;
 }
 
+/* What mprotect closed for writing can still be read.  What cannot is not as
+ * we left it: its owner put a guard there.  Asked only where no page was
+ * there, which is so for a guard, for a first touch, and behind the end of a
+ * file; that last one is opened, so as to end in the SIGBUS that it is. */
+static bool can_be_read(int signal, uintptr_t addr, const void *context)
+{
+    return signal != SIGSEGV || hl_context_is_present(context) ||
+           hl_is_readable(addr) || hl_is_behind_end(addr);
+}
+
 /* A write that protection stopped: of all the ways to get these signals, the
  * only one that is for us. */
 static bool is_write_fault(int signal, const siginfo_t *info,
                            const void *context)
 {
     return info->si_code == (signal == SIGSEGV ? SEGV_ACCERR : BUS_ADRERR) &&
-           hl_context_is_write(context);
+           hl_context_is_write(context) &&
+           can_be_read(signal, (uintptr_t)info->si_addr, context);
 }
 
 /* The handler.  Async-signal-safe: atomics, the region's open_page, and
@@ -132,42 +148,75 @@ void hl_fault_quiesce(void)
     hl_lock_release(&waiting);
 }
 
-static struct table *new_table(size_t count)
+static struct table *new_table(size_t room)
 {
     struct table *table =
-        malloc(sizeof *table + count * sizeof table->regions[0]);
+        HL_FAIL(HL_FAIL_TABLE)
+            ? NULL
+            : malloc(sizeof *table + room * sizeof table->regions[0]);
     if (table != NULL)
-        table->count = count;
+        *table = (struct table){.room = room};
     return table;
 }
 
-/* A table in a published state is only read, so a changed copy replaces it. */
-static void publish(struct table *table)
+/* Publish the next table.  When this returns no handler reads the old one,
+ * which is what is returned. */
+static struct table *publish(struct table *next)
 {
-    struct table *old = atomic_exchange(&current, table);
+    struct table *old = atomic_exchange(&current, next);
     hl_fault_quiesce();
-    free(old);
+    return old;
+}
+
+/* `from` with `region` in its place, which is not there yet. */
+static void copy_with(struct table *to, const struct table *from,
+                      struct hl_fault_region *region)
+{
+    size_t count = from ? from->count : 0, i = 0, at = 0;
+
+    while (at < count && from->regions[at]->start < region->start)
+        to->regions[i++] = from->regions[at++];
+    to->regions[i++] = region;
+    while (at < count)
+        to->regions[i++] = from->regions[at++];
+    to->count = i;
+}
+
+/* Tables for more regions: two, or none. */
+static int add_growing(struct hl_fault_region *region, size_t count)
+{
+    struct table *next = new_table(2 * count + 8);
+    struct table *after = new_table(2 * count + 8);
+
+    if (next == NULL || after == NULL) {
+        free(next);
+        free(after);
+        return -ENOMEM;
+    }
+    copy_with(next, atomic_load(&current), region);
+    free(publish(next));
+    free(spare);
+    spare = after;
+    return 0;
+}
+
+static int add(struct hl_fault_region *region)
+{
+    const struct table *old = atomic_load(&current);
+
+    if (old == NULL || old->count == old->room)
+        return add_growing(region, old ? old->count : 0);
+    copy_with(spare, old, region);
+    spare = publish(spare);
+    return 0;
 }
 
 int hl_fault_add(struct hl_fault_region *region)
 {
     hl_lock_acquire(&lock);
-    const struct table *old = atomic_load(&current);
-    size_t count = old ? old->count : 0;
-    struct table *table = new_table(count + 1);
-    int err = table ? go_first(region->signal) : -ENOMEM;
-
-    if (err < 0) {
-        free(table);
-    } else {
-        size_t i = 0, at = 0;
-        while (at < count && old->regions[at]->start < region->start)
-            table->regions[i++] = old->regions[at++];
-        table->regions[i++] = region;
-        while (at < count)
-            table->regions[i++] = old->regions[at++];
-        publish(table);
-    }
+    int err = go_first(region->signal);
+    if (err == 0)
+        err = add(region);
     hl_lock_release(&lock);
     return err;
 }
@@ -175,35 +224,30 @@ int hl_fault_add(struct hl_fault_region *region)
 void hl_fault_remove(struct hl_fault_region *region)
 {
     hl_lock_acquire(&lock);
-    struct table *old = atomic_load(&current), *table;
+    const struct table *old = atomic_load(&current);
     size_t kept = 0;
 
-    /* Removing cannot fail: without memory for a smaller table, the old one
-     * is edited while nobody is inside. */
-    table = new_table(old->count - 1);
-    if (table == NULL) {
-        atomic_store(&current, NULL);
-        hl_fault_quiesce();
-        table = old;
-    }
-    for (size_t i = 0, count = old->count; i < count; i++)
+    for (size_t i = 0; i < old->count; i++)
         if (old->regions[i] != region)
-            table->regions[kept++] = old->regions[i];
-    table->count = kept;
-    if (table == old)
-        atomic_store(&current, table);
-    else
-        publish(table);
+            spare->regions[kept++] = old->regions[i];
+    spare->count = kept;
+    spare = publish(spare);
+    hl_lock_release(&lock);
+}
+
+void hl_fault_reclaim_signal(int signal)
+{
+    if (!atomic_load(&installed[index_of(signal)]))
+        return;
+    hl_lock_acquire(&lock);
+    (void)go_first(signal);
     hl_lock_release(&lock);
 }
 
 void hl_fault_reclaim(void)
 {
-    hl_lock_acquire(&lock);
     for (int i = 0; i < HL_FAULT_SIGNALS; i++)
-        if (installed[i])
-            (void)go_first(chains[i].signal);
-    hl_lock_release(&lock);
+        hl_fault_reclaim_signal(chains[i].signal);
 }
 
 void hl_fault_status(struct hl_fault_status status[HL_FAULT_SIGNALS])

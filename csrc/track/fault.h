@@ -28,7 +28,11 @@ struct hl_fault_region {
 };
 
 /* Publish a region, which must outlive hl_fault_remove.  Nothing of it may be
- * protected before this returns.  -ENOMEM, or what sigaction says. */
+ * protected before this returns.  -ENOMEM, or what sigaction says.
+ *
+ * What removing it will need is allocated here, so that removing cannot fail,
+ * and at no moment is there no table: another region's write would be a crash
+ * then. */
 int hl_fault_add(struct hl_fault_region *region) HL_MUST_CHECK;
 
 /* Forget it; when this returns no handler uses it.  Everything of it must be
@@ -39,8 +43,11 @@ void hl_fault_remove(struct hl_fault_region *region);
 void hl_fault_quiesce(void);
 
 /* If somebody put a handler in front of ours, go in front of it and pass on
- * to it what is not ours.  Does nothing where ours is not installed. */
+ * to it what is not ours.  Does nothing where ours is not installed, at the
+ * cost of a load.  Nobody tells us when a handler is replaced, so every entry
+ * that may leave pages armed asks: each collect and each arm. */
 void hl_fault_reclaim(void);
+void hl_fault_reclaim_signal(int signal);
 
 struct hl_fault_status {
     int signal;

@@ -15,6 +15,10 @@ static int probe(char *why)
 static int full_open(void *addr, size_t page_count, struct hl_tracker **out,
                      char *why)
 {
+    struct hl_vma vma;
+    int err = hl_tracker_accepts(&hl_track_full, addr, page_count, &vma, why);
+    if (err < 0)
+        return err;
     struct hl_tracker *t = calloc(1, sizeof *t);
     if (t == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
@@ -52,6 +56,10 @@ const struct hl_tracker_ops hl_track_full = {
     .name = "full",
     .kernel_writes = true,
     .arms = false,
+    .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE |
+             HL_KIND_FILE_COPY | HL_KIND_HUGETLB | HL_KIND_DEVICE |
+             HL_KIND_UNKNOWN,
+    .sees_drops = true,
     .probe = probe,
     .open = full_open,
     .collect = collect,

@@ -1,20 +1,12 @@
 #include "track/scan.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
+#include "mem/descriptor.h"
 #include "mem/map.h"
 
 int hl_scan_open(struct hl_scan *scan)
 {
-    scan->fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    return scan->fd < 0 ? -errno : 0;
-}
-
-void hl_scan_close(struct hl_scan *scan)
-{
-    close(scan->fd);
-    scan->fd = -1;
+    scan->fd = hl_descriptor_of_proc(HL_DESCRIPTOR_PAGEMAP);
+    return scan->fd < 0 ? scan->fd : 0;
 }
 
 /* WRITTEN is asked for alone: only then does the kernel also report a page
@@ -38,13 +30,18 @@ static void fill_categories(struct pm_scan_arg *arg, enum hl_scan_for what)
     case HL_SCAN_PRESENT:
         arg->category_mask = PAGE_IS_PRESENT;
         break;
+    case HL_SCAN_COPIES:
+        arg->category_inverted = PAGE_IS_FILE;
+        arg->category_mask = PAGE_IS_PRESENT | PAGE_IS_FILE;
+        break;
     case HL_SCAN_TOUCHED:
         arg->category_anyof_mask = exists;
         arg->flags = 0;
         return;
     }
     arg->flags = PM_SCAN_CHECK_WPASYNC;
-    if (what != HL_SCAN_WRITTEN && what != HL_SCAN_PRESENT)
+    if (what != HL_SCAN_WRITTEN && what != HL_SCAN_PRESENT &&
+        what != HL_SCAN_COPIES)
         arg->flags |= PM_SCAN_WP_MATCHING;
 }
 
@@ -101,9 +98,7 @@ int hl_scan_touched(const void *addr, struct hl_pages *found)
     int err = hl_scan_open(&scan);
     if (err < 0)
         return err;
-    err = hl_scan_walk(&scan, HL_SCAN_TOUCHED, start,
-                       start + found->page_count * finding.page_size,
-                       add_found, &finding);
-    hl_scan_close(&scan);
-    return err;
+    return hl_scan_walk(&scan, HL_SCAN_TOUCHED, start,
+                        start + found->page_count * finding.page_size,
+                        add_found, &finding);
 }

@@ -16,8 +16,8 @@ struct hl_scan {
     struct page_region regions[HL_SCAN_REGIONS];
 };
 
+/* The descriptor is the process's: there is nothing to close. */
 int hl_scan_open(struct hl_scan *scan) HL_MUST_CHECK;
-void hl_scan_close(struct hl_scan *scan);
 
 enum hl_scan_for {
     HL_SCAN_WRITTEN,     /* written since armed, dropped pages included */
@@ -25,6 +25,7 @@ enum hl_scan_for {
     HL_SCAN_ARM_TOUCHED, /* arm pages that exist, in memory or in swap */
     HL_SCAN_ARM_REST,    /* arm pages that do not exist; see below */
     HL_SCAN_PRESENT,     /* pages in memory */
+    HL_SCAN_COPIES,      /* pages in memory that are no file's */
     HL_SCAN_TOUCHED,     /* pages in memory or in swap; of any memory */
 };
 

@@ -44,9 +44,10 @@ static int sigsegv_open(void *addr, size_t page_count, struct hl_tracker **out,
                         char *why)
 {
     struct hl_vma vma;
-    int err = hl_vma_query(addr, page_count * hl_page_size(), &vma);
+    int err =
+        hl_tracker_accepts(&hl_track_sigsegv, addr, page_count, &vma, why);
     if (err < 0)
-        return hl_why(why, err, "/proc/self/maps: %s", strerror(-err));
+        return err;
 
     struct sigsegv *s = calloc(1, sizeof *s);
     if (s == NULL)
@@ -81,6 +82,8 @@ const struct hl_tracker_ops hl_track_sigsegv = {
     .name = "sigsegv",
     .kernel_writes = false,
     .arms = true,
+    .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE |
+             HL_KIND_FILE_COPY | HL_KIND_UNKNOWN,
     .probe = probe,
     .open = sigsegv_open,
     .collect = hl_trap_collect,

@@ -119,7 +119,7 @@ static int probe(char *why)
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return hl_why(why, -errno, "/proc/self/clear_refs: %s",
-                      strerror(errno));
+                      hl_strerror(errno));
     close(fd);
     int err = hl_map_create(&map, hl_page_size(), HL_HUGE_NEVER);
     if (err < 0)
@@ -128,7 +128,7 @@ static int probe(char *why)
     err = hl_pagemap_find(map.addr, HL_PAGEMAP_SOFT_DIRTY, &page);
     hl_map_destroy(&map);
     if (err < 0)
-        return hl_why(why, err, "/proc/self/pagemap: %s", strerror(-err));
+        return hl_why(why, err, "/proc/self/pagemap: %s", hl_strerror(-err));
     if (!(bits & 1))
         return hl_why(why, -EOPNOTSUPP,
                       "not compiled into this kernel "
@@ -139,7 +139,11 @@ static int probe(char *why)
 static int softdirty_open(void *addr, size_t page_count,
                           struct hl_tracker **out, char *why)
 {
-    int err = probe(why);
+    struct hl_vma vma;
+    int err =
+        hl_tracker_accepts(&hl_track_softdirty, addr, page_count, &vma, why);
+    if (err == 0)
+        err = probe(why);
     if (err < 0)
         return err;
 
@@ -182,6 +186,8 @@ const struct hl_tracker_ops hl_track_softdirty = {
     .name = "softdirty",
     .kernel_writes = true,
     .arms = true,
+    .kinds =
+        HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE | HL_KIND_FILE_COPY,
     .collect_cost = 64, /* opening and reading pagemap: 5 us */
     .probe = probe,
     .open = softdirty_open,

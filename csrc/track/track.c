@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem/vma.h"
+#include "mem/map.h"
 #include "track/scan.h"
 
 const struct hl_tracker_ops *const hl_trackers[] = {
@@ -18,6 +18,34 @@ const struct hl_tracker_ops *hl_tracker_find(const char *name)
         if (strcmp(hl_trackers[i]->name, name) == 0)
             return hl_trackers[i];
     return NULL;
+}
+
+int hl_why_vma(char *why, int err)
+{
+    if (err == -EFAULT)
+        return hl_why(why, err, "part of this memory is not mapped");
+    if (err == -EINVAL)
+        return hl_why(why, err, "parts of this memory differ in protection");
+    return hl_why(why, err, "/proc/self/maps: %s", hl_strerror(-err));
+}
+
+int hl_tracker_accepts(const struct hl_tracker_ops *ops, const void *addr,
+                       size_t page_count, struct hl_vma *vma, char *why)
+{
+    int err = hl_vma_query(addr, page_count * hl_page_size(), vma);
+    if (err < 0)
+        return hl_why_vma(why, err);
+
+    const unsigned ground = HL_KIND_OWN_HEAP | HL_KIND_STACK | HL_KIND_LIBRARY;
+    if (vma->kinds & ground)
+        return hl_why(why, -EOPNOTSUPP,
+                      "this memory holds %s, which cannot be put back while "
+                      "it is in use",
+                      hl_kind_name(vma->kinds & ground));
+    if (vma->kinds & ~ops->kinds)
+        return hl_why(why, -EOPNOTSUPP, "%s cannot be tracked by %s",
+                      hl_kind_name(vma->kinds & ~ops->kinds), ops->name);
+    return 0;
 }
 
 bool hl_next_stretch(const struct hl_pages *pages, const struct hl_pages *open,

@@ -17,6 +17,11 @@
  *  T5. close() leaves the region as open() found it, and no handler that
  *      still runs refers to it afterwards.
  *
+ *  T6. What open accepts is tracked exactly, whatever its owner does to it by
+ *      writes, system calls and madvise, but for what the tracker's fields
+ *      except (kernel_writes, sees_drops).  What cannot be tracked so is
+ *      refused, in words.
+ *
  * Threads: the calls on one tracker are made one at a time; faults arrive on
  * any thread at any moment. */
 #ifndef HL_TRACK_TRACK_H
@@ -24,6 +29,7 @@
 
 #include "base.h"
 #include "mem/pages.h"
+#include "mem/vma.h"
 #include "why.h"
 
 struct hl_tracker {
@@ -38,6 +44,13 @@ struct hl_tracker_ops {
     bool kernel_writes;  /* writes by system calls are seen, not refused */
     bool arms;           /* false: every page is reported always */
     size_t collect_cost; /* at the least, in pages that could be copied */
+
+    /* Kinds of memory (enum hl_kind) that it tracks: on any other, open is
+     * refused with -EOPNOTSUPP.  None tracks what this process stands on. */
+    unsigned kinds;
+    /* A page that its owner drops (madvise) is reported, on each of those
+     * kinds.  Where it is not, that is a limit that the documents name. */
+    bool sees_drops;
 
     /* Try it for real on memory of its own.  0, or -errno and a sentence. */
     int (*probe)(char *why);
@@ -82,6 +95,15 @@ const struct hl_tracker_ops *hl_tracker_find(const char *name);
 /* For the trackers' own files. */
 extern const struct hl_tracker_ops hl_track_uffd, hl_track_uffd_sigbus,
     hl_track_sigsegv, hl_track_softdirty, hl_track_full;
+
+/* Put into words what hl_vma_query said, and return it. */
+int hl_why_vma(char *why, int err);
+
+/* What every open begins with: look at [addr, +page_count) and refuse what
+ * `ops` does not track.  Fills in *vma, or -errno with a sentence in `why`. */
+int hl_tracker_accepts(const struct hl_tracker_ops *ops, const void *addr,
+                       size_t page_count, struct hl_vma *vma,
+                       char *why) HL_MUST_CHECK;
 
 /* The next stretch of pages to arm in one call, at or after *cursor: runs of
  * `pages`, joined across gaps of at most `bridge` pages none of which is in

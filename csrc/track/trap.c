@@ -2,6 +2,7 @@
 
 #include "fail.h"
 #include "mem/map.h"
+#include "mem/vma.h"
 
 static int change(struct hl_trap *trap, struct hl_run run, bool closed)
 {
@@ -21,6 +22,15 @@ static int note_and_open(struct hl_trap *trap, struct hl_run run)
     return err;
 }
 
+/* Can the program go on?  `arming` is as it was before the page was opened:
+ * odd, or another number now, it says that arm() may have closed it. */
+static bool makes_progress(struct hl_trap *trap, uintptr_t addr,
+                           unsigned arming)
+{
+    return hl_is_writable(addr) || arming % 2 != 0 ||
+           __atomic_load_n(&trap->arming, __ATOMIC_SEQ_CST) != arming;
+}
+
 /* In the handler.  The kernel refuses to split one more mapping (ENOMEM) when
  * vm.max_map_count is reached: a wider stretch merges mappings instead, and a
  * wide one at once leaves the program some to go on with.  The whole region
@@ -32,6 +42,8 @@ static bool open_page(struct hl_fault_region *region, uintptr_t addr)
     size_t total = trap->tracker.page_count;
     size_t page = (addr - region->start) / trap->tracker.page_size;
     size_t width = 1;
+    unsigned arming = __atomic_load_n(&trap->arming, __ATOMIC_SEQ_CST);
+    bool noted = hl_pages_atomic_has(&trap->open, page);
 
     for (;;) {
         struct hl_run run = {.first = page / width * width, .count = width};
@@ -39,7 +51,7 @@ static bool open_page(struct hl_fault_region *region, uintptr_t addr)
             run.count = total - run.first;
         int err = note_and_open(trap, run);
         if (err == 0)
-            return true;
+            return !noted || makes_progress(trap, addr, arming);
         if (err != -ENOMEM || width >= total)
             return false;
         width = width == 1 ? total / 16 + 64 : width * 4;
@@ -79,7 +91,11 @@ void hl_trap_close(struct hl_trap *trap)
 
 int hl_trap_collect(struct hl_tracker *tracker, struct hl_pages *dirty)
 {
-    hl_pages_atomic_or(dirty, &((struct hl_trap *)tracker)->open);
+    struct hl_trap *trap = (struct hl_trap *)tracker;
+
+    /* Somebody in front of us would take tracking faults for crashes. */
+    hl_fault_reclaim_signal(trap->region.signal);
+    hl_pages_atomic_or(dirty, &trap->open);
     return 0;
 }
 
@@ -96,15 +112,16 @@ void hl_trap_arm(struct hl_tracker *tracker, const struct hl_pages *pages)
     struct hl_run run;
     size_t at = 0;
 
-    /* Somebody in front of us would take tracking faults for crashes. */
-    hl_fault_reclaim();
+    hl_fault_reclaim_signal(trap->region.signal);
     if (!hl_pages_run(pages, &at, &run))
         return;
+    __atomic_fetch_add(&trap->arming, 1, __ATOMIC_SEQ_CST);
     for (at = 0; hl_pages_run(pages, &at, &run);)
         hl_pages_atomic_remove(&trap->open, run);
     for (at = 0; hl_next_stretch(pages, &trap->open, trap->bridge, &at, &run);)
         if (change(trap, run, true) < 0)
             keep_open(trap, run);
+    __atomic_fetch_add(&trap->arming, 1, __ATOMIC_SEQ_CST);
     hl_fault_quiesce();
 }
 
@@ -116,6 +133,12 @@ void hl_trap_leave(struct hl_tracker *tracker, const struct hl_pages *pages)
 
     for (size_t at = 0; hl_pages_run(pages, &at, &run);)
         hl_pages_atomic_add(&trap->open, run);
+}
+
+void hl_trap_leave_all(struct hl_trap *trap)
+{
+    hl_pages_atomic_add(&trap->open,
+                        (struct hl_run){0, trap->tracker.page_count});
 }
 
 void hl_trap_disarm(struct hl_tracker *tracker, struct hl_run run)

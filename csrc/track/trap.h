@@ -9,7 +9,14 @@
  * writable and unreported.  The second note repairs it, and arm() waits for
  * handlers that were running (hl_fault_quiesce), so that no later collect can
  * come before that repair.  Noting only afterwards would let a second thread
- * write to the open page, finish, and be missed by a collect in between. */
+ * write to the open page, finish, and be missed by a collect in between.
+ *
+ * A fault is answered by whether the page can be written now.  That a call to
+ * open it succeeded says nothing of a page behind the end of its file, or of a
+ * mapping that its owner replaced: the instruction would fault again, for
+ * ever.  So a page that was noted already and faults again is tried, and where
+ * it still cannot be written the fault goes to whoever is next, unless arm()
+ * may have closed it meanwhile. */
 #ifndef HL_TRACK_TRAP_H
 #define HL_TRACK_TRAP_H
 
@@ -20,6 +27,7 @@ struct hl_trap {
     struct hl_tracker tracker;
     struct hl_fault_region region;
     struct hl_pages open; /* atomic: what is reported, all that is writable */
+    unsigned arming;      /* atomic: counts begins and ends of arm() */
 
     /* Close (true) or open a run.  Async-signal-safe.  -errno: some of it may
      * have changed. */
@@ -40,6 +48,8 @@ void hl_trap_close(struct hl_trap *trap);
 int hl_trap_collect(struct hl_tracker *tracker, struct hl_pages *dirty);
 void hl_trap_arm(struct hl_tracker *tracker, const struct hl_pages *pages);
 void hl_trap_leave(struct hl_tracker *tracker, const struct hl_pages *pages);
+/* The same for every page. */
+void hl_trap_leave_all(struct hl_trap *trap);
 void hl_trap_disarm(struct hl_tracker *tracker, struct hl_run run);
 
 #endif

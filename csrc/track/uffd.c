@@ -10,6 +10,7 @@
 #include "fail.h"
 #include "mem/map.h"
 #include "mem/vma.h"
+#include "track/drops.h"
 #include "track/scan.h"
 #include "track/track.h"
 #include "track/uffd_fd.h"
@@ -24,8 +25,10 @@
 
 struct uffd {
     struct hl_tracker tracker; /* first: they are cast to each other */
-    int fd;
+    struct hl_uffd uffd;
     struct hl_scan scan;
+    unsigned kinds; /* what the drops are looked for by */
+    struct hl_drops drops;
     struct hl_pages open; /* not armed, disarmed or left: no need to ask */
     /* Found written by a scan that armed them again on the way to its own
      * pages: reported until they are armed on purpose. */
@@ -44,62 +47,88 @@ static struct hl_run pages_of(const struct hl_tracker *t, uintptr_t start,
                            (end - start) / t->page_size};
 }
 
-static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
-                     char *why)
+static int can_open(const void *addr, size_t page_count, struct hl_vma *vma,
+                    char *why)
 {
-    size_t page_size = hl_page_size();
+    size_t size = page_count * hl_page_size();
     uint64_t features;
-    int err = hl_uffd_features(&features, why);
+    int err = hl_tracker_accepts(&hl_track_uffd, addr, page_count, vma, why);
+
+    if (err == 0)
+        err = hl_uffd_features(&features, why);
     if (err < 0)
         return err;
     if ((features & FEATURES) != FEATURES)
         return hl_why(why, -EINVAL,
                       "this kernel is too old: asynchronous write protection "
                       "and PAGEMAP_SCAN came with Linux 6.7");
+    if ((uintptr_t)addr % vma->page_size || size % vma->page_size)
+        return hl_why(why, -EOPNOTSUPP,
+                      "this memory does not start and end with whole huge "
+                      "pages of %zu bytes, which can only be protected whole",
+                      vma->page_size);
+    return 0;
+}
+
+static int allocate(struct uffd *u, const struct hl_vma *vma, char *why)
+{
+    size_t page_count = u->tracker.page_count;
+    int err = hl_pages_init(&u->open, page_count);
+
+    if (err == 0)
+        err = hl_pages_init(&u->found, page_count);
+    if (err == 0)
+        err = hl_drops_init(&u->drops, vma, page_count);
+    if (err < 0)
+        return hl_why(why, err, "out of memory");
+    hl_pages_fill(&u->open);
+    return 0;
+}
+
+static void release(struct uffd *u)
+{
+    hl_drops_free(&u->drops);
+    hl_pages_free(&u->open);
+    hl_pages_free(&u->found);
+    free(u);
+}
+
+static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
+                     char *why)
+{
+    size_t page_size = hl_page_size();
+    struct hl_vma vma;
+    int err = can_open(addr, page_count, &vma, why);
+    if (err < 0)
+        return err;
 
     struct uffd *u = calloc(1, sizeof *u);
     if (u == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
     u->tracker =
         (struct hl_tracker){&hl_track_uffd, addr, page_count, page_size};
-    err = hl_pages_init(&u->open, page_count);
+    u->uffd = (struct hl_uffd){.mode = HL_DESCRIPTOR_UFFD_ASYNC,
+                               .features = FEATURES};
+    u->kinds = vma.kinds;
+    err = allocate(u, &vma, why);
+    if (err == 0 && (err = hl_scan_open(&u->scan)) < 0)
+        (void)hl_why(why, err, "/proc/self/pagemap: %s", hl_strerror(-err));
     if (err == 0)
-        err = hl_pages_init(&u->found, page_count);
+        err = hl_uffd_open(&u->uffd, addr, page_count * page_size, why);
     if (err < 0) {
-        (void)hl_why(why, err, "out of memory");
-        goto fail;
-    }
-    hl_pages_fill(&u->open);
-    err = hl_scan_open(&u->scan);
-    if (err < 0) {
-        err = hl_why(why, err, "/proc/self/pagemap: %s", strerror(-err));
-        goto fail;
-    }
-    u->fd = hl_uffd_open(addr, page_count * page_size, FEATURES, why);
-    if (u->fd < 0) {
-        err = u->fd;
-        hl_scan_close(&u->scan);
-        goto fail;
+        release(u);
+        return err;
     }
     *out = &u->tracker;
     return 0;
-
-fail:
-    hl_pages_free(&u->open);
-    hl_pages_free(&u->found);
-    free(u);
-    return err;
 }
 
 static void uffd_close(struct hl_tracker *t, bool forked)
 {
     struct uffd *u = (struct uffd *)t;
 
-    hl_uffd_close(u->fd, t->addr, t->page_count * t->page_size, forked);
-    hl_scan_close(&u->scan);
-    hl_pages_free(&u->open);
-    hl_pages_free(&u->found);
-    free(u);
+    hl_uffd_close(&u->uffd, t->addr, t->page_count * t->page_size, forked);
+    release(u);
 }
 
 struct into {
@@ -129,6 +158,27 @@ static struct hl_run armed_stretch(const struct uffd *u)
     return (struct hl_run){first * 64, first < words ? end - first * 64 : 0};
 }
 
+/* The scan was refused: part of the region is not registered any more, because
+ * somebody closed our descriptors or put another mapping there.  What is armed
+ * from now on is registered anew; but not memory of another kind, whose drops
+ * would be looked for in the wrong way.  On error arming will fail as well,
+ * and pages stay open. */
+static int start_anew(struct uffd *u)
+{
+    const struct hl_tracker *t = &u->tracker;
+    char why[HL_WHY_SIZE];
+    struct hl_vma vma;
+
+    hl_pages_fill(&u->open);
+    int err = can_open(t->addr, t->page_count, &vma, why);
+    if (err < 0 || vma.kinds != u->kinds)
+        return err < 0 ? err : -EOPNOTSUPP;
+    err = hl_scan_open(&u->scan);
+    if (err < 0)
+        return err;
+    return hl_uffd_open(&u->uffd, t->addr, t->page_count * t->page_size, why);
+}
+
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {
     struct uffd *u = (struct uffd *)t;
@@ -139,8 +189,16 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
         return -ENOMEM;
     hl_pages_or(dirty, &u->open);
     hl_pages_or(dirty, &u->found);
-    return hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
-                        address(t, run.first + run.count), set_found, &into);
+    int err =
+        hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
+                     address(t, run.first + run.count), set_found, &into);
+    if (err == 0)
+        err = hl_drops_find(&u->drops, t, &u->scan, &u->open, dirty);
+    if (err < 0) {
+        int again = start_anew(u);
+        err = again < 0 ? again : err;
+    }
+    return err;
 }
 
 struct arming {
@@ -184,6 +242,8 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
          hl_next_stretch(pages, &u->open, BRIDGE, &at, &stretch);)
         if (arm_stretch(u, pages, stretch) < 0)
             hl_pages_add_range(&u->open, stretch);
+    if (hl_drops_armed(&u->drops, t, &u->scan, pages) < 0)
+        hl_pages_or(&u->open, pages);
 }
 
 static void leave(struct hl_tracker *t, const struct hl_pages *pages)
@@ -229,7 +289,7 @@ static void disarm(struct hl_tracker *t, struct hl_run run)
 {
     struct uffd *u = (struct uffd *)t;
 
-    (void)hl_uffd_protect(u->fd, (void *)address(t, run.first),
+    (void)hl_uffd_protect(&u->uffd, (void *)address(t, run.first),
                           run.count * t->page_size, false);
     hl_pages_add_range(&u->open, run);
 }
@@ -266,6 +326,9 @@ const struct hl_tracker_ops hl_track_uffd = {
     .name = "uffd",
     .kernel_writes = true,
     .arms = true,
+    .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE |
+             HL_KIND_FILE_COPY | HL_KIND_HUGETLB,
+    .sees_drops = true,
     .collect_cost = 17, /* a scan of nothing: 1 us */
     .probe = probe,
     .open = uffd_open,

@@ -1,6 +1,7 @@
 #include "track/uffd_fd.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,72 +26,111 @@ static int new_fd(char *why)
         return hl_why(why, -EPERM,
                       "userfaultfd: forbidden here, by a seccomp filter "
                       "(containers) or vm.unprivileged_userfaultfd");
-    return hl_why(why, -errno, "userfaultfd: %s", strerror(errno));
+    return hl_why(why, -errno, "userfaultfd: %s", hl_strerror(errno));
 }
 
+struct wanted {
+    uint64_t features;
+    char *why;
+};
+
+static int open_with(void *context)
+{
+    const struct wanted *wanted = context;
+    struct uffdio_api api = {.api = UFFD_API, .features = wanted->features};
+    int fd = new_fd(wanted->why);
+
+    if (fd < 0 || ioctl(fd, UFFDIO_API, &api) == 0)
+        return fd;
+    int err = hl_why(wanted->why, -errno, "UFFDIO_API: %s", strerror(errno));
+    close(fd);
+    return err;
+}
+
+/* Asking takes a descriptor that is good for nothing else, and the answer does
+ * not change while a kernel runs. */
 int hl_uffd_features(uint64_t *features, char *why)
 {
+    static _Atomic uint64_t known;
     struct uffdio_api api = {.api = UFFD_API};
-    int fd = new_fd(why), err = 0;
+    int err = 0;
 
+    *features = atomic_load(&known);
+    if (*features != 0)
+        return 0;
+    int fd = new_fd(why);
     if (fd < 0)
         return fd;
     if (ioctl(fd, UFFDIO_API, &api) < 0)
         err = hl_why(why, -errno, "UFFDIO_API: %s", strerror(errno));
     close(fd);
     *features = api.features;
+    if (err == 0)
+        atomic_store(&known, api.features);
     return err;
 }
 
-int hl_uffd_open(void *addr, size_t size, uint64_t features, char *why)
+int hl_uffd_open(struct hl_uffd *uffd, void *addr, size_t size, char *why)
 {
-    int err;
-    int fd = new_fd(why);
-    if (fd < 0)
-        return fd;
-
-    struct uffdio_api api = {.api = UFFD_API, .features = features};
-    if (ioctl(fd, UFFDIO_API, &api) < 0) {
-        err = hl_why(why, -errno, "UFFDIO_API: %s", strerror(errno));
-        goto fail;
-    }
+    struct wanted wanted = {uffd->features, why};
     struct uffdio_register range = {
         .range = {.start = (uintptr_t)addr, .len = size},
         .mode = UFFDIO_REGISTER_MODE_WP,
     };
-    if (ioctl(fd, UFFDIO_REGISTER, &range) < 0) {
-        err =
-            errno == EBUSY
-                ? hl_why(why, -EBUSY,
-                         "UFFDIO_REGISTER: another userfaultfd has it")
-                : hl_why(why, -errno, "UFFDIO_REGISTER: %s", strerror(errno));
-        goto fail;
-    }
-    return fd;
 
-fail:
-    close(fd);
-    return err;
+    why[0] = '\0';
+    int err = hl_descriptor_get(uffd->mode, open_with, &wanted, &uffd->handle);
+    if (err < 0)
+        return why[0] ? err : hl_why(why, err, "fstat: %s", strerror(-err));
+    if (ioctl(uffd->handle.fd, UFFDIO_REGISTER, &range) == 0)
+        return 0;
+    if (errno == EBUSY)
+        return hl_why(why, -EBUSY,
+                      "UFFDIO_REGISTER: another userfaultfd has this memory");
+    if (errno == EINVAL)
+        return hl_why(why, -EOPNOTSUPP,
+                      "userfaultfd cannot protect this memory here "
+                      "(UFFDIO_REGISTER: %s)",
+                      strerror(EINVAL));
+    return hl_why(why, -errno, "UFFDIO_REGISTER: %s", hl_strerror(errno));
 }
 
-int hl_uffd_protect(int fd, const void *addr, size_t size, bool on)
+bool hl_uffd_is_good(const struct hl_uffd *uffd)
+{
+    return hl_descriptor_is_good(uffd->mode, &uffd->handle);
+}
+
+/* The kernel says EAGAIN while a mapping changes, which only descriptors with
+ * event features notice: not ours.  So a few times is for ever. */
+int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
+                    bool on)
 {
     struct uffdio_writeprotect wp = {
         .range = {.start = (uintptr_t)addr, .len = size},
         .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
     };
 
-    while (ioctl(fd, UFFDIO_WRITEPROTECT, &wp) < 0)
-        if (errno != EAGAIN) /* mappings are changing: ask again */
-            return -errno;
-    return 0;
+    for (int tries = 0; tries < 1000; tries++) {
+        if (ioctl(uffd->handle.fd, UFFDIO_WRITEPROTECT, &wp) == 0)
+            return 0;
+        if (errno != EAGAIN)
+            break;
+    }
+    return -errno;
 }
 
-void hl_uffd_close(int fd, const void *addr, size_t size, bool forked)
+/* Unregistering unprotects as well, but can fail half-way, at
+ * vm.max_map_count: the range may be part of a mapping that must be split for
+ * it.  What stays registered in asynchronous mode does no harm; a page that
+ * stayed protected in the other would kill whoever writes to it. */
+void hl_uffd_close(const struct hl_uffd *uffd, const void *addr, size_t size,
+                   bool forked)
 {
     struct uffdio_range range = {.start = (uintptr_t)addr, .len = size};
 
-    if (!forked)
-        (void)ioctl(fd, UFFDIO_UNREGISTER, &range);
-    close(fd);
+    if (forked || !hl_uffd_is_good(uffd))
+        return;
+    if (uffd->features & UFFD_FEATURE_SIGBUS)
+        (void)hl_uffd_protect(uffd, addr, size, false);
+    (void)ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range);
 }

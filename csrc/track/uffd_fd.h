@@ -1,25 +1,39 @@
-/* userfaultfd descriptors (Documentation/admin-guide/mm/userfaultfd.rst). */
+/* userfaultfd (Documentation/admin-guide/mm/userfaultfd.rst): one descriptor a
+ * mode for the whole process, see mem/descriptor.h.  Any thread. */
 #ifndef HL_TRACK_UFFD_FD_H
 #define HL_TRACK_UFFD_FD_H
 
 #include "base.h"
+#include "mem/descriptor.h"
 #include "mem/runs.h"
 #include "mem/uapi.h"
 
-/* A descriptor with `features`, on which [addr, addr + size) is registered for
- * write protection.  Returns it, or -errno with a sentence in `why` and
- * nothing registered. */
-int hl_uffd_open(void *addr, size_t size, uint64_t features,
+struct hl_uffd {
+    enum hl_descriptor mode;
+    uint64_t features; /* what the process's descriptor is made with */
+    struct hl_descriptor_handle handle;
+};
+
+/* Register [addr, addr + size) for write protection, given mode and features.
+ * -errno: a sentence is in `why`, nothing is registered, the handle as before.
+ * What was registered and lost can be registered again. */
+int hl_uffd_open(struct hl_uffd *uffd, void *addr, size_t size,
                  char *why) HL_MUST_CHECK;
+
+/* Is protection in force?  The kernel ends it when the last copy of the
+ * descriptor is closed, by whomever. */
+bool hl_uffd_is_good(const struct hl_uffd *uffd);
 
 /* The features this kernel has, or -errno with a sentence in `why`. */
 int hl_uffd_features(uint64_t *features, char *why) HL_MUST_CHECK;
 
 /* Protect or unprotect [addr, addr + size).  Async-signal-safe. */
-int hl_uffd_protect(int fd, const void *addr, size_t size, bool on);
+int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
+                    bool on);
 
-/* Unregister, unless `forked` says that the range is the parent's, and
- * close. */
-void hl_uffd_close(int fd, const void *addr, size_t size, bool forked);
+/* Unprotect and unregister, unless `forked` says that the range is the
+ * parent's. */
+void hl_uffd_close(const struct hl_uffd *uffd, const void *addr, size_t size,
+                   bool forked);
 
 #endif

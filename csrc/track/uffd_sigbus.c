@@ -23,7 +23,7 @@
 
 struct sigbus {
     struct hl_trap trap; /* first: they are cast to each other */
-    int fd;
+    struct hl_uffd uffd;
     bool populated_only; /* what was never touched cannot be protected */
 };
 
@@ -32,7 +32,7 @@ static int protect(struct hl_trap *trap, struct hl_run run, bool closed)
     const struct sigbus *s = (const struct sigbus *)trap;
     size_t size = trap->tracker.page_size;
 
-    return hl_uffd_protect(s->fd, trap->tracker.addr + run.first * size,
+    return hl_uffd_protect(&s->uffd, trap->tracker.addr + run.first * size,
                            run.count * size, closed);
 }
 
@@ -47,12 +47,22 @@ static int features_here(uint64_t *features, char *why)
     return err;
 }
 
+static struct hl_uffd uffd_with(uint64_t features)
+{
+    return (struct hl_uffd){.mode = HL_DESCRIPTOR_UFFD_SIGBUS,
+                            .features = NEEDED | (features & WANTED)};
+}
+
 static int sigbus_open(void *addr, size_t page_count, struct hl_tracker **out,
                        char *why)
 {
     size_t size = page_count * hl_page_size();
     uint64_t features;
-    int err = features_here(&features, why);
+    struct hl_vma vma;
+    int err =
+        hl_tracker_accepts(&hl_track_uffd_sigbus, addr, page_count, &vma, why);
+    if (err == 0)
+        err = features_here(&features, why);
     if (err < 0)
         return err;
 
@@ -62,20 +72,19 @@ static int sigbus_open(void *addr, size_t page_count, struct hl_tracker **out,
     s->trap.protect = protect;
     s->trap.bridge = 16; /* protecting a page costs 30 ns, a call 700 */
     s->populated_only = !(features & UFFD_FEATURE_WP_UNPOPULATED);
-    s->fd = hl_uffd_open(addr, size, NEEDED | (features & WANTED), why);
-    if (s->fd < 0) {
-        err = s->fd;
+    s->uffd = uffd_with(features);
+    err = hl_uffd_open(&s->uffd, addr, size, why);
+    if (err < 0)
         goto fail;
-    }
     err = hl_trap_open(&s->trap, &hl_track_uffd_sigbus, addr, page_count,
                        SIGBUS, why);
-    if (err < 0)
-        goto fail_fd;
+    if (err < 0) {
+        hl_uffd_close(&s->uffd, addr, size, false);
+        goto fail;
+    }
     *out = &s->trap.tracker;
     return 0;
 
-fail_fd:
-    hl_uffd_close(s->fd, addr, size, false);
 fail:
     free(s);
     return err;
@@ -86,9 +95,27 @@ static void sigbus_close(struct hl_tracker *t, bool forked)
     struct sigbus *s = (struct sigbus *)t;
 
     /* Opened by unregistering, before the handler forgets it. */
-    hl_uffd_close(s->fd, t->addr, t->page_count * t->page_size, forked);
+    hl_uffd_close(&s->uffd, t->addr, t->page_count * t->page_size, forked);
     hl_trap_close(&s->trap);
     free(s);
+}
+
+/* Where protection was lost every page may have been written; those armed
+ * from now on are protected anew. */
+static int collect(struct hl_tracker *t, struct hl_pages *dirty)
+{
+    struct sigbus *s = (struct sigbus *)t;
+    char why[HL_WHY_SIZE];
+    struct hl_vma vma;
+
+    if (hl_uffd_is_good(&s->uffd))
+        return hl_trap_collect(t, dirty);
+    hl_trap_leave_all(&s->trap);
+    int err = hl_tracker_accepts(t->ops, t->addr, t->page_count, &vma, why);
+    if (err == 0)
+        err =
+            hl_uffd_open(&s->uffd, t->addr, t->page_count * t->page_size, why);
+    return err < 0 ? err : -EBADF;
 }
 
 /* Reading maps the zero page, which can be protected. */
@@ -135,17 +162,16 @@ static int probe(char *why)
     if (err < 0)
         return hl_why(why, err, "mmap: %s", strerror(-err));
     *(volatile char *)map.addr = 1;
-    int fd = hl_uffd_open(map.addr, map.size, NEEDED, why);
-    if (fd >= 0) {
-        bool works = hl_uffd_protect(fd, map.addr, map.size, true) == 0 &&
+    struct hl_uffd uffd = uffd_with(features);
+    err = hl_uffd_open(&uffd, map.addr, map.size, why);
+    if (err == 0) {
+        bool works = hl_uffd_protect(&uffd, map.addr, map.size, true) == 0 &&
                      !hl_is_writable((uintptr_t)map.addr) &&
-                     hl_uffd_protect(fd, map.addr, map.size, false) == 0 &&
+                     hl_uffd_protect(&uffd, map.addr, map.size, false) == 0 &&
                      hl_is_writable((uintptr_t)map.addr);
         if (!works)
             err = hl_why(why, -EIO, "protecting a page had no effect");
-        hl_uffd_close(fd, map.addr, map.size, false);
-    } else {
-        err = fd;
+        hl_uffd_close(&uffd, map.addr, map.size, false);
     }
     hl_map_destroy(&map);
     return err;
@@ -155,9 +181,10 @@ const struct hl_tracker_ops hl_track_uffd_sigbus = {
     .name = "uffd-sigbus",
     .kernel_writes = false,
     .arms = true,
+    .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_UNKNOWN,
     .probe = probe,
     .open = sigbus_open,
-    .collect = hl_trap_collect,
+    .collect = collect,
     .arm = arm,
     .leave = hl_trap_leave,
     .arm_first = arm_first,

@@ -165,6 +165,8 @@ cdef class ManagerCore:
             raise MemoryError(f"tracker={tracker!r}: {what}")
         if rc == -E2BIG or rc == -EFAULT:
             raise ValueError(f"memory: {what}")
+        if rc == -EMFILE or rc == -ENFILE:
+            raise OSError(-rc, f"tracker={tracker!r}: {what}")
         raise TrackerUnavailable(tracker, what)
 
     @property

@@ -9,6 +9,8 @@ cdef extern from "track/track.h" nogil:
     const hl_tracker_ops *const hl_trackers[]
     const size_t hl_tracker_count
     const hl_tracker_ops *hl_tracker_find(const char *name)
+    int hl_tracker_accepts(const hl_tracker_ops *ops, const void *addr,
+                           size_t page_count, hl_vma *vma, char *why)
 
 cdef extern from "track/range.h" nogil:
     size_t hl_range_count()
@@ -45,6 +47,8 @@ cdef extern from *:
         HL_FAIL_COLLECT
         HL_FAIL_UNPROTECT
         HL_FAIL_SLICE
+        HL_FAIL_TABLE
+        HL_FAIL_QUERY
         HL_FAIL_SLAB
     void hl_fail_plan(hl_fail_point point, unsigned skip, unsigned count)
 
@@ -69,6 +73,19 @@ def probe_tracker(str name not None):
     why[0] = 0
     with nogil:
         rc = ops.probe(why)
+    return None if rc >= 0 else why.decode()
+
+
+def why_not_tracked(MemoryCore memory not None, str name not None):
+    """Why a tracker takes no memory of this kind: None if it does."""
+    cdef char why[HL_WHY_SIZE]
+    cdef hl_vma vma
+    cdef const hl_tracker_ops *ops = find_tracker(name)
+    cdef int rc
+    memory._open()
+    why[0] = 0
+    rc = hl_tracker_accepts(ops, memory.at, memory.size // hl_page_size(),
+                            &vma, why)
     return None if rc >= 0 else why.decode()
 
 
@@ -109,6 +126,8 @@ cdef dict fail_points = {
     "collect": HL_FAIL_COLLECT,
     "unprotect": HL_FAIL_UNPROTECT,
     "slice": HL_FAIL_SLICE,
+    "table": HL_FAIL_TABLE,
+    "query": HL_FAIL_QUERY,
     "slab": HL_FAIL_SLAB,
 }
 

@@ -1,8 +1,11 @@
 /* Bitmaps, runs and byte helpers against the plainest way to do the same. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "fail.h"
@@ -325,7 +328,84 @@ static void mappings(void)
         hl_map_destroy(&map);
         CHECK(hl_map_count() == 0);
     }
-    CHECK(hl_vma_query((void *)page, page, &vma) == -ENOMEM);
+    CHECK(hl_vma_query((void *)page, page, &vma) == -EFAULT);
+}
+
+/* What a kernel without PROCMAP_QUERY says of the same memory. */
+static void both_ways(const void *addr, size_t size, unsigned kinds)
+{
+    struct hl_vma query, text;
+    int err = hl_vma_query(addr, size, &query);
+
+    hl_fail_plan(HL_FAIL_QUERY, 0, 1);
+    CHECK(hl_vma_query(addr, size, &text) == err);
+    CHECK(err == 0 && query.kinds == kinds && text.kinds == kinds);
+    CHECK(query.prot == text.prot && query.anonymous == text.anonymous);
+    CHECK(query.page_size == text.page_size);
+}
+
+static void kinds_are_told_apart(void)
+{
+    size_t page = hl_page_size(), size = 4 * page;
+    const int rw = PROT_READ | PROT_WRITE;
+    int memfd = memfd_create("kinds", MFD_CLOEXEC);
+    FILE *file = tmpfile();
+
+    CHECK(memfd >= 0 && ftruncate(memfd, (off_t)size) == 0);
+    CHECK(file != NULL && ftruncate(fileno(file), (off_t)size) == 0);
+    const struct {
+        int flags, fd;
+        unsigned kinds;
+    } cases[] = {
+        {MAP_PRIVATE | MAP_ANONYMOUS, -1, HL_KIND_PRIVATE},
+        {MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, HL_KIND_PRIVATE},
+        {MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, HL_KIND_PRIVATE},
+        {MAP_SHARED | MAP_ANONYMOUS, -1, HL_KIND_SHARED},
+        {MAP_SHARED, memfd, HL_KIND_SHARED},
+        {MAP_PRIVATE, memfd, HL_KIND_FILE_COPY},
+        {MAP_SHARED, fileno(file), HL_KIND_FILE},
+        {MAP_PRIVATE, fileno(file), HL_KIND_FILE_COPY},
+    };
+    for (size_t i = 0; i < HL_ARRAY_SIZE(cases); i++) {
+        void *at = mmap(NULL, size, rw, cases[i].flags, cases[i].fd, 0);
+        CHECK(at != MAP_FAILED);
+        both_ways(at, size, cases[i].kinds);
+        munmap(at, size);
+    }
+    char *mixed = mmap(NULL, size, rw, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(mmap(mixed, page, rw, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+               0) == mixed);
+    both_ways(mixed, size, HL_KIND_PRIVATE | HL_KIND_SHARED);
+    munmap(mixed, size);
+    char *here = (char *)((uintptr_t)__builtin_frame_address(0) / page * page);
+    both_ways(here, page, HL_KIND_STACK);
+    close(memfd);
+    fclose(file);
+}
+
+/* Only with glibc's own malloc, which a sanitizer replaces. */
+static void the_heap_is_known_by_the_block(void)
+{
+    size_t page = hl_page_size();
+    char *first = malloc(8 * page), *second = malloc(8 * page);
+    char *inside = first + page - (uintptr_t)first % page;
+    char *both = second - (uintptr_t)second % page;
+    struct hl_vma vma;
+
+    CHECK(first && second);
+    CHECK(hl_vma_query(inside, 6 * page, &vma) == 0);
+    if ((char *)sbrk(0) < first || second < first ||
+        second - first > (ptrdiff_t)(9 * page)) {
+        printf("skipped: malloc does not take this from the break\n");
+    } else {
+        CHECK(vma.kinds == HL_KIND_PRIVATE);
+        CHECK(hl_vma_query(both, page, &vma) == 0);
+        CHECK(vma.kinds == HL_KIND_OWN_HEAP);
+        CHECK(hl_vma_query(inside, 9 * page, &vma) == 0);
+        CHECK(vma.kinds == HL_KIND_OWN_HEAP);
+    }
+    free(second);
+    free(first);
 }
 
 int main(void)
@@ -338,5 +418,7 @@ int main(void)
     RUN(added_while_others_are_removed);
     RUN(one_byte_makes_a_difference);
     RUN(mappings);
+    RUN(kinds_are_told_apart);
+    RUN(the_heap_is_known_by_the_block);
     return 0;
 }

@@ -260,6 +260,42 @@ static void threads_pass_on(void)
     check_nothing_alive();
 }
 
+/* Little is dropped at once, much is left to the caller, and so is the last
+ * snapshot of a store and one whose store is in use. */
+static void quick_ones_are_quick(void)
+{
+    const size_t count = 4000;
+    struct hl_store *store = new_store();
+    char *memory = malloc(count * PAGE);
+    struct hl_snapshot *all, *few, *again;
+
+    memset(memory, 1, count * PAGE);
+    CHECK(take(store, NULL, memory, count, &all) == 0);
+    memset(memory, 2, 5 * PAGE);
+    CHECK(take(store, all, memory, count, &few) == 0);
+    again = hl_snapshot_ref(all);
+    size_t pages = usage_of(store).pages;
+
+    CHECK(hl_snapshot_unref_quick(again)); /* not the last reference */
+    CHECK(usage_of(store).pages == pages);
+    hl_store_lock(store);
+    CHECK(!hl_snapshot_unref_quick(few)); /* or it waits for itself */
+    hl_store_unlock(store);
+    CHECK(hl_snapshot_unref_quick(few));
+    CHECK(usage_of(store).pages == pages - 5);
+    CHECK(!hl_snapshot_unref_quick(all));
+    CHECK(usage_of(store).pages == pages - 5);
+    hl_snapshot_unref(all);
+    CHECK(usage_of(store).pages == 0);
+
+    CHECK(take(store, NULL, memory, 3, &few) == 0);
+    hl_store_unref(store);
+    CHECK(!hl_snapshot_unref_quick(few)); /* the store goes with it */
+    hl_snapshot_unref(few);
+    free(memory);
+    check_nothing_alive();
+}
+
 int main(void)
 {
     RUN(nbytes_is_what_goes);
@@ -268,6 +304,7 @@ int main(void)
     RUN(diff_across_stores);
     RUN(diff_exact_looks);
     RUN(nodes_are_reused);
+    RUN(quick_ones_are_quick);
 #ifdef HL_FAULT_INJECTION
     RUN(no_memory_at_the_end);
 #endif

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fail.h"
 #include "stores.h"
 
 #define HUGE ((size_t)512) /* pages in a huge one */
@@ -255,6 +256,41 @@ static void same_pages_again(void)
     free_held(&held);
 }
 
+#ifdef HL_FAULT_INJECTION
+/* Where there is no room for the next slab, a smaller one will do; numbers
+ * that were left out belong to nobody. */
+static void smaller_slabs(void)
+{
+    struct held held = new_held(40000);
+
+    for (unsigned i = 0; held.count + 3000 < held.cap; i++) {
+        hl_fail_plan(HL_FAIL_SLAB, 0, 1 + i % 4);
+        hold(&held, 2000);
+        CHECK(usage_of(held.store).pages == held.count);
+    }
+    hl_fail_plan(HL_FAIL_SLAB, 0, 0);
+    free_held(&held);
+}
+
+/* The last free slots are given out before anybody hears of -ENOMEM, few and
+ * scattered as they are. */
+static void crumbs_are_better_than_nothing(void)
+{
+    struct held held = new_held(20000);
+    uint32_t first;
+
+    hold(&held, 256 + 512 + 1024); /* all of three slabs */
+    for (size_t i = 0; i < 40; i++)
+        give_back(&held, i * 37);
+    hl_fail_plan(HL_FAIL_SLAB, 0, UINT32_MAX);
+    hold(&held, 40);
+    CHECK(hl_store_alloc(held.store, 1, &first) == -ENOMEM);
+    hl_fail_plan(HL_FAIL_SLAB, 0, 0);
+    hold(&held, 1);
+    free_held(&held);
+}
+#endif
+
 int main(void)
 {
     RUN(random_slots);
@@ -263,5 +299,9 @@ int main(void)
     RUN(only_holes_lose_huge_pages);
     RUN(crumbs);
     RUN(same_pages_again);
+#ifdef HL_FAULT_INJECTION
+    RUN(smaller_slabs);
+    RUN(crumbs_are_better_than_nothing);
+#endif
     return 0;
 }

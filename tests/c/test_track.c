@@ -1,6 +1,7 @@
 /* Trackers while threads write: real parallel writes, without an interpreter
  * in between, so that this is also what ThreadSanitizer looks at. */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,6 +13,7 @@
 #include "mem/bitmap.h"
 #include "mem/map.h"
 #include "track/fault.h"
+#include "track/trap.h"
 
 #define THREADS 3
 #define PAGES ((size_t)48)
@@ -36,6 +38,9 @@ static void *writer(void *argument)
     return NULL;
 }
 
+/* The memory of the next manager: a kind whose dropped pages leave no mark. */
+static bool of_shared_memory;
+
 static struct hl_manager *new_manager(const struct hl_tracker_ops *ops,
                                       struct hl_map *map, bool adaptive)
 {
@@ -43,6 +48,10 @@ static struct hl_manager *new_manager(const struct hl_tracker_ops *ops,
     char why[HL_WHY_SIZE] = "";
 
     CHECK(hl_map_create(map, PAGES * hl_page_size(), HL_HUGE_NEVER) == 0);
+    if (of_shared_memory)
+        CHECK(mmap(map->addr, map->size, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1,
+                   0) == map->addr);
     int err = hl_manager_new(map->addr, PAGES, ops, adaptive, &m, why);
     if (err < 0)
         fprintf(stderr, "%s: %s\n", ops->name, why);
@@ -142,6 +151,60 @@ static void restores(const struct hl_tracker_ops *ops, bool adaptive)
     hl_map_destroy(&map);
 }
 
+/* An owner that drops pages while others write and all is put back. */
+static void *dropper(void *argument)
+{
+    const struct hl_map *map = argument;
+    uint64_t mine = 4711;
+
+    for (bool more = true; more;) {
+        more = !atomic_load(&stop); /* once more after the last restore */
+        char *page =
+            (char *)map->addr + next_random(&mine) % PAGES * hl_page_size();
+        CHECK(madvise(page, hl_page_size(), MADV_REMOVE) == 0);
+        CHECK(*(volatile char *)page >= 0); /* and there again, as zero */
+        nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+    }
+    return NULL;
+}
+
+static void restores_what_is_dropped(const struct hl_tracker_ops *ops,
+                                     bool written)
+{
+    pthread_t threads[THREADS], owner;
+    struct hl_map map;
+    of_shared_memory = true;
+    struct hl_manager *m = new_manager(ops, &map, false);
+    of_shared_memory = false;
+    struct hl_snapshot *s[2];
+    struct hl_applied applied;
+
+    memset(map.addr, 7, map.size);
+    for (int i = 0; i < 2; i++) {
+        memset(map.addr, i + 1, map.size / 2);
+        CHECK(hl_manager_take(m, &s[i]) == 0);
+    }
+    atomic_store(&stop, false);
+    if (written)
+        start(threads);
+    CHECK(pthread_create(&owner, NULL, dropper, &map) == 0);
+    for (int i = 0; i < ROUNDS; i++)
+        CHECK(hl_manager_restore(m, s[i % 3 % 2], &applied) == 0);
+    if (written)
+        finish(threads);
+    atomic_store(&stop, true);
+    CHECK(pthread_join(owner, NULL) == 0);
+    check_superset(m);
+    for (int i = 0; i < 2; i++) {
+        CHECK(hl_manager_restore(m, s[i], &applied) == 0);
+        CHECK(hl_compare(s[i], map.addr, (struct hl_run){0, PAGES}, NULL) ==
+              0);
+        hl_snapshot_unref(s[i]);
+    }
+    hl_manager_free(m);
+    hl_map_destroy(&map);
+}
+
 /* Trackers come and go under the writers' feet. */
 static void comes_and_goes(const struct hl_tracker_ops *ops)
 {
@@ -226,6 +289,84 @@ static void first_touches_far_apart(const struct hl_tracker_ops *ops,
     hl_map_destroy(&map);
 }
 
+/* Regions go from the handler's table without any memory to be had, while
+ * others are written to; to add one then is refused, and changes nothing. */
+static void removed_without_memory(const struct hl_tracker_ops *ops)
+{
+    pthread_t threads[THREADS];
+    struct hl_map map, others[40];
+    struct hl_manager *m = new_manager(ops, &map, false), *more[40], *none;
+    struct hl_snapshot *s;
+    char why[HL_WHY_SIZE];
+
+    for (int i = 0; i < 40; i++) {
+        CHECK(hl_map_create(&others[i], hl_page_size(), HL_HUGE_NEVER) == 0);
+        CHECK(hl_manager_new(others[i].addr, 1, ops, false, &more[i], why) ==
+              0);
+    }
+    start(threads);
+    hl_fail_plan(HL_FAIL_TABLE, 0, UINT32_MAX);
+    for (int i = 0; i < 40; i++) {
+        CHECK(hl_manager_take(m, &s) == 0);
+        hl_snapshot_unref(s);
+        hl_manager_free(more[i]);
+    }
+    for (int i = 0; i < 40; i++) {
+        int err = hl_manager_new(others[i].addr, 1, ops, false, &none, why);
+        CHECK(err == 0 || err == -ENOMEM);
+        if (err == 0)
+            hl_manager_free(none);
+    }
+    hl_fail_plan(HL_FAIL_TABLE, 0, 0);
+    finish(threads);
+    check_superset(m);
+    hl_manager_free(m);
+    hl_map_destroy(&map);
+    for (int i = 0; i < 40; i++)
+        hl_map_destroy(&others[i]);
+}
+
+/* A region whose pages "open" and cannot be written for all that: the fault is
+ * not answered for ever, but passed on. */
+static int says_it_opened(struct hl_trap *trap, struct hl_run run, bool closed)
+{
+    (void)trap;
+    (void)run;
+    (void)closed;
+    return 0;
+}
+
+static void *read_only;
+
+static void make_writable(int signal)
+{
+    CHECK(signal == SIGSEGV);
+    CHECK(mprotect(read_only, hl_page_size(), PROT_READ | PROT_WRITE) == 0);
+}
+
+static void opened_in_vain(void)
+{
+    struct hl_trap trap = {.protect = says_it_opened};
+    struct sigaction before, mends = {.sa_handler = make_writable};
+    char why[HL_WHY_SIZE];
+
+    read_only = mmap(NULL, hl_page_size(), PROT_READ,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(read_only != MAP_FAILED);
+    CHECK(sigaction(SIGSEGV, &mends, &before) == 0);
+    CHECK(hl_trap_open(&trap, &hl_track_sigsegv, read_only, 1, SIGSEGV, why) ==
+          0);
+    /* In front of the one that mends. */
+    hl_fault_reclaim();
+    uint64_t bits = 1, mark = 1;
+    struct hl_pages page = {1, &bits, &mark};
+    hl_trap_arm(&trap.tracker, &page);
+    *(volatile char *)read_only = 1;
+    CHECK(*(volatile char *)read_only == 1);
+    hl_trap_close(&trap);
+    CHECK(munmap(read_only, hl_page_size()) == 0);
+}
+
 /* A fault leaves errno alone, in the thread that it interrupts. */
 static void keeps_errno(const struct hl_tracker_ops *ops)
 {
@@ -257,22 +398,31 @@ int main(void)
             takes(ops, adaptive);
             restores(ops, adaptive);
         }
+        of_shared_memory = true;
+        takes(ops, false);
+        restores(ops, true);
+        of_shared_memory = false;
         comes_and_goes(ops);
         first_touches(ops);
         for (intptr_t ns = 100000; ops->arms && ns < 10000000; ns *= 2)
             first_touches_far_apart(ops, ns);
         keeps_errno(ops);
+        for (int written = 0; ops->sees_drops && written < 2; written++)
+            restores_what_is_dropped(ops, written);
+        removed_without_memory(ops);
         /* The same with handlers that take their time at the worst moments. */
         hl_fail_plan(HL_FAIL_LINGER, 0, UINT32_MAX);
         for (int adaptive = 0; adaptive < 2; adaptive++) {
             takes(ops, adaptive);
             restores(ops, adaptive);
             comes_and_goes(ops);
+            removed_without_memory(ops);
         }
         hl_fail_plan(HL_FAIL_LINGER, 0, 0);
         printf("ok %s\n", ops->name);
         fflush(stdout);
     }
+    opened_in_vain();
     CHECK(hl_manager_count() == 0 && hl_map_count() == 0);
     return 0;
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import mmap
 import os
 import resource
 import signal
@@ -15,6 +16,9 @@ import sys
 
 import hyperlight
 from hyperlight import SharedMemory, SnapshotManager
+
+_original_enable = faulthandler.enable
+_original_signal = signal.signal
 
 PAGE = os.sysconf("SC_PAGESIZE")
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -336,6 +340,133 @@ def case_armed_during_handler() -> None:
         manager.restore()
     manager.verify()
     print("done")
+
+
+def first() -> bool:
+    return {info.signal: info.first for info in hyperlight.fault_handlers()}[
+        SIGNAL.name
+    ]
+
+
+def case_every_look_reclaims() -> None:
+    """A runtime that brings its handlers after the take: Go, a JVM."""
+
+    @HANDLER3
+    def over(sig, info, context):
+        print("over", flush=True)
+        os._exit(7)
+
+    memory, manager = tracked()
+    for look in (manager.dirty, manager.changed, manager.verify):
+        install(over, SA_SIGINFO | SA_ONSTACK)
+        assert not first()
+        look()
+        assert first(), look
+        check(memory, manager)
+    real_fault()
+
+
+def case_put_back() -> None:
+    """Plain C that puts back what it found before there was tracking."""
+    saved = SigAction()
+    LIBC.sigaction(int(SIGNAL), None, ctypes.byref(saved))
+    memory, manager = tracked()
+    for _ in range(3):
+        LIBC.sigaction(int(SIGNAL), ctypes.byref(saved), None)
+        assert not first()
+        manager.dirty()
+        check(memory, manager)
+    print("tracked", flush=True)
+    real_fault()
+
+
+def case_enable_kept_from_before() -> None:
+    """`from faulthandler import enable`, before it could be wrapped."""
+    memory, manager = tracked()
+    _original_enable()
+    assert not first()
+    manager.dirty()
+    check(memory, manager)
+    print("tracked", flush=True)
+    real_fault()
+
+
+def case_python_handler() -> None:
+    """signal.signal sets a flag and returns: a real fault ends it."""
+    memory, manager = tracked()
+    _original_signal(SIGNAL, lambda number, frame: print("never"))
+    manager.dirty()
+    check(memory, manager)
+    print("tracked", flush=True)
+    real_fault()
+
+
+def case_blocked() -> None:
+    """What no tracker with a handler can help, and the docs say so."""
+    memory, _manager = tracked()
+    print("writing", flush=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [SIGNAL])
+    memory.write(0, b"x")
+    print("never here", flush=True)
+
+
+def case_truncated() -> None:
+    """Behind the end of a file there is nothing to open."""
+    fd = os.memfd_create("truncated")
+    os.ftruncate(fd, 8 * PAGE)
+    with mmap.mmap(fd, 8 * PAGE) as mapped:
+        mapped[0] = 1
+        memory = SharedMemory.from_buffer(mapped)
+        manager = SnapshotManager(memory, tracker=TRACKER)
+        manager.take()
+        os.ftruncate(fd, PAGE)
+        assert 1 not in manager.dirty() or TRACKER == "full"
+        mapped[0] = 2
+        print("writing", flush=True)
+        mapped[5 * PAGE] = 1
+    print("never here", flush=True)
+
+
+def case_mapped_over() -> None:
+    """The owner puts a file that can only be read where an armed page was."""
+    memory, _manager = tracked()
+    LIBC.mmap.restype = ctypes.c_void_p
+    at, size = memory.address + 4 * PAGE, ctypes.c_size_t(PAGE)
+    flags = mmap.MAP_SHARED | 0x10  # MAP_FIXED
+    with open(sys.executable, "rb") as file:
+        there = LIBC.mmap(
+            ctypes.c_void_p(at), size, mmap.PROT_READ, flags, file.fileno(), 0
+        )
+    assert there == at
+    print("writing", flush=True)
+    memory.write(4 * PAGE, b"x")
+    print("never here", flush=True)
+
+
+def case_guarded() -> None:
+    """The owner makes a guard page of an armed one."""
+    memory, _manager = tracked()
+    memory.write(5 * PAGE, b"touched")
+    _manager.restore()
+    for page in (4, 5):
+        at = ctypes.c_void_p(memory.address + page * PAGE)
+        assert LIBC.mprotect(at, ctypes.c_size_t(PAGE), 0) == 0
+    print("writing", flush=True)
+    memory.write(PAGES_GUARDED[sys.argv[1]] * PAGE, b"x")
+    print("never here", flush=True)
+
+
+case_guarded_touched = case_guarded
+PAGES_GUARDED = {"guarded": 4, "guarded_touched": 5}
+
+
+def case_unmapped() -> None:
+    memory, _manager = tracked()
+    at = ctypes.c_void_p(memory.address + 4 * PAGE)
+    assert LIBC.munmap(at, ctypes.c_size_t(PAGE)) == 0
+    print("writing", flush=True)
+    memory.write(4 * PAGE, b"x")
+    print("never here", flush=True)
 
 
 globals()[f"case_{sys.argv[1]}"]()

@@ -1,0 +1,239 @@
+"""The descriptors that all managers of a process share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import require_tracker, run_python
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="there is no /proc/self/fd"
+)
+
+START = """
+import errno, mmap, os, resource, sys
+import hyperlight
+from hyperlight import SharedMemory, SnapshotManager, TrackerUnavailable
+PAGE = mmap.PAGESIZE
+tracker = sys.argv[1]
+
+def descriptors():
+    return sorted(map(int, os.listdir("/proc/self/fd")))
+
+def made(pages=1):
+    memory = SharedMemory(pages * PAGE)
+    return memory, SnapshotManager(memory, tracker=tracker, rearm="always")
+
+def check(memory, manager, byte):
+    memory.fill(0, memory.size, byte)
+    base = manager.take()
+    memory.write(memory.size - PAGE, b"x")
+    assert memory.page_count - 1 in manager.dirty()
+    manager.restore()
+    assert memory.read(0, memory.size) == bytes([byte]) * memory.size
+    return base
+"""
+
+
+@pytest.fixture(params=["uffd", "uffd-sigbus", "sigsegv", "auto"])
+def column(request: pytest.FixtureRequest) -> str:
+    """Each tracker that may need a descriptor."""
+    if request.param != "auto":
+        require_tracker(request.param)
+    return str(request.param)
+
+
+def run(script: str, column: str, timeout: float = 120) -> None:
+    result = run_python(START + script, column, timeout=timeout)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.endswith("done\n"), result.stdout + result.stderr
+
+
+def test_four_thousand_managers(column: str) -> None:
+    script = """
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+before = len(descriptors())
+kept = []
+for i in range(4000):
+    kept.append(made())
+    if i % 500 == 0:
+        check(*kept[-1], 7)
+assert len(descriptors()) <= before + 4, descriptors()
+check(*kept[0], 9)
+for memory, manager in kept:
+    manager.close()
+    memory.close()
+print("done")
+"""
+    run(script, column)
+
+
+def test_closed_by_others(column: str) -> None:
+    """Nothing is missed, and tracking goes on."""
+    script = """
+several = [made(4) for _ in range(3)]
+for memory, manager in several:
+    check(memory, manager, 3)
+os.closerange(3, 256)
+for page, (memory, manager) in enumerate(several):
+    memory.write(page * PAGE, b"y")
+for page, (memory, manager) in enumerate(several):
+    assert page in manager.dirty()
+    manager.restore()
+    assert memory.read(0, memory.size) == b"\\3" * memory.size
+    check(memory, manager, 4)
+for memory, manager in several:  # each is tracked anew, not only the first
+    assert manager.tracker == "full" or len(manager.dirty()) == 0
+    memory.write(PAGE, b"z")
+    assert list(manager.dirty()) == [1], manager.dirty()
+    manager.restore()
+    manager.verify()
+check(*made(), 5)
+print("done")
+"""
+    run(script, column)
+
+
+def test_the_numbers_are_somebody_elses_by_now(column: str) -> None:
+    """Their files are left alone, and ours are not looked for there."""
+    script = """
+memory, manager = made(4)
+check(memory, manager, 3)
+os.closerange(3, 64)
+theirs = [os.open("/dev/null", os.O_RDONLY) for _ in range(16)]
+memory.write(2 * PAGE, b"y")
+assert 2 in manager.dirty()
+manager.restore()
+assert memory.read(0, memory.size) == b"\\3" * memory.size
+check(memory, manager, 4)
+manager.close()
+for fd in theirs:
+    os.fstat(fd)
+pid = os.fork()
+if pid == 0:
+    for fd in theirs:
+        os.fstat(fd)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+print("done")
+"""
+    run(script, column)
+
+
+def test_a_child_has_its_own(column: str) -> None:
+    script = """
+memory, manager = made(4)
+check(memory, manager, 3)
+ours = descriptors()
+
+def paths():
+    found = []
+    for fd in descriptors():
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            pass
+    return found
+
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        # what was the parent's is closed, and nothing is open twice
+        assert not [p for p in paths() if "userfaultfd" in p or "pagemap" in p]
+        check(memory, manager, 5)
+        assert len([p for p in paths() if "userfaultfd" in p]) <= 1
+        manager.close()
+        check(*made(), 6)
+        os._exit(0)
+    memory.write(PAGE, b"z")
+    assert os.waitpid(pid, 0)[1] == 0
+    assert descriptors() == ours
+    assert list(manager.dirty()) == [1]
+    manager.restore()
+    manager.verify()
+print("done")
+"""
+    run(script, column)
+
+
+def test_the_limit_is_named(column: str) -> None:
+    """At the limit of descriptors it is the limit that the error names."""
+    script = """
+import io
+memory = SharedMemory(PAGE)
+room = [os.open("/dev/null", os.O_RDONLY) for _ in range(8)]
+most = len(descriptors()) + 20
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+while True:
+    try:
+        room.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        break
+failed = 0
+for left in range(6):
+    try:
+        manager = SnapshotManager(memory, tracker=tracker)
+    except OSError as error:
+        assert error.errno == errno.EMFILE, error
+        assert "RLIMIT_NOFILE" in str(error), error
+        assert "usable" not in str(error), error
+        failed += 1
+    else:
+        with manager:
+            manager.take()
+            memory.write(0, b"x")
+            assert 0 in manager.dirty()
+            manager.restore()
+            assert memory.read(0, 1) == bytes(1)
+        break
+    os.close(room.pop())
+assert failed
+assert left < 5
+print("done")
+"""
+    run(script, column)
+
+
+def test_without_proc(column: str) -> None:
+    """Refused in words that blame nobody else, or tracked rightly."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can have a mount namespace without /proc")
+    script = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare(0x20000) or libc.mount(None, b"/", None, 1 << 14 | 1 << 18,
+                                       None) or libc.umount2(b"/proc", 2):
+    print("no namespace", os.strerror(ctypes.get_errno()))
+    sys.exit(0)
+assert not os.path.exists("/proc/self")
+for info in hyperlight.trackers():
+    assert info.available or info.reason
+memory = SharedMemory(4 * PAGE)
+try:
+    manager = SnapshotManager(memory, tracker=tracker)
+except TrackerUnavailable as error:
+    assert "/proc" in error.reason, error
+    assert tracker not in error.usable, error
+    assert "uffd" not in error.usable, error
+else:
+    check(memory, manager, 3)
+    manager.verify()
+    manager.close()
+theirs = mmap.mmap(-1, 4 * PAGE)
+with SharedMemory.from_buffer(theirs) as memory:
+    try:
+        manager = SnapshotManager(memory, tracker=tracker)
+    except TrackerUnavailable as error:
+        assert "/proc" in error.reason, error
+    else:
+        check(memory, manager, 3)
+        manager.close()
+print("done")
+"""
+    result = run_python(START + script, column)
+    if result.stdout.startswith("no namespace"):
+        pytest.skip(result.stdout)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.endswith("done\n"), result.stdout + result.stderr
