@@ -178,6 +178,22 @@ def test_pop_is_one_step() -> None:
             fill_stack()
 
 
+def fork_and_end(memory: SharedMemory, manager: SnapshotManager) -> None:
+    """A child uses what it inherits, and ends it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            manager.push()
+            manager.pop()
+            manager.verify()
+            manager.close()
+            memory.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 OTHERS: dict[str, Callable[[SharedMemory, SnapshotManager], object]] = {
     "take": lambda memory, manager: manager.take(),
     "restore": lambda memory, manager: manager.restore(),
@@ -188,11 +204,13 @@ OTHERS: dict[str, Callable[[SharedMemory, SnapshotManager], object]] = {
     "close memory": lambda memory, manager: memory.close(),
     "close": lambda memory, manager: manager.close(),
     "collect": lambda memory, manager: gc.collect(),
+    "fork": fork_and_end,
     "manage": lambda memory, manager: SnapshotManager(memory, tracker="full"),
 }
 REFUSALS = (ValueError, IndexError, BufferError, hyperlight.TrackerOverlap)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("name", ["take", "restore", "push", "pop", "changed"])
 def test_any_call_in_the_middle_of_any(name: str, other: str) -> None:

@@ -242,9 +242,9 @@ def test_a_limit_is_named_with_its_value() -> None:
 
 
 def test_usable_says_for_what() -> None:
-    here = TrackerUnavailable("uffd", "no", ["full"])
-    assert str(here) == "tracker='uffd': no; usable for this memory: full"
-    memory = TrackerUnavailable("uffd", "no", ["full"], "for this memory")
+    here = TrackerUnavailable("uffd", "no", ["full"], "here")
+    assert str(here) == "tracker='uffd': no; usable here: full"
+    memory = TrackerUnavailable("uffd", "no", ["full"])
     assert str(memory).endswith("; usable for this memory: full")
     assert str(pickle.loads(pickle.dumps(memory))) == str(memory)
 

@@ -124,20 +124,24 @@ cdef class MemoryCore:
             raise ValueError("this SharedMemory is already set up")
         return 0
 
+    @cython.final
     cdef int _open(self) except -1:
         if self.at == NULL:
             raise ValueError("operation on a closed SharedMemory")
         return 0
 
+    @cython.final
     cdef int hold(self) except -1:
         """Keep it open until unhold(); ValueError if it is closed."""
+        cdef unsigned now = hl_fork_generation()
         self._open()
-        if self.busy_in != hl_fork_generation():
-            self.busy_in = hl_fork_generation()
+        if self.busy_in != now:
+            self.busy_in = now
             self.busy = 0
         self.busy += 1
         return 0
 
+    @cython.final
     cdef void unhold(self) noexcept:
         self.busy -= 1
 
@@ -154,6 +158,7 @@ cdef class MemoryCore:
         return n + (self.manager != NULL
                     and not hl_manager_ended(self.manager))
 
+    @cython.final
     cdef int _range(self, offset, length) except -1:
         """Both are exact ints: nobody's code runs in the comparisons."""
         self._open()
@@ -240,6 +245,7 @@ cdef class MemoryCore:
         self.unhold()
         return out
 
+    @cython.final
     cdef hl_manager *_to_tell(self, size_t length) noexcept:
         """Who wants to know of a write: a reference, or NULL."""
         if length < BULK or self.manager == NULL:
