@@ -107,17 +107,17 @@ class SnapshotManager(NotCopied):
         raise TrackerUnavailable(
             tracker,
             "; ".join(dict.fromkeys(self._passed_over.values())),
-            self._usable(),
+            self._usable(memory),
         )
 
-    def _usable(self) -> list[str]:
+    def _usable(self, memory: SharedMemory) -> list[str]:
         """Trackers that this memory can have: not one that just failed."""
         return [
             info.name
             for info in trackers()
             if info.available
             and info.name not in self._passed_over
-            and core.why_not_tracked(self._memory, info.name) is None
+            and core.why_not_tracked(memory, info.name) is None
         ]
 
     def _open_core(self) -> core.ManagerCore:
