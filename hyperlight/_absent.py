@@ -38,6 +38,10 @@ def why_not_tracked(memory: Any, name: str) -> str | None:
     return _REASON
 
 
+def is_boundary(name: str) -> bool:
+    return name != "emulator"
+
+
 def probe_driver(name: str) -> str | None:
     return _REASON
 
