@@ -13,6 +13,8 @@ enum hl_fail_point {
     HL_FAIL_COLLECT,     /* asking which pages were written */
     HL_FAIL_UNPROTECT,   /* opening one page in the fault handler */
     HL_FAIL_SLICE,       /* not a failure: the emulator's time is up */
+    HL_FAIL_THREAD,      /* a thread that watches deadlines */
+    HL_FAIL_RUN,         /* entering the guest, before anything ran */
     HL_FAIL_TABLE,       /* memory for the fault handler's table */
     HL_FAIL_QUERY,       /* PROCMAP_QUERY: reads /proc/self/maps instead */
     HL_FAIL_SLAB,        /* a slab of page slots */

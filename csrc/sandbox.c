@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fail.h"
 #include "mem/map.h"
 #include "mem/wait.h"
 #include "vm/watch.h"
@@ -320,6 +321,8 @@ static int run_once(struct hl_sandbox *s, struct hl_exit *exit)
 {
     struct hl_watch watch = {s->deadline, kick, s, NULL, NULL};
 
+    if (HL_FAIL(HL_FAIL_RUN))
+        return -EAGAIN;
     if (s->deadline == 0)
         return s->driver->run(s->vm, exit);
     int err = hl_watch_start(&watch);

@@ -90,7 +90,7 @@ int hl_sandbox_begin(struct hl_sandbox *sandbox, size_t size,
 
 /* Run until it leaves.  HL_EXIT_INTERRUPTED and HL_EXIT_TIMEOUT end the call;
  * HL_EXIT_KICKED does not: see to signals and run again.  -EAGAIN, -ENOMEM:
- * nobody can be made to watch the deadline. */
+ * nobody can be made to watch the deadline, or to run it: it did not run. */
 int hl_sandbox_run(struct hl_sandbox *sandbox,
                    struct hl_exit *exit) HL_MUST_CHECK;
 

@@ -706,3 +706,17 @@ def test_a_start_has_a_deadline_of_its_own(driver: str) -> None:
         with pytest.raises(GuestTimeout, match="the guest's start") as caught:
             Sandbox(program, config=config)
         assert caught.value.origin == origin
+
+
+@pytest.mark.parametrize("point", ["thread", "run"])
+def test_a_limit_of_tasks_is_named(
+    new_sandbox: New, fail: Callable[..., None], point: str
+) -> None:
+    """No thread for a deadline, no task for the machine: nothing is lost."""
+    sandbox = new_sandbox(start_timeout=None, call_timeout=None)
+    in_child(lambda: None)  # ends the thread that there may be
+    fail(point)
+    with pytest.raises(OSError, match=r"RLIMIT_NPROC.*pids\.max"):
+        sandbox.call("Counter", timeout=5)
+    assert not sandbox.poisoned
+    assert sandbox.call("Counter", timeout=5) == 1

@@ -401,6 +401,14 @@ static void fill_entry(struct hl_kvm *k, const struct kvm_xsave *from)
     memcpy(k->entry->xsave + XSTATE_BV, &components, sizeof components);
 }
 
+/* This is what the vCPU has now. */
+static void holds(struct hl_kvm *k, const struct hl_kvm_state *s)
+{
+    fill_entry(k, &s->xsave);
+    k->rest = s->rest;
+    k->plain = true;
+}
+
 int hl_kvm_save(struct hl_vm *vm, void *state)
 {
     struct hl_kvm *k = hl_kvm_of(vm);
@@ -416,12 +424,9 @@ int hl_kvm_save(struct hl_vm *vm, void *state)
         return -errno;
     s->sregs.tr.type = tss_type(); /* what was read always says busy */
     err = read_rest(k, &s->rest);
-    if (err < 0)
-        return err;
-    fill_entry(k, &s->xsave);
-    k->rest = s->rest;
-    k->plain = true;
-    return 0;
+    if (err == 0)
+        holds(k, s);
+    return err;
 }
 
 int hl_kvm_load(struct hl_vm *vm, const void *state)
@@ -448,10 +453,7 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
         ioctl(k->cpu_fd, KVM_SET_XSAVE, &s->xsave) < 0)
         return -errno;
     err = write_rest(k, &s->rest);
-    if (err < 0)
-        return err;
-    fill_entry(k, &s->xsave);
-    k->rest = s->rest;
-    k->plain = true;
-    return 0;
+    if (err == 0)
+        holds(k, s);
+    return err;
 }

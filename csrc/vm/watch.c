@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+#include "fail.h"
 #include "mem/lock.h"
 #include "mem/wait.h"
 
@@ -78,8 +79,10 @@ static int make_thread(void)
     next_look = 0; /* it begins with a look */
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&thread, &attributes, watch_all,
-                         (void *)(uintptr_t)last_number);
+    err = HL_FAIL(HL_FAIL_THREAD)
+              ? EAGAIN
+              : pthread_create(&thread, &attributes, watch_all,
+                               (void *)(uintptr_t)last_number);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     (void)pthread_attr_destroy(&attributes);
     atomic_store(&thread_number, err ? 0 : last_number);

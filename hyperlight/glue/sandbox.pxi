@@ -115,6 +115,7 @@ cdef class SandboxCore:
     cdef hl_exit left
     cdef size_t input_size, output_size, call_size
     cdef size_t state_size
+    cdef bint ran  # the guest did, in this call
     #: Whose Python runs in the middle of a call, for an error's words.
     cdef public str inside
     #: A token of whose it is, and one of what is being made of it, or None.
@@ -319,6 +320,7 @@ cdef class SandboxCore:
         self._enter(HL_CALL, "evolve", token)
         try:
             hl_sandbox_set_deadline(self.sandbox, deadline)
+            self.ran = False
             self._begin(0, 0)
             reason = self._run()
             if reason != HL_LEAVE_READY:
@@ -342,6 +344,7 @@ cdef class SandboxCore:
         self._enter(HL_CALL, "call", token)
         try:
             hl_sandbox_set_deadline(self.sandbox, deadline)
+            self.ran = False
             self._write_call(function, args)
             self._begin(self.call_size, 0)
             reason = self._run()
@@ -442,11 +445,10 @@ cdef class SandboxCore:
                 rc = hl_sandbox_run(s, &self.left)
             if rc == -ECHILD:
                 raise ValueError(FORKED)
-            if rc == -EAGAIN or rc == -ENOMEM:
-                raise OSError(-rc, "no thread could be made to watch the "
-                    f"time: {os.strerror(-rc)} (RLIMIT_NPROC, or a cgroup's "
-                    "pids.max)")
+            if rc < 0 and not self.ran:
+                hl_sandbox_end(s)  # the guest does not know of the call
             check(rc, "run")
+            self.ran = True
             if self.left.reason == HL_EXIT_CALL:
                 if HL_LEAVE_READY <= self.left.value <= HL_LEAVE_ABORT:
                     return self.left.value

@@ -1,7 +1,6 @@
 # csrc/track: which trackers there are, and the fault handler.
 
 cdef extern from "track/track.h" nogil:
-    enum: HL_WHY_SIZE
     struct hl_tracker_ops:
         const char *name
         bint kernel_writes
@@ -47,6 +46,8 @@ cdef extern from *:
         HL_FAIL_COLLECT
         HL_FAIL_UNPROTECT
         HL_FAIL_SLICE
+        HL_FAIL_THREAD
+        HL_FAIL_RUN
         HL_FAIL_TABLE
         HL_FAIL_QUERY
         HL_FAIL_SLAB
@@ -126,6 +127,8 @@ cdef dict fail_points = {
     "collect": HL_FAIL_COLLECT,
     "unprotect": HL_FAIL_UNPROTECT,
     "slice": HL_FAIL_SLICE,
+    "thread": HL_FAIL_THREAD,
+    "run": HL_FAIL_RUN,
     "table": HL_FAIL_TABLE,
     "query": HL_FAIL_QUERY,
     "slab": HL_FAIL_SLAB,
