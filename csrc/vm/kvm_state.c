@@ -453,7 +453,12 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
         ioctl(k->cpu_fd, KVM_SET_XSAVE, &s->xsave) < 0)
         return -errno;
     err = write_rest(k, &s->rest);
-    if (err == 0)
-        holds(k, s);
-    return err;
+    if (err < 0)
+        return err;
+    holds(k, s);
+    /* Not all of it was set: where processors keep the addresses of the last
+     * x87 instruction, and load them only beside an exception, those are still
+     * the last guest's.  The entry code makes them its own. */
+    k->enters = k->entry && !(s->regs.rflags & RFLAGS_TF);
+    return 0;
 }
