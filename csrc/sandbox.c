@@ -19,6 +19,7 @@ struct hl_sandbox {
     struct hl_turn turn;
     enum hl_state rest; /* what it is when the turn is given back */
     bool up;            /* counted as alive */
+    bool ran;           /* the guest did, since the call began */
     uint64_t deadline;
     const struct hl_driver_ops *driver;
     struct hl_vm *vm;
@@ -232,17 +233,12 @@ void hl_sandbox_unref(struct hl_sandbox *s)
     free(s);
 }
 
-const struct hl_turn *hl_sandbox_turn(const struct hl_sandbox *s)
-{
-    return &s->turn;
-}
+struct hl_turn *hl_sandbox_turn(struct hl_sandbox *s) { return &s->turn; }
 
-int hl_sandbox_enter(struct hl_sandbox *s, enum hl_state wanted)
+int hl_sandbox_enter(struct hl_sandbox *s, enum hl_state wanted, bool waits)
 {
-    return hl_turn_enter(&s->turn, wanted);
+    return hl_turn_enter(&s->turn, wanted, waits);
 }
-
-void hl_sandbox_wait(struct hl_sandbox *s) { hl_turn_wait(&s->turn); }
 
 void hl_sandbox_leave(struct hl_sandbox *s)
 {
@@ -252,14 +248,14 @@ void hl_sandbox_leave(struct hl_sandbox *s)
     hl_turn_leave(&s->turn, s->rest);
 }
 
-/* In a child, whoever else had the turn does not exist, and this thread may
- * have forked in the middle of a call, whose callers still use the sandbox. */
+/* In a child, whoever had the turn does not exist, but for the thread that
+ * forked in the middle of a call: its callers still use the sandbox. */
 void hl_sandbox_close(struct hl_sandbox *s)
 {
     bool forked = hl_turn_is_forked(&s->turn);
 
     s->rest = HL_CLOSED;
-    if (!forked || !hl_turn_is_mine(&s->turn))
+    if (!forked || !hl_turn_owner_lives(&s->turn))
         hl_sandbox_leave(s);
 }
 
@@ -295,6 +291,7 @@ void hl_sandbox_wrote(struct hl_sandbox *s, size_t size)
 void hl_sandbox_set_deadline(struct hl_sandbox *s, uint64_t deadline)
 {
     s->deadline = deadline;
+    s->ran = false;
 }
 
 int hl_sandbox_begin(struct hl_sandbox *s, size_t size, size_t message)
@@ -321,21 +318,21 @@ static int run_once(struct hl_sandbox *s, struct hl_exit *exit)
 {
     struct hl_watch watch = {s->deadline, kick, s, NULL, NULL};
 
-    if (HL_FAIL(HL_FAIL_RUN))
-        return -EAGAIN;
-    if (s->deadline == 0)
-        return s->driver->run(s->vm, exit);
-    int err = hl_watch_start(&watch);
+    int err = HL_FAIL(HL_FAIL_RUN) ? -EAGAIN : 0;
+    if (err == 0 && s->deadline)
+        err = hl_watch_start(&watch);
     if (err < 0)
         return err;
     err = s->driver->run(s->vm, exit);
-    hl_watch_stop(&watch);
+    s->ran = s->ran || err == 0;
+    if (s->deadline)
+        hl_watch_stop(&watch);
     return err;
 }
 
 /* What was asked for is looked at before each run and after a kick, never
  * after the guest left by itself: then the call may have ended. */
-int hl_sandbox_run(struct hl_sandbox *s, struct hl_exit *exit)
+static int run_until_it_leaves(struct hl_sandbox *s, struct hl_exit *exit)
 {
     if (hl_turn_is_forked(&s->turn))
         return -ECHILD;
@@ -351,6 +348,15 @@ int hl_sandbox_run(struct hl_sandbox *s, struct hl_exit *exit)
         if (err < 0 || exit->reason != HL_EXIT_KICKED)
             return err;
     }
+}
+
+int hl_sandbox_run(struct hl_sandbox *s, struct hl_exit *exit)
+{
+    int err = run_until_it_leaves(s, exit);
+
+    if (!s->ran && (err < 0 || exit->reason != HL_EXIT_KICKED))
+        hl_sandbox_end(s); /* the guest knows of no call */
+    return err;
 }
 
 void hl_sandbox_end(struct hl_sandbox *s)

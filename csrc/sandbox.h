@@ -66,12 +66,11 @@ void hl_sandbox_unref(struct hl_sandbox *sandbox);
 void hl_sandbox_close(struct hl_sandbox *sandbox);
 bool hl_sandbox_is_closed(const struct hl_sandbox *sandbox);
 
-/* As hl_turn_enter, and hl_turn_wait after -EAGAIN. */
-int hl_sandbox_enter(struct hl_sandbox *sandbox,
-                     enum hl_state wanted) HL_MUST_CHECK;
-void hl_sandbox_wait(struct hl_sandbox *sandbox);
+/* As hl_turn_enter; the turn itself is for waiting and looking. */
+int hl_sandbox_enter(struct hl_sandbox *sandbox, enum hl_state wanted,
+                     bool waits) HL_MUST_CHECK;
 void hl_sandbox_leave(struct hl_sandbox *sandbox);
-const struct hl_turn *hl_sandbox_turn(const struct hl_sandbox *sandbox);
+struct hl_turn *hl_sandbox_turn(struct hl_sandbox *sandbox);
 
 /* Host memory of the buffers. */
 void *hl_sandbox_input(struct hl_sandbox *sandbox);
@@ -90,7 +89,8 @@ int hl_sandbox_begin(struct hl_sandbox *sandbox, size_t size,
 
 /* Run until it leaves.  HL_EXIT_INTERRUPTED and HL_EXIT_TIMEOUT end the call;
  * HL_EXIT_KICKED does not: see to signals and run again.  -EAGAIN, -ENOMEM:
- * nobody can be made to watch the deadline, or to run it: it did not run. */
+ * nobody can be made to watch the deadline, or to run it.  Where the guest has
+ * not run since the call began, that is no reason to be poisoned. */
 int hl_sandbox_run(struct hl_sandbox *sandbox,
                    struct hl_exit *exit) HL_MUST_CHECK;
 

@@ -1,5 +1,6 @@
 #include "turn.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "mem/forked.h"
@@ -12,18 +13,47 @@
 /* Until a thread that waits looks for signals. */
 #define PATIENCE_NS UINT64_C(10000000)
 
-/* A thread is named by the address of something that only it has.  The thread
- * that forks keeps its name in the child. */
+/* How long who left lets others go first, and a waiting thread's nap while it
+ * is somebody else's turn to begin. */
+#define POLITE_NS UINT64_C(20000000)
+#define NAP_NS UINT64_C(100000)
+
+static _Atomic uintptr_t last_name;
+
+/* The only thread of the parent's that a child has. */
+static _Atomic uintptr_t survivor;
+
+/* A thread is named by a number that no other had.  The thread that forks
+ * keeps its name in the child. */
 static uintptr_t self(void)
 {
-    static _Thread_local char mine;
-    return (uintptr_t)&mine;
+    static _Thread_local uintptr_t mine;
+
+    if (mine == 0)
+        mine = atomic_fetch_add(&last_name, 1) + 1;
+    return mine;
+}
+
+static void in_child(void) { atomic_store(&survivor, self()); }
+
+__attribute__((constructor)) static void follow_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, in_child);
+}
+
+bool hl_turn_owner_lives(const struct hl_turn *turn)
+{
+    uintptr_t owner = atomic_load(&turn->owner);
+    return owner != 0 && owner == atomic_load(&survivor);
 }
 
 void hl_turn_init(struct hl_turn *turn)
 {
     atomic_init(&turn->word, HL_READY);
     atomic_init(&turn->owner, 0);
+    atomic_init(&turn->last, 0);
+    atomic_init(&turn->left_at, 0);
+    atomic_init(&turn->waiting, 0);
     turn->generation = hl_fork_generation();
 }
 
@@ -48,9 +78,18 @@ static bool is_free(enum hl_state state, enum hl_state wanted)
     return state == HL_READY || (state == HL_POISONED && wanted == HL_WORK);
 }
 
+/* Has this thread just left, and others wait for it to let them in? */
+static bool lets_others_in(const struct hl_turn *turn, bool waits)
+{
+    uint32_t others = atomic_load(&turn->waiting) - (waits ? 1 : 0);
+
+    return others > 0 && atomic_load(&turn->last) == self() &&
+           hl_now() < atomic_load(&turn->left_at) + POLITE_NS;
+}
+
 /* WAITING stays over an entering: who waits is woken when the turn is given
  * back, whoever has it by then. */
-int hl_turn_enter(struct hl_turn *turn, enum hl_state wanted)
+int hl_turn_enter(struct hl_turn *turn, enum hl_state wanted, bool waits)
 {
     uint32_t word = atomic_load(&turn->word);
 
@@ -64,13 +103,26 @@ int hl_turn_enter(struct hl_turn *turn, enum hl_state wanted)
             return -EBUSY;
         if (!is_free(state, wanted))
             break;
+        if (lets_others_in(turn, waits))
+            return -EAGAIN;
         if (atomic_compare_exchange_weak(&turn->word, &word,
                                          wanted | (word & WAITING))) {
             atomic_store(&turn->owner, self());
+            atomic_store(&turn->last, 0);
             return 0;
         }
     }
     return hl_turn_is_mine(turn) ? -EDEADLK : -EAGAIN;
+}
+
+void hl_turn_queue(struct hl_turn *turn)
+{
+    atomic_fetch_add(&turn->waiting, 1);
+}
+
+void hl_turn_unqueue(struct hl_turn *turn)
+{
+    atomic_fetch_sub(&turn->waiting, 1);
 }
 
 void hl_turn_wait(struct hl_turn *turn)
@@ -81,14 +133,19 @@ void hl_turn_wait(struct hl_turn *turn)
         if (word & WAITING ||
             atomic_compare_exchange_weak(&turn->word, &word, word | WAITING)) {
             hl_wait(&turn->word, word | WAITING, hl_now() + PATIENCE_NS);
-            break;
+            return;
         }
     }
+    hl_wait(&turn->word, word, hl_now() + NAP_NS);
 }
 
 void hl_turn_leave(struct hl_turn *turn, enum hl_state state)
 {
     atomic_store(&turn->owner, 0);
+    if (atomic_load(&turn->waiting)) {
+        atomic_store(&turn->left_at, hl_now());
+        atomic_store(&turn->last, self());
+    }
     if (atomic_exchange(&turn->word, state) & WAITING)
         hl_wake(&turn->word);
 }

@@ -34,7 +34,10 @@ enum hl_state {
 struct hl_turn {
     _Atomic uint32_t word; /* enum hl_state, and the bits of turn.c */
     _Atomic uintptr_t owner;
-    unsigned generation; /* of the process that made it: mem/forked.h */
+    _Atomic uintptr_t last;   /* who left, while others waited */
+    _Atomic uint64_t left_at; /* and when: hl_now */
+    _Atomic uint32_t waiting; /* threads that were told to wait */
+    unsigned generation;      /* of the process that made it: mem/forked.h */
 };
 
 void hl_turn_init(struct hl_turn *turn);
@@ -50,11 +53,22 @@ bool hl_turn_is_forked(const struct hl_turn *turn);
 /* Enter CALL or WORK, if that can be done now.  -EBADF: closed; -ECHILD: this
  * is a child of the process that made it; -EDEADLK: this thread has the turn;
  * -EBUSY: POISONED, and CALL was wanted; -EAGAIN: another thread has it. */
-int hl_turn_enter(struct hl_turn *turn, enum hl_state wanted) HL_MUST_CHECK;
+int hl_turn_enter(struct hl_turn *turn, enum hl_state wanted,
+                  bool waits) HL_MUST_CHECK;
+
+/* For who was told -EAGAIN: be counted as waiting, from then on (`waits` of
+ * hl_turn_enter) until it has the turn or gives up.  Who leaves while somebody
+ * waits does not enter again before another has, or some time has passed: a
+ * thread that calls in a loop would else never let others in. */
+void hl_turn_queue(struct hl_turn *turn);
+void hl_turn_unqueue(struct hl_turn *turn);
 
 /* Sleep until it is worth trying again, but no longer than some milliseconds:
  * the caller sees to signals in between. */
 void hl_turn_wait(struct hl_turn *turn);
+
+/* In a child: is the thread that has the turn one of the child's? */
+bool hl_turn_owner_lives(const struct hl_turn *turn);
 
 /* Give it back, as this state. */
 void hl_turn_leave(struct hl_turn *turn, enum hl_state state);

@@ -123,14 +123,14 @@ class SandboxCore:
     def claim(self, token: object) -> bool: ...
     def unclaim(self, token: object) -> None: ...
     def start(
-        self, token: object, deadline: int, serve: Callable[[int], None]
+        self, token: object, limit: int, serve: Callable[[int], None]
     ) -> list[str]: ...
     def call(
         self,
         token: object,
         function: Any,
         args: tuple[object, ...],
-        deadline: int,
+        limit: int,
         serve: Callable[[int], None],
     ) -> Any: ...
     def resume(self) -> int: ...

@@ -29,10 +29,22 @@ class DriverInfo:
 
 def drivers() -> list[DriverInfo]:
     """All drivers in order of preference, each tried for real."""
-    return [_probe(name) for name in core.DRIVERS]
+    found = []
+    for name in core.DRIVERS:
+        try:
+            found.append(_probe(name))
+        except OSError as error:  # a limit: it may work in a moment
+            found.append(DriverInfo(name, False, str(error.strerror)))
+    return found
 
 
 def _probe(name: str) -> DriverInfo:
+    """Try it.
+
+    Raises:
+        OSError: That could not be found out, for want of descriptors or tasks:
+            no reason to take another driver instead.
+    """
     find_emulator()
     reason = core.probe_driver(name)
     return DriverInfo(name, reason is None, reason or "")
@@ -84,6 +96,7 @@ def choose_driver(wanted: str, names: Sequence[str] = core.DRIVERS) -> str:
 
     Raises:
         DriverUnavailable: It does not, or none does; says why.
+        OSError: A limit of this process was met while it was tried.
     """
     reasons = []
     for name in names if wanted == "auto" else (wanted,):

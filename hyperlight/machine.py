@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import time
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -141,8 +140,12 @@ class Machine:
         pristine = self.pristine
         if pristine is None:
             raise ValueError("operation on a closed Sandbox")
-        self.core.restore(token, pristine, face)
-        self._touched = False
+        self._touched = False  # first: nothing may come after the restore
+        try:
+            self.core.restore(token, pristine, face)
+        except BaseException:
+            self._touched = True
+            raise
 
     def close(self, token: object) -> None:
         """Free everything; a second call does nothing."""
@@ -186,7 +189,7 @@ class Machine:
         self._touched = True
         limit = Limit.of(self.config, None, None)
         return self.core.start(
-            token, limit.deadline(), functools.partial(self._serve, limit)
+            token, limit.nanoseconds(), functools.partial(self._serve, limit)
         )
 
     def call(
@@ -202,7 +205,7 @@ class Machine:
             token,
             function,
             args,
-            limit.deadline(),
+            limit.nanoseconds(),
             functools.partial(self._serve, limit),
         )
 
@@ -314,11 +317,9 @@ class Limit(NamedTuple):
             return cls(function, config.call_timeout, "call_timeout")
         return cls(function, check_timeout("timeout", timeout), "timeout")
 
-    def deadline(self) -> int:
-        """In ns of the monotonic clock, from now on; 0 for none."""
-        if self.seconds is None:
-            return 0
-        return deadline_after(self.seconds, time.monotonic_ns())
+    def nanoseconds(self) -> int:
+        """How long; at least 1, or 0 for no limit."""
+        return deadline_after(self.seconds, 1)
 
 
 def _read_guest(guest: Guest) -> tuple[str, bytes]:

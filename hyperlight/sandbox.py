@@ -17,6 +17,7 @@ from hyperlight.machine import Guest, Machine
 from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.snapshot import Snapshot
+from hyperlight.text import brief, listed
 
 __all__ = ["Sandbox", "UninitializedSandbox"]
 
@@ -39,11 +40,13 @@ class UninitializedSandbox(NotCopied):
     """
 
     _bound_to = "machine"
+    _machine: Machine | None = None  # until __init__ has run
+    _token: object = None
 
     def __init__(
         self, guest: Guest, config: SandboxConfig | None = None
     ) -> None:
-        self._machine: Machine | None = None
+        self._machine = None
         self._token = object()
         self._machine = Machine(guest, config, self._token)
 
@@ -180,6 +183,8 @@ class Sandbox(NotCopied):
     """
 
     _bound_to = "machine"
+    _machine: Machine | None = None  # until __init__ has run
+    _token: object = None
 
     def __init__(
         self,
@@ -188,7 +193,7 @@ class Sandbox(NotCopied):
         host_functions: Mapping[str, Callable[..., Any]] | None = None,
         config: SandboxConfig | None = None,
     ) -> None:
-        self._machine: Machine | None = None
+        self._machine = None
         fresh = UninitializedSandbox(guest, config)
         try:
             for name, function in (host_functions or {}).items():
@@ -200,7 +205,6 @@ class Sandbox(NotCopied):
         self._take_over(made)
 
     _functions: dict[str, GuestFunction]
-    _token: object
 
     def _take_over(self, other: Sandbox) -> None:
         self._functions, self._token = other._functions, other._token
@@ -243,8 +247,8 @@ class Sandbox(NotCopied):
         function = self._functions.get(name)
         if function is None:
             raise ValueError(
-                f"name={name!r}: the guest has no such function; "
-                f"it has {', '.join(sorted(self._functions)) or 'none'}"
+                f"name={brief(name)}: the guest has no such function; "
+                f"it has {listed(self._functions)}"
             )
         return machine.call(self._token, function, args, timeout)
 

@@ -45,6 +45,7 @@ def printable(text: str, limit: int = LONGEST) -> str:
     >>> printable("Hello, world", 5)
     'Hello... (7 more characters)'
     """
+    text = str.__str__(text)  # exactly a str: a subclass may do anything
     if len(text) <= limit and text.isprintable():
         return text
     shown: list[str] = []
@@ -138,7 +139,7 @@ def sentence_of(error: BaseException, limit: int = LONGEST) -> str:
     """
     name = type_name(error)
     try:
-        text = printable(str(error), limit)
+        text = printable(str.__str__(str(error)), limit)
     except Exception:
         return f"{name}, whose text cannot be had"
     return f"{name}: {text}" if text else name

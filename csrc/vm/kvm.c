@@ -5,6 +5,7 @@
 #include "vm/kvm.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -182,6 +183,10 @@ static int set_up(struct hl_kvm *k, int kvm_fd, const char **what)
     err = map_run(k, kvm_fd);
     if (err < 0)
         return err;
+    *what = "tgkill";
+    err = hl_kvm_kick_probe();
+    if (err < 0)
+        return err;
     return hl_kvm_set_up_vcpu(k, kvm_fd, what);
 }
 
@@ -215,7 +220,12 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     k->config = *config;
     k->regs.rflags = 2;
 
+    /* The kernel gives up making a machine for any signal. */
+    sigset_t all, before;
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     int err = set_up(k, kvm_fd, &what);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(kvm_fd);
     if (err < 0) {
         (void)hl_why_errno(why, err, what);

@@ -6,6 +6,7 @@
 #define HL_VM_KVM_H
 
 #include <linux/kvm.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "vm/driver.h"
@@ -64,6 +65,8 @@ struct hl_kvm {
     pid_t runner;       /* the thread that is inside */
     uint64_t callers_mask, run_mask;
     bool has_run_mask; /* run_mask is what KVM_RUN was told */
+    bool kept;         /* a signal of the caller's, to be queued again */
+    siginfo_t kept_info;
 
     /* Dirty ring. */
     size_t ring_size; /* entries; 0: it has none */
@@ -92,6 +95,7 @@ void hl_kvm_regs_in(struct hl_kvm *k);
  * KVM_RUN return -EINTR, and the signals of that thread are its own
  * business. */
 int hl_kvm_kick_open(struct hl_kvm *k) HL_MUST_CHECK;
+int hl_kvm_kick_probe(void) HL_MUST_CHECK; /* can signals be sent here? */
 void hl_kvm_kick_close(struct hl_kvm *k);
 void hl_kvm_kick(struct hl_vm *vm);
 

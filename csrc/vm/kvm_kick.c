@@ -10,7 +10,8 @@
  *
  *  - the caller's signal mask: it is read at each run and put back, and what
  *    it blocks besides stays blocked in KVM_RUN, so that a pending signal that
- *    the caller blocks cannot make KVM_RUN return again and again;
+ *    the caller blocks cannot make KVM_RUN return again and again (a pending
+ *    SIGURG of his own is kept meanwhile, and queued again);
  *  - the handler of the signal, whoever put it there, and whether it is
  *    ignored: a blocked signal is kept whatever its disposition, and this one
  *    never gets so far;
@@ -40,9 +41,11 @@
 _Static_assert(KVM_SET_SIGNAL_MASK == 0x4004ae8b, "linux/kvm.h");
 
 /* The kernel's own signal set, of 8 bytes; glibc's is larger. */
-static void set_mask(int how, uint64_t mask, uint64_t *old)
+static int set_mask(int how, uint64_t mask, uint64_t *old)
 {
-    (void)syscall(SYS_rt_sigprocmask, how, &mask, old, sizeof mask);
+    return syscall(SYS_rt_sigprocmask, how, &mask, old, sizeof mask) < 0
+               ? -errno
+               : 0;
 }
 
 static int set_mask_of_run(struct hl_kvm *k, uint64_t mask)
@@ -73,24 +76,49 @@ static pid_t own_thread_id(void)
     return self;
 }
 
-/* One signal was sent to this thread, and is pending. */
-static void take_it_off(void)
+/* Take one off the pending signals; false: there is none. */
+static bool take_it_off(siginfo_t *info)
 {
     const struct timespec now = {0, 0};
     const uint64_t kick = KICK_BIT;
 
-    (void)syscall(SYS_rt_sigtimedwait, &kick, NULL, &now, sizeof kick);
+    return syscall(SYS_rt_sigtimedwait, &kick, info, &now, sizeof kick) ==
+           KICK;
+}
+
+/* A caller may block this very signal, and have one pending that he wants to
+ * take himself: it would end each run at once.  It is kept for him. */
+static void keep_callers(struct hl_kvm *k)
+{
+    if (k->callers_mask & KICK_BIT)
+        while (take_it_off(&k->kept_info))
+            k->kept = true;
+}
+
+static void give_back_callers(struct hl_kvm *k)
+{
+    if (k->kept)
+        (void)syscall(SYS_rt_sigqueueinfo, getpid(), KICK, &k->kept_info);
+    k->kept = false;
+}
+
+int hl_kvm_kick_probe(void)
+{
+    return syscall(SYS_tgkill, getpid(), own_thread_id(), 0) < 0 ? -errno : 0;
 }
 
 int hl_kvm_kick_open(struct hl_kvm *k)
 {
-    set_mask(SIG_BLOCK, KICK_BIT, &k->callers_mask);
-    int err = set_mask_of_run(k, k->callers_mask & ~KICK_BIT);
+    int err = set_mask(SIG_BLOCK, KICK_BIT, &k->callers_mask);
+    if (err < 0)
+        return err;
+    err = set_mask_of_run(k, k->callers_mask & ~KICK_BIT);
     if (err < 0) {
         if (!(k->callers_mask & KICK_BIT))
-            set_mask(SIG_SETMASK, k->callers_mask, NULL);
+            (void)set_mask(SIG_SETMASK, k->callers_mask, NULL);
         return err;
     }
+    keep_callers(k);
     k->runner = own_thread_id();
     atomic_store(&k->kick, HL_KVM_INSIDE);
     return 0;
@@ -102,15 +130,16 @@ void hl_kvm_kick_close(struct hl_kvm *k)
 
     while (!atomic_compare_exchange_strong(&k->kick, &was, HL_KVM_OUTSIDE)) {
         if (was == HL_KVM_SENT) {
-            take_it_off();
+            (void)take_it_off(NULL);
             atomic_store(&k->kick, HL_KVM_OUTSIDE);
             break;
         }
         sched_yield(); /* the sender is between two lines of hl_kvm_kick */
         was = HL_KVM_INSIDE;
     }
+    give_back_callers(k);
     if (!(k->callers_mask & KICK_BIT))
-        set_mask(SIG_SETMASK, k->callers_mask, NULL);
+        (void)set_mask(SIG_SETMASK, k->callers_mask, NULL);
 }
 
 /* `kicked` is set before `kick` is looked at, and looked at after `kick` is

@@ -85,8 +85,15 @@ void hl_kvm_regs_out(struct hl_kvm *k)
         regs->rip = k->config.tables.entry;
 }
 
+/* A run may end in the middle of the entry code: for a signal, or because the
+ * dirty ring is full.  Then it has not begun, and is begun again, with the
+ * registers that it was to begin with. */
 void hl_kvm_regs_in(struct hl_kvm *k)
 {
+    uint64_t into = k->run->s.regs.regs.rip - k->config.tables.entry;
+
+    if (k->enters && into < HL_X86_ENTRY_CODE)
+        return;
     from_kvm(&k->run->s.regs.regs, &k->regs);
     k->sets_sregs = k->enters = false;
     if (k->regs.rflags & RFLAGS_TF) /* there may be a trap on its way */

@@ -79,10 +79,12 @@ static int make_thread(void)
     next_look = 0; /* it begins with a look */
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    void *number = (void *)(uintptr_t)last_number;
     err = HL_FAIL(HL_FAIL_THREAD)
               ? EAGAIN
-              : pthread_create(&thread, &attributes, watch_all,
-                               (void *)(uintptr_t)last_number);
+              : pthread_create(&thread, &attributes, watch_all, number);
+    if (err == EINVAL) /* thread-local data may take more of it than that */
+        err = pthread_create(&thread, NULL, watch_all, number);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     (void)pthread_attr_destroy(&attributes);
     atomic_store(&thread_number, err ? 0 : last_number);

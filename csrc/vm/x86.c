@@ -269,6 +269,7 @@ static void build_entry(const struct builder *b, const struct hl_x86_tables *t)
         {48, offsetof(struct hl_x86_entry, rip)},
     };
 
+    _Static_assert(sizeof code <= HL_X86_ENTRY_CODE, "vm/x86.h");
     for (size_t i = 0; i < HL_ARRAY_SIZE(uses); i++) {
         uint32_t distance =
             (uint32_t)(t->entry_data - t->entry) + uses[i].field - uses[i].end;

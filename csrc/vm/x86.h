@@ -53,6 +53,7 @@ struct hl_x86_tables {
  * untouched.  The guest can read and run these pages, but not write to them;
  * they hold nothing but what it is given anyway.  Needs CR4.OSXSAVE. */
 #define HL_X86_XCR0 UINT64_C(0xe7) /* x87, SSE, AVX, AVX-512 */
+#define HL_X86_ENTRY_CODE 64       /* bytes of code at most */
 #define HL_X86_XSAVE_SIZE 2688     /* for these: SDM vol. 1, 13.4, 13.5 */
 
 struct hl_x86_entry {

@@ -5,6 +5,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from hyperlight.errors import (
     DriverUnavailable, GuestAborted, GuestError, SandboxPoisoned)
 from hyperlight.text import brief, count
+from sys import is_finalizing
 
 cdef extern from "turn.h" nogil:
     cdef enum hl_state:
@@ -14,6 +15,12 @@ cdef extern from "turn.h" nogil:
     hl_state hl_turn_state(const hl_turn *turn)
     bint hl_turn_is_mine(const hl_turn *turn)
     bint hl_turn_is_forked(const hl_turn *turn)
+    void hl_turn_queue(hl_turn *turn)
+    void hl_turn_unqueue(hl_turn *turn)
+    void hl_turn_wait(hl_turn *turn)
+
+cdef extern from "mem/wait.h" nogil:
+    uint64_t hl_now()
 
 cdef extern from "sandbox.h" nogil:
     struct hl_sandbox:
@@ -44,10 +51,9 @@ cdef extern from "sandbox.h" nogil:
     void hl_sandbox_unref(hl_sandbox *sandbox)
     void hl_sandbox_close(hl_sandbox *sandbox)
     bint hl_sandbox_is_closed(const hl_sandbox *sandbox)
-    int hl_sandbox_enter(hl_sandbox *sandbox, hl_state wanted)
-    void hl_sandbox_wait(hl_sandbox *sandbox)
+    int hl_sandbox_enter(hl_sandbox *sandbox, hl_state wanted, bint waits)
     void hl_sandbox_leave(hl_sandbox *sandbox)
-    const hl_turn *hl_sandbox_turn(const hl_sandbox *sandbox)
+    hl_turn *hl_sandbox_turn(hl_sandbox *sandbox)
     void *hl_sandbox_input(hl_sandbox *sandbox)
     const void *hl_sandbox_output(const hl_sandbox *sandbox)
     void hl_sandbox_wrote(hl_sandbox *sandbox, size_t size)
@@ -115,7 +121,6 @@ cdef class SandboxCore:
     cdef hl_exit left
     cdef size_t input_size, output_size, call_size
     cdef size_t state_size
-    cdef bint ran  # the guest did, in this call
     #: Whose Python runs in the middle of a call, for an error's words.
     cdef public str inside
     #: A token of whose it is, and one of what is being made of it, or None.
@@ -199,19 +204,32 @@ cdef class SandboxCore:
         """
         cdef hl_sandbox *s = self.sandbox
         cdef int rc
-        if s == NULL:
+        if s == NULL or not self.belongs_to(token):
             raise ValueError("operation on a closed Sandbox")
-        while True:
+        rc = hl_sandbox_enter(s, wanted, False)  # with the GIL: face stays
+        if rc == -EAGAIN:
+            hl_turn_queue(hl_sandbox_turn(s))
+            try:
+                rc = self._wait(wanted, token)
+            finally:
+                hl_turn_unqueue(hl_sandbox_turn(s))
+        return 0 if rc == 0 else self._refuse(rc, what)
+
+    cdef int _wait(self, hl_state wanted, token) except? -1:
+        """Enter when another thread has given the turn back."""
+        cdef int rc = -EAGAIN
+        while rc == -EAGAIN:
+            if is_finalizing():
+                raise RuntimeError(
+                    "the interpreter ended the thread that was in the middle "
+                    "of a call")
+            with nogil:
+                hl_turn_wait(hl_sandbox_turn(self.sandbox))
+            PyErr_CheckSignals()
             if not self.belongs_to(token):
                 raise ValueError("operation on a closed Sandbox")
-            rc = hl_sandbox_enter(s, wanted)  # with the GIL: face stays
-            if rc == 0:
-                return 0
-            if rc != -EAGAIN:
-                self._refuse(rc, what)
-            with nogil:
-                hl_sandbox_wait(s)
-            PyErr_CheckSignals()
+            rc = hl_sandbox_enter(self.sandbox, wanted, True)
+        return rc
 
     cdef int _refuse(self, int rc, str what) except -1:
         """Raise what an enter that failed means."""
@@ -295,6 +313,10 @@ cdef class SandboxCore:
                 self._enter(HL_WORK, "close", token)
             except ValueError:  # somebody else did it meanwhile
                 return
+            except RuntimeError:
+                if is_finalizing():  # it goes with the process
+                    return
+                raise
         old, self.current = self.current, None
         with nogil:
             hl_sandbox_close(s)
@@ -308,19 +330,21 @@ cdef class SandboxCore:
 
     # Calls.
 
-    def start(self, token, uint64_t deadline, serve):
+    def start(self, token, uint64_t limit, serve):
         """Run the guest until it can be called; what it exports.
 
         Args:
-            deadline: ns of CLOCK_MONOTONIC; 0 for none.
+            limit: ns that it may take, without the waiting for another
+                thread; 0 for no limit.
             serve: Called with one of LEFT_* that is not LEFT_READY, until it
                 returns: by then the guest is ready.
         """
         cdef int reason
         self._enter(HL_CALL, "evolve", token)
         try:
-            hl_sandbox_set_deadline(self.sandbox, deadline)
-            self.ran = False
+            hl_sandbox_set_deadline(
+                self.sandbox, hl_now() + limit if limit else 0)
+            self.call_size = 0
             self._begin(0, 0)
             reason = self._run()
             if reason != HL_LEAVE_READY:
@@ -331,9 +355,9 @@ cdef class SandboxCore:
         finally:
             self._leave()
 
-    def call(self, token, function, tuple args not None, uint64_t deadline,
+    def call(self, token, function, tuple args not None, uint64_t limit,
              serve):
-        """Call a GuestFunction; see start() for `deadline` and `serve`.
+        """Call a GuestFunction; see start() for `limit` and `serve`.
 
         Raises:
             TypeError, ValueError: An argument is wrong; the guest did not run.
@@ -343,8 +367,8 @@ cdef class SandboxCore:
         cdef int reason
         self._enter(HL_CALL, "call", token)
         try:
-            hl_sandbox_set_deadline(self.sandbox, deadline)
-            self.ran = False
+            hl_sandbox_set_deadline(
+                self.sandbox, hl_now() + limit if limit else 0)
             self._write_call(function, args)
             self._begin(self.call_size, 0)
             reason = self._run()
@@ -445,10 +469,7 @@ cdef class SandboxCore:
                 rc = hl_sandbox_run(s, &self.left)
             if rc == -ECHILD:
                 raise ValueError(FORKED)
-            if rc < 0 and not self.ran:
-                hl_sandbox_end(s)  # the guest does not know of the call
             check(rc, "run")
-            self.ran = True
             if self.left.reason == HL_EXIT_CALL:
                 if HL_LEAVE_READY <= self.left.value <= HL_LEAVE_ABORT:
                     return self.left.value

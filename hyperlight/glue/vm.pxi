@@ -43,6 +43,9 @@ cdef extern from "vm/driver.h" nogil:
     size_t hl_x86_tables_size(uint64_t addr, const hl_x86_region *regions,
                               size_t count)
 
+cdef extern from "<errno.h>":
+    int EMFILE, ENFILE, EAGAIN, EINTR
+
 #: Names of the drivers in order of preference.
 DRIVERS = tuple(hl_drivers[i].name.decode() for i in range(hl_driver_count))
 
@@ -71,7 +74,13 @@ def probe_driver(str name not None):
     why[0] = 0
     with nogil:
         rc = ops.probe(why)
-    return None if rc >= 0 else why.decode("utf-8", "replace")
+    if rc >= 0:
+        return None
+    reason = why.decode("utf-8", "replace")
+    # What is lacking now says nothing of the host.
+    if rc in (-EMFILE, -ENFILE, -EAGAIN, -EINTR):
+        raise OSError(-rc, f"driver {name}: {reason}")
+    return reason
 
 
 cdef int read_elf(bytes file, hl_elf *elf) except -1:
