@@ -29,6 +29,8 @@
 #include "mem/map.h"
 #include "mem/vma.h"
 #include "track/range.h"
+#include "track/scan.h"
+#include "track/uffd_fd.h"
 
 /* Arming splits huge pages, and copying all of small ones takes some 5 % more:
  * after so many such copies in a row, time is spent on making them whole. */
@@ -74,6 +76,27 @@ void hl_region_free(struct hl_region *r)
     r->store = r->old_store = NULL;
 }
 
+static void count_guards(void *context, uintptr_t start, uintptr_t end)
+{
+    *(size_t *)context += end - start;
+}
+
+/* As mappings they are readable; who touches one dies.  A kernel that does not
+ * know the question (before 6.15) has none, or keeps them to itself. */
+static bool has_guards(const struct hl_region *r, size_t size)
+{
+    uintptr_t start = (uintptr_t)r->memory;
+    struct hl_scan *scan = malloc(sizeof *scan);
+    size_t guarded = 0;
+
+    if (scan != NULL && hl_scan_open(scan) == 0 &&
+        hl_scan_walk(scan, HL_SCAN_GUARDED, start, start + size, count_guards,
+                     &guarded) < 0)
+        guarded = 0;
+    free(scan);
+    return guarded > 0;
+}
+
 /* What the kernel says of the memory, in our words: a hole in it is a wrong
  * argument and no lack of memory. */
 static int look_at_memory(struct hl_region *r, size_t size, char *why)
@@ -89,7 +112,23 @@ static int look_at_memory(struct hl_region *r, size_t size, char *why)
                       (void *)r->memory, size);
     if (err < 0)
         return hl_why(why, err, "/proc/self/maps: %s", hl_strerror(-err));
-    r->zero_filled = vma.anonymous;
+    if (has_guards(r, size))
+        return hl_why(why, -EFAULT,
+                      "%p+%zu holds guard pages (MADV_GUARD_INSTALL)",
+                      (void *)r->memory, size);
+    r->zero_filled = vma.anonymous && !hl_uffd_is_foreign(r->memory, size);
+    return 0;
+}
+
+/* Its owner may have put something else there since, or nothing. */
+static int look_again(struct hl_region *r)
+{
+    struct hl_vma vma;
+    int err = hl_vma_query(r->memory, r->page_count * hl_page_size(), &vma);
+
+    if (err == -EFAULT)
+        return err;
+    r->zero_filled = r->zero_filled && err == 0 && vma.anonymous;
     return 0;
 }
 
@@ -100,7 +139,10 @@ int hl_region_start(struct hl_region *r, char *why)
     int err = hl_range_claim(r->memory, size, why);
     if (err < 0)
         return err;
-    err = look_at_memory(r, size, why);
+    if (r->tracker == NULL)
+        err = look_at_memory(r, size, why);
+    else
+        r->zero_filled = true; /* a machine's, which is ours */
     if (err == 0 && r->tracker == NULL)
         err = r->wanted->open(r->memory, r->page_count, &r->tracker, why);
     if (err < 0)
@@ -225,9 +267,12 @@ static void sample_hot(struct hl_region *r, const struct hl_snapshot *against,
 /* First take: what was never touched is known to be zero and is not read. */
 static int arm_first(struct hl_region *r)
 {
-    int err = -EINVAL;
+    int err = look_again(r);
+    if (err < 0)
+        return err;
 
     hl_pages_empty(&r->todo);
+    err = -EINVAL;
     if (r->zero_filled)
         err = r->tracker->ops->arm_first(r->tracker, &r->todo);
     if (err < 0) { /* then everything is read */
@@ -394,7 +439,9 @@ int hl_region_dirty(struct hl_region *r, uint64_t *bits)
 int hl_region_changed(struct hl_region *r, const struct hl_snapshot *snapshot,
                       bool everything, uint64_t *bits)
 {
-    int err = collect(r);
+    int err = look_again(r); /* all of it is read */
+    if (err == 0)
+        err = collect(r);
     if (err < 0)
         return err;
     if (everything)
@@ -411,7 +458,9 @@ ssize_t hl_region_verify(struct hl_region *r,
                          const struct hl_snapshot *snapshot, uint64_t *missed)
 {
     struct hl_run everything = {0, r->page_count};
-    int err = collect(r);
+    int err = look_again(r); /* all of it is read */
+    if (err == 0)
+        err = collect(r);
     if (err < 0)
         return err;
     find_todo(r, snapshot, false);

@@ -28,7 +28,7 @@ from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.snapshot import Snapshot
 from hyperlight.text import brief, printable, sentence_of
-from hyperlight.trackers import stay_ahead_of_faulthandler
+from hyperlight.trackers import stay_ahead_of_handlers
 from hyperlight.units import format_size
 
 __all__ = ["Guest", "Machine"]
@@ -83,8 +83,7 @@ class Machine:
             planned.mapped(),
             planned.spans(),
         )
-        if self.core.tracker in ("uffd-sigbus", "sigsegv"):
-            stay_ahead_of_faulthandler()
+        stay_ahead_of_handlers()
         self.core.face = token
         #: Before the guest ran, and when it had come up; None once closed.
         self.pristine: Snapshot | None = self.take(token, "pristine")

@@ -21,7 +21,6 @@ __all__ = ["RestoreStats", "SnapshotManager"]
 Rearm = Literal["adaptive", "always"]
 
 _TRACKERS = tuple(name for name, _ in core.TRACKERS)
-_TRAPS = ("uffd-sigbus", "sigsegv")  # those that need a signal handler
 
 
 class RestoreStats(NamedTuple):
@@ -101,8 +100,8 @@ class SnapshotManager(NotCopied):
             except TrackerUnavailable as error:
                 self._passed_over[name] = error.reason
             else:
-                if name in _TRAPS:
-                    stay_ahead_of_handlers()
+                # A child of fork may have to do with a trap, whatever this is.
+                stay_ahead_of_handlers()
                 return made
         raise TrackerUnavailable(
             tracker,

@@ -40,6 +40,8 @@ class Snapshot(NotPickled, core.SnapshotCore):
         *,
         parent: Snapshot | None = None,
     ) -> None:
+        if "id" in self.__dict__:
+            raise ValueError("this Snapshot is set up already")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name={name!r} is neither text nor None")
         self.name = name

@@ -96,6 +96,3 @@ def stay_ahead_of_handlers() -> None:
             functools.update_wrapper(wrapper, original)
             wrapper._hyperlight = True
             setattr(module, name, wrapper)
-
-
-stay_ahead_of_faulthandler = stay_ahead_of_handlers

@@ -89,6 +89,10 @@ struct procmap_query {
 #endif
 
 _Static_assert(sizeof(struct procmap_query) == 104, "uapi/linux/fs.h");
+#ifndef PAGE_IS_GUARD /* 6.15 */
+#define PAGE_IS_GUARD (1 << 8)
+#endif
+
 _Static_assert(sizeof(struct page_region) == 24, "uapi/linux/fs.h");
 _Static_assert(sizeof(struct pm_scan_arg) == 96, "uapi/linux/fs.h");
 

@@ -148,9 +148,16 @@ static enum outcome try_link(struct hl_chain *chain, int level,
     return dealt_with(chain, info, context, &before) ? DONE : NEXT;
 }
 
-void hl_chain_pass(struct hl_chain *chain, siginfo_t *info, void *context)
+/* A real fault that the kernel delivers is due to the top, also in the middle
+ * of a handler of ours: so it would be without us.  What a handler left behind
+ * that it never returned from (siglongjmp) is forgotten with that. */
+void hl_chain_pass(struct hl_chain *chain, siginfo_t *info, void *context,
+                   bool by_kernel)
 {
-    struct turn *turn = turn_of(chain->signal), entry = *turn;
+    struct turn *turn = turn_of(chain->signal);
+    if (by_kernel && info->si_code > 0)
+        *turn = (struct turn){0};
+    struct turn entry = *turn;
     int skip = entry.nested + entry.deferred;
     int depth = __atomic_load_n(&chain->depth, __ATOMIC_SEQ_CST);
     enum outcome outcome = NEXT;

@@ -54,10 +54,12 @@ struct hl_chain {
  * and what stood above it is forgotten. */
 void hl_chain_push(struct hl_chain *chain, const struct sigaction *action);
 
-/* Deliver the signal to the link that it is due to, and to the one below where
+/* by_kernel: the kernel called our handler, and not one that was before it.
+ * Deliver the signal to the link that it is due to, and to the one below where
  * that changed nothing.  Returns when a handler dealt with it; for the default
  * action, returns so that the instruction faults again and the process dies of
  * it. */
-void hl_chain_pass(struct hl_chain *chain, siginfo_t *info, void *context);
+void hl_chain_pass(struct hl_chain *chain, siginfo_t *info, void *context,
+                   bool by_kernel);
 
 #endif

@@ -129,6 +129,15 @@ static int find_copies(struct hl_drops *drops, const struct hl_tracker *t,
     return 0;
 }
 
+/* A file that is cut within a page loses a part of that one, too. */
+static void add_with_neighbours(struct hl_pages *dirty, size_t page)
+{
+    size_t first = page > 0 ? page - 1 : 0;
+    size_t end = page + 2 < dirty->page_count ? page + 2 : dirty->page_count;
+
+    hl_pages_add_range(dirty, (struct hl_run){first, end - first});
+}
+
 /* Only what is in memory is read: reading the hole of a file fills it, and
  * behind the end of a file kills. */
 static int find_zeros(struct hl_drops *drops, const struct hl_tracker *t,
@@ -145,7 +154,7 @@ static int find_zeros(struct hl_drops *drops, const struct hl_tracker *t,
         for (; left != 0; left &= left - 1) {
             size_t page = w * 64 + (size_t)__builtin_ctzll(left);
             if (!hl_pages_has(&drops->now, page) || is_zero(t, page))
-                hl_pages_add(dirty, page);
+                add_with_neighbours(dirty, page);
         }
     }
     return 0;

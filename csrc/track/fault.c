@@ -90,6 +90,20 @@ static bool is_write_fault(int signal, const siginfo_t *info,
            can_be_read(signal, (uintptr_t)info->si_addr, context);
 }
 
+/* The kernel puts the context right above the return address of the handler
+ * that it calls; `frame` is where that handler saved the frame pointer.  Where
+ * we do not know the machine: no. */
+static bool is_called_by_kernel(const void *frame, const void *context)
+{
+#ifdef __x86_64__
+    return (const char *)context - (const char *)frame == 16;
+#else
+    (void)frame;
+    (void)context;
+    return false;
+#endif
+}
+
 /* The handler.  Async-signal-safe: atomics, the region's open_page, and
  * system calls.  A page of nobody's that can be written by now is a fault that
  * was on its way while its region was opened and removed: running the
@@ -103,7 +117,9 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 
     if (!is_write_fault(signal, info, context) ||
         !(serve(signal, addr) || hl_is_writable(addr)))
-        hl_chain_pass(&chains[index_of(signal)], info, context);
+        hl_chain_pass(
+            &chains[index_of(signal)], info, context,
+            is_called_by_kernel(__builtin_frame_address(0), context));
     errno = saved;
 }
 

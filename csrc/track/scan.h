@@ -26,6 +26,7 @@ enum hl_scan_for {
     HL_SCAN_ARM_REST,    /* arm pages that do not exist; see below */
     HL_SCAN_PRESENT,     /* pages in memory */
     HL_SCAN_COPIES,      /* pages in memory that are no file's */
+    HL_SCAN_GUARDED,     /* guard pages (MADV_GUARD_INSTALL); of any memory */
     HL_SCAN_TOUCHED,     /* pages in memory or in swap; of any memory */
 };
 

@@ -6,10 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include "mem/map.h"
 #include "mem/vma.h"
 #include "track/trap.h"
+
+#ifndef PR_GET_MDWE /* 6.3 */
+#define PR_GET_MDWE 66
+#endif
 
 struct sigsegv {
     struct hl_trap trap; /* first: they are cast to each other */
@@ -48,6 +53,11 @@ static int sigsegv_open(void *addr, size_t page_count, struct hl_tracker **out,
         hl_tracker_accepts(&hl_track_sigsegv, addr, page_count, &vma, why);
     if (err < 0)
         return err;
+
+    if (vma.prot & PROT_EXEC && prctl(PR_GET_MDWE, 0, 0, 0, 0) > 0)
+        return hl_why(why, -EACCES,
+                      "this process may not make memory executable and "
+                      "writable again (PR_SET_MDWE)");
 
     struct sigsegv *s = calloc(1, sizeof *s);
     if (s == NULL)

@@ -189,9 +189,12 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
         return -ENOMEM;
     hl_pages_or(dirty, &u->open);
     hl_pages_or(dirty, &u->found);
-    int err =
-        hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
-                     address(t, run.first + run.count), set_found, &into);
+    /* Where nothing is armed the scan has nothing to fail at. */
+    int err = run.count == 0 && !hl_uffd_is_good(&u->uffd) ? -EBADF : 0;
+    if (err == 0)
+        err =
+            hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
+                         address(t, run.first + run.count), set_found, &into);
     if (err == 0)
         err = hl_drops_find(&u->drops, t, &u->scan, &u->open, dirty);
     if (err < 0) {

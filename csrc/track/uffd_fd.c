@@ -134,3 +134,26 @@ void hl_uffd_close(const struct hl_uffd *uffd, const void *addr, size_t size,
         (void)hl_uffd_protect(uffd, addr, size, false);
     (void)ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range);
 }
+
+/* By registering it for write protection, which does nothing to it. */
+bool hl_uffd_is_foreign(void *addr, size_t size)
+{
+    struct uffdio_api api = {.api = UFFD_API};
+    struct uffdio_register range = {
+        .range = {.start = (uintptr_t)addr, .len = size},
+        .mode = UFFDIO_REGISTER_MODE_WP,
+    };
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    bool foreign = false;
+
+    if (fd < 0)
+        return false;
+    if (ioctl(fd, UFFDIO_API, &api) == 0) {
+        if (ioctl(fd, UFFDIO_REGISTER, &range) == 0)
+            (void)ioctl(fd, UFFDIO_UNREGISTER, &range.range);
+        else
+            foreign = errno == EBUSY;
+    }
+    close(fd);
+    return foreign;
+}

@@ -24,6 +24,11 @@ int hl_uffd_open(struct hl_uffd *uffd, void *addr, size_t size,
  * descriptor is closed, by whomever. */
 bool hl_uffd_is_good(const struct hl_uffd *uffd);
 
+/* Does somebody else's userfaultfd have part of this memory?  What nobody
+ * touched may then be anything.  False where it cannot be asked: where this
+ * process may have none, others hardly have one on its memory. */
+bool hl_uffd_is_foreign(void *addr, size_t size);
+
 /* The features this kernel has, or -errno with a sentence in `why`. */
 int hl_uffd_features(uint64_t *features, char *why) HL_MUST_CHECK;
 

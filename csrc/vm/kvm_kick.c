@@ -97,7 +97,10 @@ static void keep_callers(struct hl_kvm *k)
 
 static void give_back_callers(struct hl_kvm *k)
 {
-    if (k->kept)
+    if (k->kept && k->kept_info.si_code == SI_TKILL) /* to this thread */
+        (void)syscall(SYS_rt_tgsigqueueinfo, getpid(), own_thread_id(), KICK,
+                      &k->kept_info);
+    else if (k->kept)
         (void)syscall(SYS_rt_sigqueueinfo, getpid(), KICK, &k->kept_info);
     k->kept = false;
 }

@@ -223,6 +223,9 @@ cdef class ManagerCore:
             raise ValueError("no snapshot is current: take one first")
         if rc == -EINVAL:
             raise ValueError("the snapshot is of another size")
+        if rc == -EFAULT:
+            raise ValueError(
+                f"{what}: part of the memory is not mapped any more")
         check(rc, what)
         return 0
 

@@ -367,7 +367,13 @@ cdef bytes new_bits(size_t page_count):
     if page_count > MOST_PAGES:
         raise MemoryError(f"a bitmap of {page_count} pages")
     bits = PyBytes_FromStringAndSize(NULL, hl_bitmap_words(page_count) * 8)
-    memset(PyBytes_AS_STRING(bits), 0, len(bits))
+    cdef char *to = PyBytes_AS_STRING(bits)
+    cdef size_t size = len(bits)
+    if page_count < QUICK_BITS:
+        memset(to, 0, size)
+    else:  # nobody else has it yet
+        with nogil:
+            memset(to, 0, size)
     return bits
 
 
