@@ -41,6 +41,19 @@ class Stop(Exception):
     """What a signal handler raises."""
 
 
+def ask_for_bytecodes() -> None:
+    """Python 3.12 looks whether anybody wants them when a trace is set."""
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        frame.f_trace_opcodes = True
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    (lambda: None)()
+    sys.settrace(before)
+
+
 def at_every_bytecode(
     operation: Callable[[], object], act: Callable[[], None]
 ) -> Iterator[int]:
@@ -49,6 +62,7 @@ def at_every_bytecode(
     Yields after each run, until one ends before its n-th. What `act` raises
     ends the operation, as an exception of a signal handler does.
     """
+    ask_for_bytecodes()
     for turn in range(100_000):
         left = turn
         acted = False
