@@ -24,6 +24,7 @@ ROADS = {
 
 
 @pytest.mark.parametrize("road", ROADS)
+@pytest.mark.unsanitized  # which has memory and handlers of its own
 @pytest.mark.parametrize("column", COLUMNS)
 def test_road(road: str, column: str) -> None:
     require_tracker(column)
