@@ -122,6 +122,75 @@ print("done")
     run(script, column)
 
 
+OURS = """
+def ours():
+    paths = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in descriptors()
+             if os.path.lexists(f"/proc/self/fd/{fd}")}
+    return [fd for fd, path in paths.items()
+            if "userfaultfd" in path or path.endswith(("/pagemap", "/maps"))]
+"""
+
+
+def test_the_numbers_are_another_process_s_memory(column: str) -> None:
+    """Its pages are not taken for ours, nor are they armed."""
+    script = """
+import subprocess
+memory, manager = made(64)
+memory.fill(0, memory.size, 3)
+manager.take()
+other = subprocess.Popen(["sleep", "100"])  # nothing is mapped there
+for fd in ours():
+    for name in ("pagemap", "maps"):
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(f"/{name}"):
+            theirs = os.open(f"/proc/{other.pid}/{name}", os.O_RDONLY)
+            os.dup2(theirs, fd)
+            os.close(theirs)
+for byte in 4, 5, 6:
+    memory.write(40 * PAGE, bytes([byte]) * 5000)
+    assert {40, 41} <= set(manager.dirty()), manager.dirty()
+    manager.verify()
+    manager.restore()
+    assert memory.read(0, memory.size) == bytes([3]) * memory.size
+other.kill()
+other.wait()
+print("done")
+"""
+    run(OURS + script, column)
+
+
+def test_somebody_has_a_copy(column: str) -> None:
+    """Protection outlives our number: writes go on, during and after."""
+    script = """
+memory, manager = made(64)
+memory.fill(0, memory.size, 3)
+base = manager.take()
+copies = [(fd, os.dup(fd)) for fd in ours()]
+for fd, _ in copies:
+    os.close(fd)
+memory.write(40 * PAGE, b"before any call")
+assert 40 in manager.dirty()
+memory.write(41 * PAGE, b"after one")
+manager.restore(base)
+assert memory.read(0, memory.size) == bytes([3]) * memory.size
+for byte in 4, 5:
+    memory.write(byte * PAGE, bytes([byte]) * 5000)
+    manager.restore()
+    assert memory.read(0, memory.size) == bytes([3]) * memory.size
+manager.close()
+
+memory, manager = made(64)
+memory.fill(0, memory.size, 3)
+manager.take()
+copies = [(fd, os.dup(fd)) for fd in ours()]
+for fd, _ in copies:
+    os.close(fd)
+manager.close()
+memory.fill(0, memory.size, 9)
+print("done")
+"""
+    run(OURS + script, column)
+
+
 def test_a_child_has_its_own(column: str) -> None:
     script = """
 memory, manager = made(4)

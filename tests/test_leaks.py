@@ -25,6 +25,10 @@ from hyperlight._binding import core
 
 PAGE = core.PAGE_SIZE
 
+# So often, that what leaks a mapping each time stands out from what an
+# allocator keeps.
+ROUNDS = 50
+
 
 def usage() -> tuple[int, int]:
     """Open descriptors and mappings of this process."""
@@ -52,11 +56,11 @@ def test_whole_lives(tracker: str) -> None:
     for _ in range(5):
         cycle(tracker)
     before, counts = usage(), core.counts()
-    for _ in range(50):
+    for _ in range(ROUNDS):
         cycle(tracker)
     fds, maps = usage()
     assert fds == before[0]
-    assert maps <= before[1] + 4  # the allocator may keep an arena
+    assert maps < before[1] + ROUNDS / 2
     assert core.counts() == counts
 
 
@@ -117,12 +121,12 @@ def test_probing_does_not_leak() -> None:
     hyperlight.trackers()
     hyperlight.drivers()
     before = usage()
-    for _ in range(30):
+    for _ in range(ROUNDS):
         hyperlight.trackers()
         hyperlight.drivers()
     fds, maps = usage()
     assert fds == before[0]
-    assert maps <= before[1] + 4
+    assert maps < before[1] + ROUNDS / 2
 
 
 def test_every_public_name_is_tested() -> None:

@@ -16,7 +16,9 @@ struct hl_scan {
     struct page_region regions[HL_SCAN_REGIONS];
 };
 
-/* The descriptor is the process's: there is nothing to close. */
+/* The descriptor is the process's: there is nothing to close, and whoever
+ * closes all of them may put another process's in its place.  So open before
+ * each series of walks; it costs 0.4 us. */
 int hl_scan_open(struct hl_scan *scan) HL_MUST_CHECK;
 
 enum hl_scan_for {

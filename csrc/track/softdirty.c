@@ -8,18 +8,19 @@
  * everybody's are read and kept.
  *
  * Reading and clearing are two steps, and a write by another thread between
- * them would be lost.  In a process with more than one thread nothing is armed
- * therefore: every page stays reported, which is slow and right.  This is why
- * the tracker is the last resort before `full`. */
+ * them would be lost.  In a process with more than one thread, not counting
+ * the library's own, nothing is armed therefore: every page stays reported,
+ * which is slow and right.  This is why the tracker is the last resort before
+ * `full`. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fail.h"
 #include "mem/lock.h"
 #include "mem/map.h"
+#include "mem/threads.h"
 #include "mem/vma.h"
 #include "track/track.h"
 
@@ -36,14 +37,6 @@ static struct softdirty *everybody;
 static int read_bits(struct softdirty *s)
 {
     return hl_pagemap_find(s->tracker.addr, HL_PAGEMAP_SOFT_DIRTY, &s->kept);
-}
-
-/* /proc/self/task has a link for itself, one for its parent, and one for each
- * thread. */
-static bool single_threaded(void)
-{
-    struct stat st;
-    return stat("/proc/self/task", &st) == 0 && st.st_nlink == 3;
 }
 
 static int clear_refs(void)
@@ -72,7 +65,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
     int err = HL_FAIL(HL_FAIL_ARM) ? -ENOMEM : 0;
 
     hl_lock_acquire(&lock);
-    if (err == 0 && single_threaded())
+    if (err == 0 && hl_is_single_threaded())
         err = keep_everybodys_bits();
     else
         err = -EAGAIN;

@@ -192,6 +192,8 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
     /* Where nothing is armed the scan has nothing to fail at. */
     int err = run.count == 0 && !hl_uffd_is_good(&u->uffd) ? -EBADF : 0;
     if (err == 0)
+        err = hl_scan_open(&u->scan);
+    if (err == 0)
         err =
             hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
                          address(t, run.first + run.count), set_found, &into);
@@ -241,11 +243,12 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 
     hl_pages_andnot(&u->found, pages);
     hl_pages_andnot(&u->open, pages);
+    bool can_scan = hl_scan_open(&u->scan) == 0;
     for (size_t at = 0;
          hl_next_stretch(pages, &u->open, BRIDGE, &at, &stretch);)
-        if (arm_stretch(u, pages, stretch) < 0)
+        if (!can_scan || arm_stretch(u, pages, stretch) < 0)
             hl_pages_add_range(&u->open, stretch);
-    if (hl_drops_armed(&u->drops, t, &u->scan, pages) < 0)
+    if (!can_scan || hl_drops_armed(&u->drops, t, &u->scan, pages) < 0)
         hl_pages_or(&u->open, pages);
 }
 
@@ -271,7 +274,9 @@ static int arm_first(struct hl_tracker *t, struct hl_pages *touched)
     uintptr_t start = address(t, 0), end = address(t, t->page_count);
     struct into existing = {t, touched}, rest = {t, &u->open};
 
-    int err = hl_scan_walk(&u->scan, HL_SCAN_ARM_TOUCHED, start, end,
+    int err = hl_scan_open(&u->scan);
+    if (err == 0)
+        err = hl_scan_walk(&u->scan, HL_SCAN_ARM_TOUCHED, start, end,
                            set_found, &existing);
     if (err == 0)
         err = hl_scan_walk(&u->scan, HL_SCAN_ARM_REST, start, end, clear_found,

@@ -10,23 +10,40 @@
 
 /* USER_MODE_ONLY is what an unprivileged user may have; write protection is
  * resolved without a reader of the descriptor, so it takes nothing from us.
- * Kernels before 5.11 do not know the flag. */
-static int new_fd(char *why)
+ * Kernels before 5.11 do not know the flag.  Async-signal-safe. */
+static int new_fd(void)
 {
     int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
     if (fd < 0 && errno == EINVAL)
         fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-    if (fd >= 0)
+    return fd < 0 ? -errno : fd;
+}
+
+/* Async-signal-safe. */
+static int new_fd_with(uint64_t features)
+{
+    struct uffdio_api api = {.api = UFFD_API, .features = features};
+    int fd = new_fd();
+
+    if (fd < 0 || ioctl(fd, UFFDIO_API, &api) == 0)
         return fd;
-    if (errno == ENOSYS)
+    int err = -errno;
+    close(fd);
+    return err;
+}
+
+/* Puts into words why there was none. */
+static int none(char *why, int err)
+{
+    if (err == -ENOSYS)
         return hl_why(why, -ENOSYS,
                       "userfaultfd: not compiled into this kernel, or hidden "
                       "by a seccomp filter");
-    if (errno == EPERM)
+    if (err == -EPERM)
         return hl_why(why, -EPERM,
                       "userfaultfd: forbidden here, by a seccomp filter "
                       "(containers) or vm.unprivileged_userfaultfd");
-    return hl_why(why, -errno, "userfaultfd: %s", hl_strerror(errno));
+    return hl_why(why, err, "userfaultfd: %s", hl_strerror(-err));
 }
 
 struct wanted {
@@ -37,14 +54,9 @@ struct wanted {
 static int open_with(void *context)
 {
     const struct wanted *wanted = context;
-    struct uffdio_api api = {.api = UFFD_API, .features = wanted->features};
-    int fd = new_fd(wanted->why);
+    int fd = new_fd_with(wanted->features);
 
-    if (fd < 0 || ioctl(fd, UFFDIO_API, &api) == 0)
-        return fd;
-    int err = hl_why(wanted->why, -errno, "UFFDIO_API: %s", strerror(errno));
-    close(fd);
-    return err;
+    return fd < 0 ? none(wanted->why, fd) : fd;
 }
 
 /* Asking takes a descriptor that is good for nothing else, and the answer does
@@ -58,9 +70,9 @@ int hl_uffd_features(uint64_t *features, char *why)
     *features = atomic_load(&known);
     if (*features != 0)
         return 0;
-    int fd = new_fd(why);
+    int fd = new_fd();
     if (fd < 0)
-        return fd;
+        return none(why, fd);
     if (ioctl(fd, UFFDIO_API, &api) < 0)
         err = hl_why(why, -errno, "UFFDIO_API: %s", strerror(errno));
     close(fd);
@@ -102,6 +114,33 @@ bool hl_uffd_is_good(const struct hl_uffd *uffd)
 
 /* The kernel says EAGAIN while a mapping changes, which only descriptors with
  * event features notice: not ours.  So a few times is for ever. */
+static int protect(int fd, struct uffdio_writeprotect *wp)
+{
+    for (int tries = 0; tries < 1000; tries++) {
+        if (ioctl(fd, UFFDIO_WRITEPROTECT, wp) == 0)
+            return 0;
+        if (errno != EAGAIN)
+            break;
+    }
+    return -errno;
+}
+
+/* Protection outlives the descriptor where somebody has a copy of it (dup, a
+ * child made without the fork hooks).  Any userfaultfd of this process can end
+ * it: the kernel asks whether a mapping is registered, not with whom.
+ * Async-signal-safe. */
+static int unprotect_without(const struct hl_uffd *uffd,
+                             struct uffdio_writeprotect *wp, int err)
+{
+    int fd = new_fd_with(uffd->features);
+
+    if (fd < 0)
+        return err;
+    err = protect(fd, wp);
+    close(fd);
+    return err;
+}
+
 int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
                     bool on)
 {
@@ -109,14 +148,11 @@ int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
         .range = {.start = (uintptr_t)addr, .len = size},
         .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
     };
+    int err = protect(uffd->handle.fd, &wp);
 
-    for (int tries = 0; tries < 1000; tries++) {
-        if (ioctl(uffd->handle.fd, UFFDIO_WRITEPROTECT, &wp) == 0)
-            return 0;
-        if (errno != EAGAIN)
-            break;
-    }
-    return -errno;
+    if (err < 0 && err != -ENOMEM && err != -EAGAIN && !on)
+        err = unprotect_without(uffd, &wp, err);
+    return err;
 }
 
 /* Unregistering unprotects as well, but can fail half-way, at
@@ -128,11 +164,12 @@ void hl_uffd_close(const struct hl_uffd *uffd, const void *addr, size_t size,
 {
     struct uffdio_range range = {.start = (uintptr_t)addr, .len = size};
 
-    if (forked || !hl_uffd_is_good(uffd))
+    if (forked)
         return;
     if (uffd->features & UFFD_FEATURE_SIGBUS)
         (void)hl_uffd_protect(uffd, addr, size, false);
-    (void)ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range);
+    if (hl_uffd_is_good(uffd))
+        (void)ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range);
 }
 
 /* By registering it for write protection, which does nothing to it. */

@@ -20,8 +20,8 @@ struct hl_uffd {
 int hl_uffd_open(struct hl_uffd *uffd, void *addr, size_t size,
                  char *why) HL_MUST_CHECK;
 
-/* Is protection in force?  The kernel ends it when the last copy of the
- * descriptor is closed, by whomever. */
+/* Is the descriptor still ours?  The kernel ends protection when the last copy
+ * of it is closed, by whomever. */
 bool hl_uffd_is_good(const struct hl_uffd *uffd);
 
 /* Does somebody else's userfaultfd have part of this memory?  What nobody
@@ -32,7 +32,8 @@ bool hl_uffd_is_foreign(void *addr, size_t size);
 /* The features this kernel has, or -errno with a sentence in `why`. */
 int hl_uffd_features(uint64_t *features, char *why) HL_MUST_CHECK;
 
-/* Protect or unprotect [addr, addr + size).  Async-signal-safe. */
+/* Protect or unprotect [addr, addr + size); the latter works whatever became
+ * of the descriptor.  Async-signal-safe. */
 int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
                     bool on);
 

@@ -6,6 +6,7 @@
 
 #include "fail.h"
 #include "mem/lock.h"
+#include "mem/threads.h"
 #include "mem/wait.h"
 
 #define AGAIN_NS UINT64_C(1000000)
@@ -48,6 +49,7 @@ static uint64_t look(uint64_t now)
 
 static void *watch_all(void *number)
 {
+    hl_thread_begins();
     for (;;) {
         uint32_t heard = atomic_load(&bell);
         hl_lock_acquire(&lock);
@@ -57,9 +59,11 @@ static void *watch_all(void *number)
             next_look = until;
         hl_lock_release(&lock);
         if (!goes_on)
-            return NULL;
+            break;
         hl_wait(&bell, heard, until);
     }
+    hl_thread_ends();
+    return NULL;
 }
 
 /* With the lock held, and every signal blocked for the thread to inherit. */
@@ -119,8 +123,6 @@ void hl_watch_stop(struct hl_watch *watch)
     hl_lock_release(&lock);
 }
 
-unsigned hl_watch_threads(void) { return atomic_load(&thread_number) != 0; }
-
 /* Idle, it ends, and this waits for that without the lock: a watch that begins
  * meanwhile makes a thread of another number. */
 static void before_fork(void)
@@ -146,6 +148,7 @@ static void in_child(struct hl_lock *unused)
     (void)unused;
     atomic_store(&thread_number, 0);
     watches = NULL;
+    hl_threads_are_lost();
 }
 
 __attribute__((constructor)) static void follow_forks(void)

@@ -31,7 +31,4 @@ int hl_watch_start(struct hl_watch *watch) HL_MUST_CHECK;
 /* When this returns, wake is not running and will not. */
 void hl_watch_stop(struct hl_watch *watch);
 
-/* Threads of the library alive in this process: 0 or 1. */
-unsigned hl_watch_threads(void);
-
 #endif

@@ -1,0 +1,20 @@
+/* Threads of the library's own.  They run no code but the library's and write
+ * to no memory but its own, so whoever must know that nobody else can write
+ * (track/softdirty.c) does not count them. */
+#ifndef HL_MEM_THREADS_H
+#define HL_MEM_THREADS_H
+
+#include "base.h"
+
+/* The first and the last thing that such a thread does. */
+void hl_thread_begins(void);
+void hl_thread_ends(void);
+/* In a child, which has none of them. */
+void hl_threads_are_lost(void);
+
+/* Is the caller the only thread of this process that is not the library's?
+ * False also where it cannot be told: without /proc, or while one of ours
+ * begins or ends. */
+bool hl_is_single_threaded(void);
+
+#endif
