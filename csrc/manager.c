@@ -124,7 +124,7 @@ fail:
     return err;
 }
 
-int hl_manager_begin(void *memory, size_t page_count,
+int hl_manager_begin(void *memory, size_t page_count, bool borrowed,
                      const struct hl_tracker_ops *tracker, bool adaptive,
                      struct hl_manager **out, char *why)
 {
@@ -132,6 +132,7 @@ int hl_manager_begin(void *memory, size_t page_count,
         .memory = memory,
         .page_count = page_count,
         .adaptive = adaptive,
+        .borrowed = borrowed,
         .wanted = tracker,
     };
     return make(blank, false, out, why);
@@ -146,8 +147,8 @@ int hl_manager_new(void *memory, size_t page_count,
                    const struct hl_tracker_ops *tracker, bool adaptive,
                    struct hl_manager **out, char *why)
 {
-    int err =
-        hl_manager_begin(memory, page_count, tracker, adaptive, out, why);
+    int err = hl_manager_begin(memory, page_count, false, tracker, adaptive,
+                               out, why);
     if (err == 0)
         hl_manager_settle(*out);
     return err;

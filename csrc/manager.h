@@ -58,8 +58,10 @@ int hl_manager_new(void *memory, size_t page_count,
 
 /* The same, for a caller that has more to do until others can reach the
  * manager through it; then it calls hl_manager_settle.  A child of a fork
- * before that finds the manager ended. */
-int hl_manager_begin(void *memory, size_t page_count,
+ * before that finds the manager ended.  borrowed: the memory is somebody
+ * else's, who may unmap part of it or take away rights; take and restore then
+ * look before they touch it. */
+int hl_manager_begin(void *memory, size_t page_count, bool borrowed,
                      const struct hl_tracker_ops *tracker, bool adaptive,
                      struct hl_manager **out, char *why) HL_MUST_CHECK;
 void hl_manager_settle(struct hl_manager *manager);

@@ -24,6 +24,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "mem/forked.h"
 #include "mem/map.h"
@@ -132,6 +133,15 @@ static int look_again(struct hl_region *r)
     return 0;
 }
 
+/* Before all of it is read, which costs more than this however many mappings
+ * there are. */
+static int may_read_all(const struct hl_region *r)
+{
+    int err =
+        hl_vma_allows(r->memory, r->page_count * hl_page_size(), PROT_READ);
+    return err == -ENOTTY ? 0 : err;
+}
+
 int hl_region_start(struct hl_region *r, char *why)
 {
     size_t size = r->page_count * hl_page_size();
@@ -201,6 +211,37 @@ static int reopen(struct hl_region *r)
     return 0;
 }
 
+/* What its owner did to borrowed memory.  A hole equals no snapshot.  Where
+ * the tracker itself closes pages mappings say nothing, and are many. */
+static void look_at_mappings(struct hl_region *r)
+{
+    int err = 0;
+
+    if (r->borrowed && !r->tracker->ops->splits_mappings)
+        err = hl_vma_allows(r->memory, r->page_count * hl_page_size(),
+                            PROT_READ | PROT_WRITE);
+    r->intact = err == 0;
+    if (err == -EFAULT)
+        take_all_for_written(r);
+}
+
+/* After collect, before these pages are touched: who steps into a hole, or on
+ * a page that was closed, dies. */
+static int may_touch(const struct hl_region *r, const struct hl_pages *pages,
+                     int prot)
+{
+    size_t size = hl_page_size();
+    struct hl_run run;
+
+    for (size_t at = 0; !r->intact && hl_pages_run(pages, &at, &run);) {
+        int err = hl_vma_can_touch(r->memory + run.first * size,
+                                   run.count * size, prot);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
 /* The pages that may differ from current, into r->dirty. */
 static int collect(struct hl_region *r)
 {
@@ -215,6 +256,7 @@ static int collect(struct hl_region *r)
         hl_pages_fill(&r->dirty);
     else if (r->tracker->ops->collect(r->tracker, &r->dirty) < 0)
         take_all_for_written(r);
+    look_at_mappings(r);
     hl_pages_or(&r->dirty, &r->pending);
     return 0;
 }
@@ -294,8 +336,11 @@ static int prepare_take(struct hl_region *r)
         return arm_first(r);
 
     note_epoch(r);
-    sample_hot(r, r->current, NULL);
     hl_pages_copy(&r->todo, &r->dirty);
+    err = may_touch(r, &r->todo, PROT_READ);
+    if (err < 0)
+        return err;
+    sample_hot(r, r->current, NULL);
     arm_cold(r, &r->dirty);
     return 0;
 }
@@ -339,21 +384,27 @@ int hl_region_take(struct hl_region *r, struct hl_snapshot **out)
 }
 
 /* The pages that may differ from the snapshot, into r->todo, given that
- * r->dirty may differ from current.  disarm: they are about to be written, so
- * un-arm by the run those that are armed. */
-static void find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
-                      bool disarm)
+ * r->dirty may differ from current.  write: they are about to be written, so
+ * ask whether they can be, and un-arm by the run those that are armed. */
+static int find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
+                     bool write)
 {
+    const int both = PROT_READ | PROT_WRITE;
     struct hl_run run;
+    int err = write ? may_touch(r, &r->dirty, both) : 0;
 
     hl_pages_empty(&r->todo);
     if (r->current && snapshot != r->current) {
         hl_snapshot_diff(r->current, snapshot, &r->todo);
         hl_pages_andnot(&r->todo, &r->dirty);
-        for (size_t at = 0; disarm && hl_pages_run(&r->todo, &at, &run);)
+        if (write && err == 0)
+            err = may_touch(r, &r->todo, both);
+        for (size_t at = 0;
+             write && err == 0 && hl_pages_run(&r->todo, &at, &run);)
             r->tracker->ops->disarm(r->tracker, run);
     }
     hl_pages_or(&r->todo, &r->dirty);
+    return err;
 }
 
 static void compare(const struct hl_region *r,
@@ -403,7 +454,9 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
         return err;
 
     note_epoch(r);
-    find_todo(r, snapshot, true);
+    err = find_todo(r, snapshot, true);
+    if (err < 0)
+        return err;
     hl_pages_or(&r->pending, &r->todo);
     *done = (struct hl_applied){0};
     copy_back(r, snapshot, done);
@@ -439,7 +492,7 @@ int hl_region_dirty(struct hl_region *r, uint64_t *bits)
 int hl_region_changed(struct hl_region *r, const struct hl_snapshot *snapshot,
                       bool everything, uint64_t *bits)
 {
-    int err = look_again(r); /* all of it is read */
+    int err = may_read_all(r);
     if (err == 0)
         err = collect(r);
     if (err < 0)
@@ -447,7 +500,7 @@ int hl_region_changed(struct hl_region *r, const struct hl_snapshot *snapshot,
     if (everything)
         hl_pages_fill(&r->todo);
     else
-        find_todo(r, snapshot, false);
+        (void)find_todo(r, snapshot, false);
     hl_pages_empty(&r->dirty);
     compare(r, snapshot, &r->todo, &r->dirty);
     hl_pages_read(&r->dirty, bits);
@@ -458,12 +511,12 @@ ssize_t hl_region_verify(struct hl_region *r,
                          const struct hl_snapshot *snapshot, uint64_t *missed)
 {
     struct hl_run everything = {0, r->page_count};
-    int err = look_again(r); /* all of it is read */
+    int err = may_read_all(r);
     if (err == 0)
         err = collect(r);
     if (err < 0)
         return err;
-    find_todo(r, snapshot, false);
+    (void)find_todo(r, snapshot, false);
     hl_pages_empty(&r->dirty);
     hl_compare(snapshot, r->memory, everything, &r->dirty);
     hl_pages_andnot(&r->dirty, &r->todo);

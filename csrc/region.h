@@ -40,8 +40,10 @@ struct hl_region {
     struct hl_snapshot *current;
     bool zero_filled; /* memory that nobody touched is zero */
     bool adaptive;
-    bool claimed; /* its range is */
-    bool guess;   /* the tracker could not tell: pending is every page */
+    bool borrowed; /* somebody else's memory, who may unmap or close it */
+    bool intact;   /* ...and did neither, when the call under way looked */
+    bool claimed;  /* its range is */
+    bool guess;    /* the tracker could not tell: pending is every page */
     unsigned generation;
     unsigned plain_copies;   /* in a row: restores that copied everything */
     struct hl_pages pending; /* M1, M3 */
@@ -57,10 +59,10 @@ struct hl_region {
     struct hl_store *old_store;
 };
 
-/* Fill in a zeroed region whose memory, page_count, wanted, adaptive and, if
- * it is open already, tracker are set.  Tracks nothing yet.  -ENOMEM or
- * -E2BIG: what was allocated is freed by hl_region_free; `why` has a
- * sentence. */
+/* Fill in a zeroed region whose memory, page_count, wanted, adaptive,
+ * borrowed and, if it is open already, tracker are set.  Tracks nothing yet.
+ * -ENOMEM or -E2BIG: what was allocated is freed by hl_region_free; `why` has
+ * a sentence. */
 int hl_region_init(struct hl_region *region, char *why) HL_MUST_CHECK;
 
 /* Claim the range and track it.  -EEXIST: part of it is managed already;
@@ -79,12 +81,16 @@ void hl_region_free(struct hl_region *region);
 bool hl_region_forked(const struct hl_region *region);
 
 /* Freeze the memory as it is into *out (one reference for the caller) and make
- * that current.  -ENOMEM: no snapshot, and every page that was dirty is. */
+ * that current.  -ENOMEM: no snapshot, and every page that was dirty is;
+ * -EFAULT, -EACCES: the same, because a page of it is not mapped any more, or
+ * must not be read. */
 int hl_region_take(struct hl_region *region,
                    struct hl_snapshot **out) HL_MUST_CHECK;
 
 /* Make memory equal to the snapshot, of the same number of pages but of any
- * store, and make that current.  -ENOMEM: memory is untouched. */
+ * store, and make that current.  -ENOMEM: memory is untouched; -EFAULT,
+ * -EACCES: the same, because a page that is to be written is not mapped any
+ * more, or must not be. */
 int hl_region_restore(struct hl_region *region, struct hl_snapshot *snapshot,
                       struct hl_applied *done) HL_MUST_CHECK;
 

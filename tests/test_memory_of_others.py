@@ -122,6 +122,69 @@ os._exit(0)
     )
 
 
+@pytest.mark.parametrize("how", ["unmapped", "closed", "read-only"])
+def test_what_its_owner_took_away_is_not_touched(
+    tracker: str, how: str
+) -> None:
+    """Refused in words with nothing lost; right again when it is back."""
+    if tracker == "sigsegv":
+        pytest.skip("a limit: it closes pages itself")
+    run(
+        """
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+how = sys.argv[2]
+release = tuple(map(int, os.uname().release.split(".")[:2]))
+kernel_can_be_asked = release >= (6, 11)
+memory.fill(0, SIZE, 1)
+manager = SnapshotManager(memory, tracker=tracker, rearm="always")
+first = manager.take()
+memory.fill(0, SIZE, 2)
+second = manager.take()
+memory.write(0, b"x")
+half, quarter = SIZE // 2, SIZE // 4
+if how == "unmapped":
+    libc.munmap(at + half, quarter)
+    assert len(manager.dirty()) == 64 or not kernel_can_be_asked
+else:
+    libc.mprotect(at + half, quarter, how == "read-only")
+
+def refused(call, words):
+    try:
+        call()
+    except ValueError as error:
+        assert words in str(error), error
+    else:
+        sys.exit(f"no error: {call}")
+    assert manager.current is second
+
+words = "not mapped any more" if how == "unmapped" else "(mprotect)"
+refused(lambda: manager.restore(first), words)
+assert memory.read(0, 2) == b"x\2"
+if how == "unmapped":
+    if kernel_can_be_asked:
+        refused(manager.take, words)
+        refused(manager.restore, words)
+    assert libc.mmap(at + half, quarter, 3, 0x32, -1, 0) == at + half
+else:
+    if how == "closed":
+        if kernel_can_be_asked:
+            refused(manager.verify, words)
+    elif tracker != "full":
+        manager.restore()  # of what was written no page is closed
+        assert memory.read(0, 2) == b"\2\2"
+    libc.mprotect(at + half, quarter, 3)
+manager.restore()
+assert memory.read(0, SIZE) == b"\2" * SIZE
+manager.restore(first)
+manager.verify()
+assert memory.read(0, SIZE) == b"\1" * SIZE
+os._exit(0)
+""",
+        tracker,
+        how,
+    )
+
+
 def test_guard_pages_are_refused() -> None:
     with mmap.mmap(
         -1, 64 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS

@@ -253,6 +253,49 @@ int hl_vma_query(const void *addr, size_t size, struct hl_vma *vma)
     return err;
 }
 
+int hl_vma_allows(const void *addr, size_t size, int prot)
+{
+    uintptr_t at = (uintptr_t)addr, end = at + size;
+    int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS);
+    struct line line;
+
+    while (at < end) {
+        int got =
+            fd < 0 || HL_FAIL(HL_FAIL_QUERY) ? -ENOTTY : ask(fd, at, &line);
+        if (got < 0)
+            return -ENOTTY;
+        if (got == 0 || line.start > at)
+            return -EFAULT;
+        if ((line.prot & prot) != prot)
+            return -EACCES;
+        at = line.end;
+    }
+    return 0;
+}
+
+/* MADV_POPULATE_*: Linux 5.14. */
+static bool kernel_populates(void)
+{
+    char here;
+    size_t page = hl_page_size();
+    return madvise((void *)((uintptr_t)&here / page * page), page,
+                   MADV_POPULATE_READ) == 0;
+}
+
+int hl_vma_can_touch(const void *addr, size_t size, int prot)
+{
+    int advice = prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+    int err = hl_vma_allows(addr, size, prot);
+
+    if (err != -ENOTTY)
+        return err;
+    if (madvise((void *)addr, size, advice) == 0)
+        return 0;
+    if (errno == ENOMEM)
+        return -EFAULT;
+    return errno == EINVAL && kernel_populates() ? -EACCES : 0;
+}
+
 const char *hl_kind_name(unsigned kinds)
 {
     static const struct {

@@ -92,6 +92,7 @@ const struct hl_tracker_ops hl_track_sigsegv = {
     .name = "sigsegv",
     .kernel_writes = false,
     .arms = true,
+    .splits_mappings = true,
     .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE |
              HL_KIND_FILE_COPY | HL_KIND_UNKNOWN,
     .probe = probe,

@@ -41,9 +41,10 @@ struct hl_tracker {
 
 struct hl_tracker_ops {
     const char *name;
-    bool kernel_writes;  /* writes by system calls are seen, not refused */
-    bool arms;           /* false: every page is reported always */
-    size_t collect_cost; /* at the least, in pages that could be copied */
+    bool kernel_writes;   /* writes by system calls are seen, not refused */
+    bool arms;            /* false: every page is reported always */
+    bool splits_mappings; /* arming changes what may be done with a page */
+    size_t collect_cost;  /* at the least, in pages that could be copied */
 
     /* Kinds of memory (enum hl_kind) that it tracks: on any other, open is
      * refused with -EOPNOTSUPP.  None tracks what this process stands on. */

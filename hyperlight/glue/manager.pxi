@@ -35,7 +35,7 @@ cdef extern from "manager.h" nogil:
         size_t pages, hot
         hl_region_stats counts
         hl_store_usage store
-    int hl_manager_begin(void *memory, size_t page_count,
+    int hl_manager_begin(void *memory, size_t page_count, bint borrowed,
                          const hl_tracker_ops *tracker, bint adaptive,
                          hl_manager **out, char *why)
     void hl_manager_settle(hl_manager *manager)
@@ -68,7 +68,7 @@ cdef extern from *:
     void *HL_LOAD(void **at)
 
 cdef extern from "<errno.h>":
-    int E2BIG, EAGAIN, EBADF, EFAULT, ENODATA
+    int E2BIG, EACCES, EAGAIN, EBADF, EFAULT, ENODATA
 
 
 @cython.final
@@ -147,8 +147,8 @@ cdef class ManagerCore:
         self.starting = True
         page_count = memory.size // hl_page_size()
         with nogil:
-            rc = hl_manager_begin(memory.at, page_count, ops, adaptive,
-                                  &made, why)
+            rc = hl_manager_begin(memory.at, page_count, memory.borrowed,
+                                  ops, adaptive, &made, why)
         self.starting = False
         memory.unhold()
         if rc == 0:
@@ -226,6 +226,9 @@ cdef class ManagerCore:
         if rc == -EFAULT:
             raise ValueError(
                 f"{what}: part of the memory is not mapped any more")
+        if rc == -EACCES:
+            raise ValueError(
+                f"{what}: its owner closed part of the memory (mprotect)")
         check(rc, what)
         return 0
 

@@ -313,7 +313,8 @@ static void *begins(void *result)
 {
     char why[HL_WHY_SIZE];
     struct hl_manager *m;
-    CHECK(hl_manager_begin(map.addr, PAGES, &stopping, false, &m, why) == 0);
+    CHECK(hl_manager_begin(map.addr, PAGES, false, &stopping, false, &m,
+                           why) == 0);
     sem_post(&begun);
     sem_wait(&settle);
     hl_manager_settle(m);
