@@ -113,6 +113,24 @@ cdef object taken_back(hl_mirror *mirror):
     return current
 
 
+cdef int take_apart(object top) except -1:
+    """Let go of a stack that nobody can reach any more.
+
+    All at once would keep other threads waiting by its depth.
+    """
+    cdef object below
+    cdef int count = 0
+    while top is not None:
+        below = (<Pushed>top).below
+        (<Pushed>top).below = None
+        top = below
+        count += 1
+        if count % 256 == 0:
+            with nogil:
+                pass
+    return 0
+
+
 @cython.no_gc_clear  # the memory must outlive its tracker, cycles or not
 cdef class ManagerCore:
     """One region and its tracker.  Any thread may call anything at any time.
@@ -200,7 +218,9 @@ cdef class ManagerCore:
         given_top(&mirror, self, None, None)
         with nogil:
             hl_manager_close(m, &mirror)
+        stack = <object>mirror.new_top
         taken_back(&mirror)
+        take_apart(stack)
 
     def __del__(self):
         # The collector calls this before it takes anything of a cycle apart,
