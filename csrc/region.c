@@ -26,12 +26,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "mappings.h"
 #include "mem/forked.h"
 #include "mem/map.h"
 #include "mem/vma.h"
 #include "track/range.h"
-#include "track/scan.h"
-#include "track/uffd_fd.h"
 
 /* Arming splits huge pages, and copying all of small ones takes some 5 % more:
  * after so many such copies in a row, time is spent on making them whole. */
@@ -77,50 +76,6 @@ void hl_region_free(struct hl_region *r)
     r->store = r->old_store = NULL;
 }
 
-static void count_guards(void *context, uintptr_t start, uintptr_t end)
-{
-    *(size_t *)context += end - start;
-}
-
-/* As mappings they are readable; who touches one dies.  A kernel that does not
- * know the question (before 6.15) has none, or keeps them to itself. */
-static bool has_guards(const struct hl_region *r, size_t size)
-{
-    uintptr_t start = (uintptr_t)r->memory;
-    struct hl_scan *scan = malloc(sizeof *scan);
-    size_t guarded = 0;
-
-    if (scan != NULL && hl_scan_open(scan) == 0 &&
-        hl_scan_walk(scan, HL_SCAN_GUARDED, start, start + size, count_guards,
-                     &guarded) < 0)
-        guarded = 0;
-    free(scan);
-    return guarded > 0;
-}
-
-/* What the kernel says of the memory, in our words: a hole in it is a wrong
- * argument and no lack of memory. */
-static int look_at_memory(struct hl_region *r, size_t size, char *why)
-{
-    struct hl_vma vma;
-    int err = hl_vma_query(r->memory, size, &vma);
-
-    if (err == -EFAULT)
-        return hl_why(why, -EFAULT, "%p+%zu is not mapped throughout",
-                      (void *)r->memory, size);
-    if (err == -EINVAL)
-        return hl_why(why, -EFAULT, "parts of %p+%zu differ in protection",
-                      (void *)r->memory, size);
-    if (err < 0)
-        return hl_why(why, err, "/proc/self/maps: %s", hl_strerror(-err));
-    if (has_guards(r, size))
-        return hl_why(why, -EFAULT,
-                      "%p+%zu holds guard pages (MADV_GUARD_INSTALL)",
-                      (void *)r->memory, size);
-    r->zero_filled = vma.anonymous && !hl_uffd_is_foreign(r->memory, size);
-    return 0;
-}
-
 /* Its owner may have put something else there since, or nothing. */
 static int look_again(struct hl_region *r)
 {
@@ -133,15 +88,6 @@ static int look_again(struct hl_region *r)
     return 0;
 }
 
-/* Before all of it is read, which costs more than this however many mappings
- * there are. */
-static int may_read_all(const struct hl_region *r)
-{
-    int err =
-        hl_vma_allows(r->memory, r->page_count * hl_page_size(), PROT_READ);
-    return err == -ENOTTY ? 0 : err;
-}
-
 int hl_region_start(struct hl_region *r, char *why)
 {
     size_t size = r->page_count * hl_page_size();
@@ -150,7 +96,7 @@ int hl_region_start(struct hl_region *r, char *why)
     if (err < 0)
         return err;
     if (r->tracker == NULL)
-        err = look_at_memory(r, size, why);
+        err = hl_mappings_check(r->memory, size, &r->zero_filled, why);
     else
         r->zero_filled = true; /* a machine's, which is ours */
     if (err == 0 && r->tracker == NULL)
@@ -225,21 +171,11 @@ static void look_at_mappings(struct hl_region *r)
         take_all_for_written(r);
 }
 
-/* After collect, before these pages are touched: who steps into a hole, or on
- * a page that was closed, dies. */
+/* After collect, before these pages are touched. */
 static int may_touch(const struct hl_region *r, const struct hl_pages *pages,
                      int prot)
 {
-    size_t size = hl_page_size();
-    struct hl_run run;
-
-    for (size_t at = 0; !r->intact && hl_pages_run(pages, &at, &run);) {
-        int err = hl_vma_can_touch(r->memory + run.first * size,
-                                   run.count * size, prot);
-        if (err < 0)
-            return err;
-    }
-    return 0;
+    return r->intact ? 0 : hl_mappings_can_touch(r->memory, pages, prot);
 }
 
 /* The pages that may differ from current, into r->dirty. */
@@ -492,7 +428,7 @@ int hl_region_dirty(struct hl_region *r, uint64_t *bits)
 int hl_region_changed(struct hl_region *r, const struct hl_snapshot *snapshot,
                       bool everything, uint64_t *bits)
 {
-    int err = may_read_all(r);
+    int err = hl_mappings_can_read(r->memory, r->page_count * hl_page_size());
     if (err == 0)
         err = collect(r);
     if (err < 0)
@@ -511,7 +447,7 @@ ssize_t hl_region_verify(struct hl_region *r,
                          const struct hl_snapshot *snapshot, uint64_t *missed)
 {
     struct hl_run everything = {0, r->page_count};
-    int err = may_read_all(r);
+    int err = hl_mappings_can_read(r->memory, r->page_count * hl_page_size());
     if (err == 0)
         err = collect(r);
     if (err < 0)

@@ -23,7 +23,7 @@ C_FILES = {
     "hot.c": 2,
 }
 C_FILES |= {"region.h": 3, "region.c": 3, "manager.h": 4, "manager.c": 4}
-C_FILES |= {"turn.h": 3, "turn.c": 3}
+C_FILES |= {"turn.h": 3, "turn.c": 3, "mappings.h": 2, "mappings.c": 2}
 C_FILES |= {"sandbox.h": 5, "sandbox.c": 5}
 
 PYTHON_LAYERS = [

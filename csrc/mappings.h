@@ -1,0 +1,24 @@
+/* What memory is mapped as, asked before it is touched: who steps into a hole,
+ * on a guard, or on a page that its owner closed, dies.  Any thread. */
+#ifndef HL_MAPPINGS_H
+#define HL_MAPPINGS_H
+
+#include "base.h"
+#include "mem/pages.h"
+
+/* What the kernel says of [memory, +size), in our words: a hole in it is a
+ * wrong argument and no lack of memory.  Fills in whether what nobody touched
+ * is zero.  -EFAULT: it has a hole, or a guard, or parts that differ;
+ * otherwise what /proc/self/maps says; `why` has a sentence. */
+int hl_mappings_check(void *memory, size_t size, bool *zero_filled,
+                      char *why) HL_MUST_CHECK;
+
+/* Before all of it is read, which costs more than this however many mappings
+ * there are.  -EFAULT: it has a hole; -EACCES: part of it is closed. */
+int hl_mappings_can_read(const void *memory, size_t size) HL_MUST_CHECK;
+
+/* The same of these pages, before they are touched in the ways of `prot`. */
+int hl_mappings_can_touch(const char *memory, const struct hl_pages *pages,
+                          int prot) HL_MUST_CHECK;
+
+#endif
