@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
 PACKAGE = ROOT / "hyperlight"
 
-C_LAYERS = {"guest": 0, "mem": 1, "track": 2, "snapshot": 2, "vm": 4}
+C_LAYERS = {"guest": 0, "mem": 1, "track": 2, "snapshot": 2, "vm": 5}
 C_FILES = {
     "base.h": -1,
     "why.h": 0,
@@ -22,9 +22,9 @@ C_FILES = {
     "hot.h": 2,
     "hot.c": 2,
 }
-C_FILES |= {"region.h": 3, "region.c": 3, "manager.h": 4, "manager.c": 4}
-C_FILES |= {"turn.h": 3, "turn.c": 3, "mappings.h": 2, "mappings.c": 2}
-C_FILES |= {"sandbox.h": 5, "sandbox.c": 5}
+C_FILES |= {"region.h": 4, "region.c": 4, "manager.h": 5, "manager.c": 5}
+C_FILES |= {"turn.h": 3, "turn.c": 3, "mappings.h": 3, "mappings.c": 3}
+C_FILES |= {"sandbox.h": 6, "sandbox.c": 6}
 
 PYTHON_LAYERS = [
     {"version", "text", "_cc", "_copying", "run"},
