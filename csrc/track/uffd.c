@@ -27,7 +27,8 @@ struct uffd {
     struct hl_tracker tracker; /* first: they are cast to each other */
     struct hl_uffd uffd;
     struct hl_scan scan;
-    unsigned kinds; /* what the drops are looked for by */
+    bool scan_is_open; /* by the collect that the next arm belongs to */
+    unsigned kinds;    /* what the drops are looked for by */
     struct hl_drops drops;
     struct hl_pages open; /* not armed, disarmed or left: no need to ask */
     /* Found written by a scan that armed them again on the way to its own
@@ -193,6 +194,7 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
     int err = run.count == 0 && !hl_uffd_is_good(&u->uffd) ? -EBADF : 0;
     if (err == 0)
         err = hl_scan_open(&u->scan);
+    u->scan_is_open = err == 0;
     if (err == 0)
         err =
             hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
@@ -243,7 +245,8 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 
     hl_pages_andnot(&u->found, pages);
     hl_pages_andnot(&u->open, pages);
-    bool can_scan = hl_scan_open(&u->scan) == 0;
+    bool can_scan = u->scan_is_open || hl_scan_open(&u->scan) == 0;
+    u->scan_is_open = false;
     for (size_t at = 0;
          hl_next_stretch(pages, &u->open, BRIDGE, &at, &stretch);)
         if (!can_scan || arm_stretch(u, pages, stretch) < 0)
