@@ -80,8 +80,8 @@ bool hl_lock_try(struct hl_lock *lock)
     return true;
 }
 
-/* Once it is let go of it may be gone: whoever takes it next may be the last to
- * need it. */
+/* Once it is let go of it may be gone: whoever takes it next may be the last
+ * to need it. */
 void hl_lock_release(struct hl_lock *lock)
 {
     enum hl_rank rank = lock->rank;
