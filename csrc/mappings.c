@@ -54,22 +54,35 @@ int hl_mappings_check(void *memory, size_t size, bool *zero_filled, char *why)
 int hl_mappings_can_read(const void *memory, size_t size)
 {
     int err = hl_vma_allows(memory, size, PROT_READ);
-    struct hl_vma vma;
-
-    if (err != -ENOTTY)
-        return err;
-    return hl_vma_query(memory, size, &vma) == -EFAULT ? -EFAULT : 0;
+    return err == -ENOTTY ? hl_vma_allows_by_text(memory, size, PROT_READ)
+                          : err;
 }
 
+/* Where the kernel cannot be asked, the pages are made to exist, which costs
+ * little more than touching them.  It refuses that for armed pages too, so
+ * maps are read then: of all the memory at first, which mostly settles it. */
 int hl_mappings_can_touch(const char *memory, const struct hl_pages *pages,
                           int prot)
 {
     size_t size = hl_page_size();
+    bool all_read = false;
     struct hl_run run;
 
     for (size_t at = 0; hl_pages_run(pages, &at, &run);) {
-        int err = hl_vma_can_touch(memory + run.first * size, run.count * size,
-                                   prot);
+        const char *addr = memory + run.first * size;
+        size_t length = run.count * size;
+        int err = hl_vma_allows(addr, length, prot);
+        if (err == 0 ||
+            (err == -ENOTTY && hl_vma_populate(addr, length, prot)))
+            continue;
+        if (err == -ENOTTY && !all_read) {
+            all_read = true;
+            if (hl_vma_allows_by_text(memory, pages->page_count * size,
+                                      prot) == 0)
+                return 0;
+        }
+        if (err == -ENOTTY)
+            err = hl_vma_allows_by_text(addr, length, prot);
         if (err < 0)
             return err;
     }

@@ -76,15 +76,18 @@ void hl_region_free(struct hl_region *r)
     r->store = r->old_store = NULL;
 }
 
-/* Its owner may have put something else there since, or nothing. */
+/* Before the first take, which may read all of it: its owner may have put
+ * something else there since, or nothing. */
 static int look_again(struct hl_region *r)
 {
+    size_t size = r->page_count * hl_page_size();
     struct hl_vma vma;
-    int err = hl_vma_query(r->memory, r->page_count * hl_page_size(), &vma);
 
-    if (err == -EFAULT)
+    int err = hl_mappings_can_read(r->memory, size);
+    if (err < 0)
         return err;
-    r->zero_filled = r->zero_filled && err == 0 && vma.anonymous;
+    r->zero_filled = r->zero_filled &&
+                     hl_vma_query(r->memory, size, &vma) == 0 && vma.anonymous;
     return 0;
 }
 
@@ -157,18 +160,22 @@ static int reopen(struct hl_region *r)
     return 0;
 }
 
-/* What its owner did to borrowed memory.  A hole equals no snapshot.  Where
- * the tracker itself closes pages mappings say nothing, and are many. */
-static void look_at_mappings(struct hl_region *r)
+/* What its owner did to borrowed memory, before anybody touches it, the
+ * tracker included.  A hole, or a page that cannot be read, equals no
+ * snapshot.  Where the tracker itself closes pages mappings say nothing, and
+ * are many. */
+static bool is_readable(struct hl_region *r)
 {
-    int err = 0;
+    size_t size = r->page_count * hl_page_size();
 
-    if (r->borrowed && !r->tracker->ops->splits_mappings)
-        err = hl_vma_allows(r->memory, r->page_count * hl_page_size(),
-                            PROT_READ | PROT_WRITE);
+    r->intact = true;
+    if (!r->borrowed || r->tracker->ops->splits_mappings)
+        return true;
+    int err = hl_vma_allows(r->memory, size, PROT_READ | PROT_WRITE);
     r->intact = err == 0;
-    if (err == -EFAULT)
-        take_all_for_written(r);
+    if (err == -EACCES)
+        err = hl_vma_allows(r->memory, size, PROT_READ);
+    return err == 0 || err == -ENOTTY;
 }
 
 /* After collect, before these pages are touched. */
@@ -187,12 +194,13 @@ static int collect(struct hl_region *r)
             return err;
     }
     hl_pages_empty(&r->dirty);
+    if (!is_readable(r))
+        take_all_for_written(r);
     /* With nothing armed there is nothing to ask. */
-    if (r->hot.count == r->page_count || r->current == NULL)
+    else if (r->hot.count == r->page_count || r->current == NULL)
         hl_pages_fill(&r->dirty);
     else if (r->tracker->ops->collect(r->tracker, &r->dirty) < 0)
         take_all_for_written(r);
-    look_at_mappings(r);
     hl_pages_or(&r->dirty, &r->pending);
     return 0;
 }

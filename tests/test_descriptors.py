@@ -191,6 +191,39 @@ print("done")
     run(OURS + script, column)
 
 
+def test_protection_of_the_owners_stays() -> None:
+    """What is not armed any more is left alone, whoever protects it now."""
+    require_tracker("uffd-sigbus")
+    script = """
+import ctypes, fcntl, struct
+libc = ctypes.CDLL(None, use_errno=True)
+memory, manager = made(64)
+memory.fill(0, memory.size, 3)
+manager.take()
+for fd in ours():
+    os.close(fd)
+theirs = libc.syscall(323, os.O_CLOEXEC | 1)
+fcntl.ioctl(theirs, 0xC018AA3F, struct.pack("QQQ", 0xAA, 1, 0))
+fcntl.ioctl(theirs, 0xC020AA00,
+            struct.pack("QQQQ", memory.address, memory.size, 2, 0))
+fcntl.ioctl(theirs, 0xC018AA06, bytearray(
+    struct.pack("QQQ", memory.address + 40 * PAGE, PAGE, 1)))
+
+def is_protected(page):
+    with open("/proc/self/pagemap", "rb") as pagemap:
+        pagemap.seek((memory.address // PAGE + page) * 8)
+        return struct.unpack("Q", pagemap.read(8))[0] >> 57 & 1
+
+assert is_protected(40)
+assert len(manager.dirty()) == 64
+manager.close()
+assert is_protected(40)
+assert not is_protected(41)
+os._exit(print("done", flush=True) or 0)
+"""
+    run(OURS + script, "uffd-sigbus")
+
+
 def test_a_child_has_its_own(column: str) -> None:
     script = """
 memory, manager = made(4)

@@ -580,6 +580,41 @@ thread.join()
     )
 
 
+def test_a_stack_goes_in_pieces() -> None:
+    """Others run between them: with an interval of an hour, only there."""
+    if not core.CAN_FAIL:
+        pytest.skip("built without HYPERLIGHT_FAULT_INJECTION=1")
+    result = run_python(
+        """
+import sys, threading, time, weakref
+from hyperlight import SharedMemory, SnapshotManager
+from hyperlight._binding import core
+sys.setswitchinterval(3600)
+turns, stop = [0], False
+def spin():
+    while not stop:
+        turns[0] += 1
+        time.sleep(0)
+thread = threading.Thread(target=spin)
+thread.start()
+core.plan_failure("linger", 0, 2**31)
+moments = set()
+for _ in range(30):
+    manager = SnapshotManager(SharedMemory("4KiB"), tracker="full")
+    note = lambda _: moments.add(turns[0])
+    refs = [weakref.ref(manager.push(), note) for _ in range(3000)]
+    moments.clear()
+    manager.close()
+    if len(moments) > 1:
+        break
+stop = True
+thread.join()
+print("in pieces" if len(moments) > 1 else "at once")
+"""
+    )
+    assert result.stdout == "in pieces\n", result
+
+
 def test_close_while_a_copy_is_under_way() -> None:
     """Refused, or it waits; never unmapped under it."""
     result = run_python(

@@ -25,6 +25,9 @@
 #ifndef MADV_POPULATE_READ /* 5.14 */
 #define MADV_POPULATE_READ 22
 #endif
+#ifndef MADV_POPULATE_WRITE /* 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MADV_COLLAPSE /* 6.1 */
 #define MADV_COLLAPSE 25
 #endif

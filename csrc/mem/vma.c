@@ -253,47 +253,69 @@ int hl_vma_query(const void *addr, size_t size, struct hl_vma *vma)
     return err;
 }
 
+/* What a walk has found so far of whether all of [at, end) may be touched. */
+struct rights {
+    uintptr_t at, end;
+    int prot;
+    int err; /* 0, or -EACCES: a hole behind it is worse, so the walk goes on
+              */
+};
+
+/* The next mapping, ascending; false: it ends here, with a hole if not with
+ * the end. */
+static bool add_mapping(struct rights *r, const struct line *line)
+{
+    if (line->start > r->at)
+        return false;
+    if ((line->prot & r->prot) != r->prot)
+        r->err = -EACCES;
+    r->at = line->end;
+    return r->at < r->end;
+}
+
+static int result(const struct rights *r)
+{
+    return r->at < r->end ? -EFAULT : r->err;
+}
+
 int hl_vma_allows(const void *addr, size_t size, int prot)
 {
-    uintptr_t at = (uintptr_t)addr, end = at + size;
-    int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS);
+    uintptr_t start = (uintptr_t)addr;
+    struct rights r = {start, start + size, prot, 0};
+    int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS), got;
     struct line line;
 
-    while (at < end) {
-        int got =
-            fd < 0 || HL_FAIL(HL_FAIL_QUERY) ? -ENOTTY : ask(fd, at, &line);
-        if (got < 0)
-            return -ENOTTY;
-        if (got == 0 || line.start > at)
-            return -EFAULT;
-        if ((line.prot & prot) != prot)
-            return -EACCES;
-        at = line.end;
-    }
-    return 0;
+    if (fd < 0 || HL_FAIL(HL_FAIL_QUERY))
+        return -ENOTTY;
+    while ((got = ask(fd, r.at, &line)) > 0 && add_mapping(&r, &line))
+        ;
+    return got < 0 ? -ENOTTY : result(&r);
 }
 
-/* MADV_POPULATE_*: Linux 5.14. */
-static bool kernel_populates(void)
+int hl_vma_allows_by_text(const void *addr, size_t size, int prot)
 {
-    char here;
-    size_t page = hl_page_size();
-    return madvise((void *)((uintptr_t)&here / page * page), page,
-                   MADV_POPULATE_READ) == 0;
+    uintptr_t start = (uintptr_t)addr;
+    struct rights r = {start, start + size, prot, 0};
+    char text[4200];
+    struct line line;
+
+    FILE *maps = fopen("/proc/self/maps", "re");
+    if (maps == NULL) { /* holes can be told without it, rights cannot */
+        struct hl_vma unused;
+        return without_proc(r.at, r.end, &unused) == -EFAULT ? -EFAULT : 0;
+    }
+    while (fgets(text, sizeof text, maps))
+        if (parse_line(text, &line) && line.end > r.at &&
+            !add_mapping(&r, &line))
+            break;
+    fclose(maps);
+    return result(&r);
 }
 
-int hl_vma_can_touch(const void *addr, size_t size, int prot)
+bool hl_vma_populate(const void *addr, size_t size, int prot)
 {
     int advice = prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
-    int err = hl_vma_allows(addr, size, prot);
-
-    if (err != -ENOTTY)
-        return err;
-    if (madvise((void *)addr, size, advice) == 0)
-        return 0;
-    if (errno == ENOMEM)
-        return -EFAULT;
-    return errno == EINVAL && kernel_populates() ? -EACCES : 0;
+    return madvise((void *)addr, size, advice) == 0;
 }
 
 const char *hl_kind_name(unsigned kinds)

@@ -37,15 +37,20 @@ struct hl_vma {
 int hl_vma_query(const void *addr, size_t size,
                  struct hl_vma *vma) HL_MUST_CHECK;
 
-/* Can all of [addr, addr + size) be touched in these ways (PROT_READ,
- * PROT_WRITE)?  0; -EFAULT: part of it is not mapped; -EACCES: part of it may
- * not be; or -ENOTTY: only a look at all of maps could tell (before Linux
- * 6.11, or without /proc).  Costs 0.5 us a mapping. */
+/* May all of [addr, addr + size) be touched in these ways (PROT_READ,
+ * PROT_WRITE)?  0; -EFAULT: part of it is not mapped; -EACCES: all is, and
+ * part of it may not be; or -ENOTTY: this kernel cannot be asked (before
+ * Linux 6.11, or without /proc).  Costs 0.5 us a mapping. */
 int hl_vma_allows(const void *addr, size_t size, int prot) HL_MUST_CHECK;
 
-/* The same of memory that is about to be touched, by whatever this kernel has:
- * before 6.11 that makes its pages exist, before 5.14 the answer is 0. */
-int hl_vma_can_touch(const void *addr, size_t size, int prot) HL_MUST_CHECK;
+/* The same for any kernel, by reading all of /proc/self/maps: some 100 us.
+ * Without /proc only holes are found, and there is no -ENOTTY. */
+int hl_vma_allows_by_text(const void *addr, size_t size,
+                          int prot) HL_MUST_CHECK;
+
+/* Make all pages there exist, as a touch would.  True: all can be touched.
+ * False says little: a page may be armed, or the kernel older than 5.14. */
+bool hl_vma_populate(const void *addr, size_t size, int prot);
 
 /* The first of these kinds in words, as the object of a sentence. */
 const char *hl_kind_name(unsigned kinds);

@@ -90,12 +90,16 @@ int hl_uffd_open(struct hl_uffd *uffd, void *addr, size_t size, char *why)
         .mode = UFFDIO_REGISTER_MODE_WP,
     };
 
+    struct hl_descriptor_handle handle;
+
     why[0] = '\0';
-    int err = hl_descriptor_get(uffd->mode, open_with, &wanted, &uffd->handle);
+    int err = hl_descriptor_get(uffd->mode, open_with, &wanted, &handle);
     if (err < 0)
         return why[0] ? err : hl_why(why, err, "fstat: %s", strerror(-err));
-    if (ioctl(uffd->handle.fd, UFFDIO_REGISTER, &range) == 0)
+    if (ioctl(handle.fd, UFFDIO_REGISTER, &range) == 0) {
+        uffd->handle = handle;
         return 0;
+    }
     if (errno == EBUSY)
         return hl_why(why, -EBUSY,
                       "UFFDIO_REGISTER: another userfaultfd has this memory");
@@ -150,7 +154,8 @@ int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
     };
     int err = protect(uffd->handle.fd, &wp);
 
-    if (err < 0 && err != -ENOMEM && err != -EAGAIN && !on)
+    if (err < 0 && err != -ENOMEM && err != -EAGAIN && !on &&
+        uffd->features & UFFD_FEATURE_SIGBUS)
         err = unprotect_without(uffd, &wp, err);
     return err;
 }
@@ -164,12 +169,11 @@ void hl_uffd_close(const struct hl_uffd *uffd, const void *addr, size_t size,
 {
     struct uffdio_range range = {.start = (uintptr_t)addr, .len = size};
 
-    if (forked)
+    if (forked || !hl_uffd_is_good(uffd))
         return;
     if (uffd->features & UFFD_FEATURE_SIGBUS)
         (void)hl_uffd_protect(uffd, addr, size, false);
-    if (hl_uffd_is_good(uffd))
-        (void)ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range);
+    (void)ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range);
 }
 
 /* By registering it for write protection, which does nothing to it. */

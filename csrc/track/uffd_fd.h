@@ -32,8 +32,9 @@ bool hl_uffd_is_foreign(void *addr, size_t size);
 /* The features this kernel has, or -errno with a sentence in `why`. */
 int hl_uffd_features(uint64_t *features, char *why) HL_MUST_CHECK;
 
-/* Protect or unprotect [addr, addr + size); the latter works whatever became
- * of the descriptor.  Async-signal-safe. */
+/* Protect or unprotect [addr, addr + size).  With protection by SIGBUS the
+ * latter works whatever became of the descriptor: only for pages that we
+ * protected, since it would end anybody's.  Async-signal-safe. */
 int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
                     bool on);
 

@@ -90,11 +90,21 @@ fail:
     return err;
 }
 
+static void open_what_is_armed(struct hl_trap *trap)
+{
+    for (size_t page = 0; page < trap->tracker.page_count; page++)
+        if (!hl_pages_atomic_has(&trap->open, page))
+            (void)protect(trap, (struct hl_run){page, 1}, false);
+}
+
 static void sigbus_close(struct hl_tracker *t, bool forked)
 {
     struct sigbus *s = (struct sigbus *)t;
 
-    /* Opened by unregistering, before the handler forgets it. */
+    /* Opened by unregistering, before the handler forgets it; but without our
+     * descriptor, what is still armed alone: the rest may be somebody's. */
+    if (!forked && !hl_uffd_is_good(&s->uffd))
+        open_what_is_armed(&s->trap);
     hl_uffd_close(&s->uffd, t->addr, t->page_count * t->page_size, forked);
     hl_trap_close(&s->trap);
     free(s);

@@ -127,7 +127,7 @@ cdef int take_apart(object top) except -1:
         count += 1
         if count % 256 == 0:
             with nogil:
-                pass
+                HL_LINGER()
     return 0
 
 

@@ -51,6 +51,8 @@ cdef extern from *:
         HL_FAIL_TABLE
         HL_FAIL_QUERY
         HL_FAIL_SLAB
+        HL_FAIL_LINGER
+    void HL_LINGER() nogil
     void hl_fail_plan(hl_fail_point point, unsigned skip, unsigned count)
 
 #: Names in order of preference, and whether writes by system calls are seen.
@@ -132,6 +134,7 @@ cdef dict fail_points = {
     "table": HL_FAIL_TABLE,
     "query": HL_FAIL_QUERY,
     "slab": HL_FAIL_SLAB,
+    "linger": HL_FAIL_LINGER,
 }
 
 
