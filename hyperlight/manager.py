@@ -137,7 +137,8 @@ class SnapshotManager(NotCopied):
             name: A label for people.
 
         Raises:
-            ValueError: The manager is closed.
+            ValueError: The manager is closed, or the owner of borrowed memory
+                unmapped part of it or closed it with mprotect; then as for:
             MemoryError: No snapshot was made; every page that was dirty
                 before is dirty still.
         """
@@ -153,7 +154,9 @@ class SnapshotManager(NotCopied):
                 :attr:`current`.
 
         Raises:
-            ValueError: There is no current snapshot, or the manager is closed.
+            ValueError: There is no current snapshot, the manager is closed, or
+                the owner of borrowed memory took away a page that is to be
+                written; memory is as it was.
             TypeError: `snapshot` is something else.
             SnapshotMismatch: It is of another size.
             TrackerMissedPage: ``HYPERLIGHT_VERIFY=1`` found a page.

@@ -257,8 +257,7 @@ int hl_vma_query(const void *addr, size_t size, struct hl_vma *vma)
 struct rights {
     uintptr_t at, end;
     int prot;
-    int err; /* 0, or -EACCES: a hole behind it is worse, so the walk goes on
-              */
+    int err; /* 0, or -EACCES: a hole behind is worse, so the walk goes on */
 };
 
 /* The next mapping, ascending; false: it ends here, with a hole if not with

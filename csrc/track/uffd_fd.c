@@ -89,7 +89,6 @@ int hl_uffd_open(struct hl_uffd *uffd, void *addr, size_t size, char *why)
         .range = {.start = (uintptr_t)addr, .len = size},
         .mode = UFFDIO_REGISTER_MODE_WP,
     };
-
     struct hl_descriptor_handle handle;
 
     why[0] = '\0';
