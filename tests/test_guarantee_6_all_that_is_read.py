@@ -209,6 +209,7 @@ ROADS = {
     "all selectors": ends_somehow("AllSelectors", 0x2B),
     "all null selectors": ends_somehow("AllSelectors", 1),
     "bases": ends_somehow("Bases", 0x400000),
+    "keys": ends_somehow("Keys", 0x5EC2E750),
 }
 
 

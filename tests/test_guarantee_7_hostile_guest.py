@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 from collections.abc import Callable
@@ -224,6 +225,45 @@ def test_nothing_of_it_is_left(new_sandbox: New, name: str) -> None:
         assert sandbox.call("Go", False) == clean
     sandbox.restore()
     sandbox.verify()
+
+
+def keeper() -> bytes:
+    """``Go(bool)`` denies itself all data behind its result, if told to.
+
+    So does the next call behind that, which cannot read its arguments.
+    """
+    result = tiny.message(tiny.RESULT, tiny.value(tiny.NONE, 0))
+    body = code("0fb64838 6bc903 4189c8 488b7b30".replace(" ", ""))
+    for i in range(0, len(result), 8):
+        body += b"\x48\xb8" + result[i : i + 8]  # mov $..., %rax
+        body += code("488947") + bytes([i])  # mov %rax, i(%rdi)
+    deny = code("4489c0 31c9 31d2 0f01ef".replace(" ", ""))  # wrpkru
+    body += code("4585c074") + bytes([len(deny)]) + deny
+    body += code("b801000000e648")  # mov $READY, %eax; out
+    body += b"\xe9" + (-len(body) - 5).to_bytes(4, "little", signed=True)
+    return tiny.guest(body, "Go(bool) -> none")
+
+
+def test_one_that_denies_itself_all(new_sandbox: New) -> None:
+    """Protection keys, on a hypervisor that cannot keep a guest from them."""
+    sandbox = new_sandbox(keeper())
+    for _ in range(3):
+        with contextlib.suppress(GuestAborted):
+            sandbox.call("Go", True)
+        sandbox.restore()
+        sandbox.call("Go", False)
+        sandbox.restore()
+    try:
+        sandbox.call("Go", True)
+    except GuestAborted:
+        return  # there are none here
+    denied = sandbox.snapshot()
+    for _ in range(3):
+        sandbox.restore(denied)
+        with pytest.raises(GuestAborted, match="page fault"):
+            sandbox.call("Go", False)
+        sandbox.restore(sandbox.base)
+        sandbox.call("Go", False)
 
 
 def raw(sandbox: Sandbox, reason: int, content: bytes) -> object:

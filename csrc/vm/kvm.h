@@ -1,7 +1,8 @@
 /* What the files of the kvm driver tell each other: kvm.c makes and runs the
  * machine, kvm_state.c sets up, saves and loads its vCPU, kvm_kick.c ends a
  * run, kvm_selectors.c keeps a guest's selectors out of the host's thread,
- * kvm_ring.c and kvm_log.c say what the guest wrote. */
+ * kvm_pkru.c knows whether a guest can change PKRU, kvm_ring.c and kvm_log.c
+ * say what the guest wrote. */
 #ifndef HL_VM_KVM_H
 #define HL_VM_KVM_H
 
@@ -48,11 +49,13 @@ struct hl_kvm {
     struct hl_vm_regs regs;
 
     /* The vCPU. */
-    bool has_xcrs;
+    bool has_xcrs, has_pkru; /* has: the guest can change it */
     uint64_t xcr0;
+    size_t pkru_at;             /* in a kvm_xsave; 0: it is not there */
     uint32_t msrs[HL_KVM_MSRS]; /* those of the list that there are */
     size_t msr_count;
     struct hl_x86_entry *entry; /* NULL: no XSAVE */
+    uint64_t entry_code;        /* the one of the tables that it takes */
     struct hl_kvm_rest rest;    /* what it holds, as long as... */
     bool plain;                 /* ...the guest only ever left by calls */
     bool pending;               /* the last exit was none: see finish */
@@ -103,6 +106,15 @@ void hl_kvm_kick(struct hl_vm *vm);
  * thread, in one number; and back to what they were. */
 uint64_t hl_kvm_selectors(void);
 void hl_kvm_put_back_selectors(uint64_t before, uint64_t now);
+
+/* kvm_pkru.c.  Whether the guest can change PKRU: runs the vCPU, if that is
+ * not known, before anything else does.  Its system registers are to be set
+ * anew. */
+int hl_kvm_find_pkru(struct hl_kvm *k) HL_MUST_CHECK;
+uint32_t hl_kvm_pkru(const struct hl_kvm *k, const struct kvm_xsave *from);
+/* For KVM_SET_XSAVE to set it too, where the guest can change it. */
+void hl_kvm_put_pkru(const struct hl_kvm *k, struct kvm_xsave *to,
+                     uint32_t value);
 
 /* kvm_ring.c, kvm_log.c: trackers of the logged slots, which are
  * [memory, +page_count).

@@ -36,6 +36,7 @@ _Static_assert(KVM_GET_XSAVE == 0x9000aea4, "linux/kvm.h");
 #define XCR0_X87_SSE UINT64_C(3)
 #define MSR_LSTAR 0xc0000082
 #define CPUID_XSAVE 0xd /* subleaf 0: what XCR0 can have */
+#define XSAVE_PKRU 9    /* subleaf, and state component */
 #define XSTATE_BV 512   /* of the XSAVE area: what is not in its first state */
 
 /* Where struct kvm_regs has the registers that instructions number so. */
@@ -78,11 +79,12 @@ void hl_kvm_regs_out(struct hl_kvm *k)
      * it would find there. */
     if (k->entry) {
         k->entry->rax = regs->rax;
+        k->entry->rcx = regs->rcx;
         k->entry->rdx = regs->rdx;
         k->entry->rip = regs->rip;
     }
     if (k->enters)
-        regs->rip = k->config.tables.entry;
+        regs->rip = k->entry_code;
 }
 
 /* A run may end in the middle of the entry code: for a signal, or because the
@@ -90,7 +92,7 @@ void hl_kvm_regs_out(struct hl_kvm *k)
  * registers that it was to begin with. */
 void hl_kvm_regs_in(struct hl_kvm *k)
 {
-    uint64_t into = k->run->s.regs.regs.rip - k->config.tables.entry;
+    uint64_t into = k->run->s.regs.regs.rip - k->entry_code;
 
     if (k->enters && into < HL_X86_ENTRY_CODE)
         return;
@@ -118,6 +120,9 @@ static int set_cpuid(struct hl_kvm *k, int kvm_fd)
             e->ecx &= ~(UINT32_C(1) << 2); /* SVM */
         if (e->function == CPUID_XSAVE && e->index == 0)
             k->xcr0 = (e->eax & HL_X86_XCR0) | XCR0_X87_SSE;
+        if (e->function == CPUID_XSAVE && e->index == XSAVE_PKRU &&
+            e->ebx + sizeof(uint32_t) <= sizeof(struct kvm_xsave))
+            k->pkru_at = e->ebx;
         if (e->function == 0xa)
             e->eax = e->ebx = e->ecx = e->edx = 0;
     }
@@ -312,9 +317,18 @@ int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd, const char **what)
         return err;
     *what = "KVM_SET_MSRS";
     err = set_system_call(k);
-    if (k->has_xcrs && k->config.tables.entry_data)
-        k->entry =
-            hl_kvm_host(k, k->config.tables.entry_data, sizeof *k->entry);
+    if (err < 0 || !k->has_xcrs || !k->config.tables.entry_data)
+        return err;
+    *what = "KVM_RUN";
+    err = hl_kvm_find_pkru(k);
+    if (err < 0)
+        return err;
+    *what = "KVM_SET_SREGS";
+    if (err > 0)
+        err = set_sregs(k);
+    k->entry_code =
+        k->has_pkru ? k->config.tables.entry_pkru : k->config.tables.entry;
+    k->entry = hl_kvm_host(k, k->config.tables.entry_data, sizeof *k->entry);
     return err;
 }
 
@@ -329,6 +343,7 @@ static int finish_load(struct hl_kvm *k)
     k->sets_sregs = false;
     if (k->enters) {
         memcpy(&xsave, k->entry->xsave, sizeof k->entry->xsave);
+        hl_kvm_put_pkru(k, &xsave, (uint32_t)k->entry->pkru);
         if (ioctl(k->cpu_fd, KVM_SET_XSAVE, &xsave) < 0)
             return -errno;
     }
@@ -406,6 +421,14 @@ static void fill_entry(struct hl_kvm *k, const struct kvm_xsave *from)
     components &= k->xcr0;
     memcpy(k->entry->xsave, bytes, sizeof k->entry->xsave);
     memcpy(k->entry->xsave + XSTATE_BV, &components, sizeof components);
+    k->entry->pkru = hl_kvm_pkru(k, from);
+}
+
+/* A trap would end it, and who must not read cannot get to its end. */
+static bool can_enter(const struct hl_kvm *k, const struct hl_kvm_state *s)
+{
+    return k->entry && !(s->regs.rflags & RFLAGS_TF) &&
+           !(k->has_pkru && hl_kvm_pkru(k, &s->xsave) & HL_X86_PKRU_AD0);
 }
 
 /* This is what the vCPU has now. */
@@ -429,6 +452,7 @@ int hl_kvm_save(struct hl_vm *vm, void *state)
     if (ioctl(k->cpu_fd, KVM_GET_SREGS, &s->sregs) < 0 ||
         ioctl(k->cpu_fd, KVM_GET_XSAVE, &s->xsave) < 0)
         return -errno;
+    hl_kvm_put_pkru(k, &s->xsave, hl_kvm_pkru(k, &s->xsave));
     s->sregs.tr.type = tss_type(); /* what was read always says busy */
     err = read_rest(k, &s->rest);
     if (err == 0)
@@ -442,7 +466,7 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
     const struct hl_kvm_state *s = state;
     int err;
 
-    if (k->plain && k->entry && !(s->regs.rflags & RFLAGS_TF) &&
+    if (k->plain && can_enter(k, s) &&
         memcmp(&s->rest, &k->rest, sizeof k->rest) == 0) {
         k->regs = s->regs;
         k->run->s.regs.sregs = s->sregs;
@@ -466,6 +490,6 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
     /* Not all of it was set: where processors keep the addresses of the last
      * x87 instruction, and load them only beside an exception, those are still
      * the last guest's.  The entry code makes them its own. */
-    k->enters = k->entry && !(s->regs.rflags & RFLAGS_TF);
+    k->enters = can_enter(k, s);
     return 0;
 }

@@ -34,6 +34,7 @@ enum {
 #define STUB_SIZE 16
 #define IRET_AT 0xf00        /* in the page of the stubs */
 #define SYSTEM_CALL_AT 0xf00 /* in the page of the entry code */
+#define RDPKRU_AT 0xe00      /* there, too */
 
 struct builder {
     char *memory;
@@ -225,58 +226,60 @@ static void build_idt(const struct builder *b, struct hl_x86_tables *t,
     t->idt_limit = HL_X86_VECTORS * 16 - 1;
 }
 
-/* Sets no flag, and uses RAX and RDX only.  The first three instructions are
+/* Sets no flag, and uses RAX, RDX and, for PKRU, RCX only.  FNCLEX to FILD are
  * for processors whose XRSTOR keeps the addresses of the last x87 instruction
- * (AMD APM vol. 2, 11.4.4.3): they make them these. */
-static void build_entry(const struct builder *b, const struct hl_x86_tables *t)
-{
-    uint8_t code[] = {
-        0xdb, 0xe2, /* fnclex */
-        0x0f, 0x77, /* emms */
-        0xdb, 0x05,
-        0,    0,
-        0,    0, /* fildl rip(%rip) */
-        0xb8, HL_X86_XCR0 & 0xff,
-        0,    0,
-        0, /* mov $.., %eax */
-        0xba, 0,
-        0,    0,
-        0, /* mov $0, %edx */
-        0x48, 0x0f,
-        0xae, 0x2d,
-        0,    0,
-        0,    0, /* xrstor64 xsave(%rip) */
-        0x48, 0x8b,
-        0x05, 0,
-        0,    0,
-        0, /* mov rax(%rip), %rax */
-        0x48, 0x8b,
-        0x15, 0,
-        0,    0,
-        0, /* mov rdx(%rip), %rdx */
-        0xff, 0x25,
-        0,    0,
-        0,    0, /* jmp *rip(%rip) */
-    };
-    static const struct {
-        uint8_t end; /* of the instruction; its displacement ends there too */
-        uint16_t field;
-    } uses[] = {
-        {10, offsetof(struct hl_x86_entry, rip)},
-        {28, offsetof(struct hl_x86_entry, xsave)},
-        {35, offsetof(struct hl_x86_entry, rax)},
-        {42, offsetof(struct hl_x86_entry, rdx)},
-        {48, offsetof(struct hl_x86_entry, rip)},
-    };
+ * (AMD APM vol. 2, 11.4.4.3): they make them these.  XRSTOR is for all that
+ * there is: a KVM without hardware help gives guests what the host has, and
+ * what is beyond the saved state is put into its first one. */
+#define NO_FIELD (-1)
+#define FIELD(name) (int)offsetof(struct hl_x86_entry, name)
+static const struct {
+    uint8_t size, code[5];
+    int16_t field; /* its distance from RIP is behind the code */
+    bool pkru;     /* in that entry only */
+} entry_code[] = {
+    {5, {0xb9}, NO_FIELD, true},                          /* mov $0, %ecx */
+    {5, {0xba}, NO_FIELD, true},                          /* mov $0, %edx */
+    {5, {0xb8}, NO_FIELD, true},                          /* mov $0, %eax */
+    {3, {0x0f, 0x01, 0xef}, NO_FIELD, true},              /* wrpkru */
+    {2, {0xdb, 0xe2}, NO_FIELD, false},                   /* fnclex */
+    {2, {0x0f, 0x77}, NO_FIELD, false},                   /* emms */
+    {2, {0xdb, 0x05}, FIELD(rip), false},                 /* fildl rip(%rip) */
+    {5, {0xb8, 0xff, 0xff, 0xff, 0xff}, NO_FIELD, false}, /* mov $-1, %eax */
+    {5, {0xba, 0xff, 0xff, 0xff, 0xff}, NO_FIELD, false}, /* mov $-1, %edx */
+    {4, {0x48, 0x0f, 0xae, 0x2d}, FIELD(xsave), false},   /* xrstor64 */
+    {5, {0xba}, NO_FIELD, true},                          /* mov $0, %edx */
+    {2, {0x8b, 0x05}, FIELD(pkru), true},       /* mov pkru(%rip), %eax */
+    {3, {0x0f, 0x01, 0xef}, NO_FIELD, true},    /* wrpkru */
+    {3, {0x48, 0x8b, 0x0d}, FIELD(rcx), true},  /* mov rcx(%rip), %rcx */
+    {3, {0x48, 0x8b, 0x05}, FIELD(rax), false}, /* mov rax(%rip), %rax */
+    {3, {0x48, 0x8b, 0x15}, FIELD(rdx), false}, /* mov rdx(%rip), %rdx */
+    {2, {0xff, 0x25}, FIELD(rip), false},       /* jmp *rip(%rip) */
+};
 
-    _Static_assert(sizeof code <= HL_X86_ENTRY_CODE, "vm/x86.h");
-    for (size_t i = 0; i < HL_ARRAY_SIZE(uses); i++) {
+static void build_entry(const struct builder *b, uint64_t entry,
+                        uint64_t entry_data, bool pkru)
+{
+    uint64_t at = entry;
+
+    for (size_t i = 0; i < HL_ARRAY_SIZE(entry_code); i++) {
+        if (entry_code[i].pkru && !pkru)
+            continue;
+        memcpy(page_at(b, at), entry_code[i].code, entry_code[i].size);
+        at += entry_code[i].size;
+        if (entry_code[i].field == NO_FIELD)
+            continue;
         uint32_t distance =
-            (uint32_t)(t->entry_data - t->entry) + uses[i].field - uses[i].end;
-        memcpy(&code[uses[i].end - 4], &distance, sizeof distance);
+            (uint32_t)(entry_data + (uint64_t)entry_code[i].field - at - 4);
+        memcpy(page_at(b, at), &distance, sizeof distance);
+        at += sizeof distance;
     }
-    memcpy(page_at(b, t->entry), code, sizeof code);
 }
+
+/* mov $0, %ecx; rdpkru; out %al, HL_PORT_GUEST. */
+static const uint8_t rdpkru[] = {
+    0xb9, 0, 0, 0, 0, 0x0f, 0x01, 0xee, 0xe6, HL_PORT_GUEST,
+};
 
 int hl_x86_build(void *memory, size_t size, uint64_t addr,
                  const struct hl_x86_region *regions, size_t count,
@@ -308,7 +311,9 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
         .stack = addr + AT_STACK * PAGE,
         .stack_size = PAGE,
         .entry = addr + AT_ENTRY * PAGE,
+        .entry_pkru = addr + AT_ENTRY * PAGE + HL_X86_ENTRY_CODE,
         .entry_data = addr + AT_ENTRY_DATA * PAGE,
+        .rdpkru = addr + AT_ENTRY * PAGE + RDPKRU_AT,
         .system_call = addr + AT_ENTRY * PAGE + SYSTEM_CALL_AT,
         .iret = addr + AT_STUBS * PAGE + IRET_AT,
     };
@@ -326,7 +331,9 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
     build_gdt(&b, t);
     build_tss(&b, t);
     build_idt(&b, t, addr + AT_STUBS * PAGE);
-    build_entry(&b, t);
+    build_entry(&b, t->entry, t->entry_data, false);
+    build_entry(&b, t->entry_pkru, t->entry_data, true);
+    memcpy(page_at(&b, t->rdpkru), rdpkru, sizeof rdpkru);
     memcpy(page_at(&b, t->iret), "\x48\xcf", 2);
     memcpy(page_at(&b, t->system_call), "\x0f\x0b", 2);
     return 0;

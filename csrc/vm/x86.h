@@ -42,7 +42,9 @@ struct hl_x86_tables {
     uint64_t gdt_limit, idt_limit, tss_limit;
     uint64_t stack, stack_size; /* of the exception stubs */
     uint64_t entry;             /* code that takes a struct hl_x86_entry */
+    uint64_t entry_pkru;        /* the same, and PKRU */
     uint64_t entry_data;        /* where that lies */
+    uint64_t rdpkru;            /* an RDPKRU that leaves, the guest's */
     uint64_t system_call;       /* an undefined instruction, the guest's */
     uint64_t iret;              /* an IRETQ for the supervisor */
 };
@@ -51,14 +53,20 @@ struct hl_x86_tables {
  * a call into the kernel: the guest is started there, and ends up at `rip`
  * with x87 and vector state, RAX and RDX as given and everything else
  * untouched.  The guest can read and run these pages, but not write to them;
- * they hold nothing but what it is given anyway.  Needs CR4.OSXSAVE. */
+ * they hold nothing but what it is given anyway.  Needs CR4.OSXSAVE.
+ *
+ * There are two, for guests that can and that cannot change PKRU (SDM vol. 3,
+ * 4.6.2).  The one for those that can begins with making all of memory
+ * readable; it cannot end in a state that denies itself its last reads. */
 #define HL_X86_XCR0 UINT64_C(0xe7) /* x87, SSE, AVX, AVX-512 */
-#define HL_X86_ENTRY_CODE 64       /* bytes of code at most */
+#define HL_X86_ENTRY_CODE 128      /* bytes of code at most, each */
+#define HL_X86_PKRU_AD0 1u         /* no access to pages of key 0: to any */
 #define HL_X86_XSAVE_SIZE 2688     /* for these: SDM vol. 1, 13.4, 13.5 */
 
 struct hl_x86_entry {
     unsigned char xsave[HL_X86_XSAVE_SIZE];
-    uint64_t rax, rdx, rip;
+    uint64_t rax, rcx, rdx, rip; /* RCX and PKRU: entry_pkru only */
+    uint64_t pkru;
 };
 
 enum {

@@ -192,6 +192,12 @@ HL_EXPORT(all_selectors, "AllSelectors(uint32) -> none")
                      : "r"(selector));
 }
 
+/* PKRU, where it can be changed. */
+HL_EXPORT(keys, "Keys(uint32) -> none")
+{
+    __asm__ volatile("wrpkru" : : "a"(hl_arg_u32(0)), "c"(0), "d"(0));
+}
+
 HL_EXPORT(bases, "Bases(uint64) -> none")
 {
     uint64_t base = hl_arg_u64(0);
