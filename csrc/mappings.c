@@ -51,40 +51,97 @@ int hl_mappings_check(void *memory, size_t size, bool *zero_filled, char *why)
     return 0;
 }
 
-int hl_mappings_can_read(const void *memory, size_t size)
+/* What a walk over mappings has found so far. */
+struct look {
+    uintptr_t start, at;
+    const struct hl_pages *pages; /* of these; NULL: of all */
+    int prot;
+    int err; /* 0, -EACCES, or -EFAULT, which is worse */
+};
+
+static bool concerns(const struct look *l, uintptr_t start, uintptr_t end)
 {
-    int err = hl_vma_allows(memory, size, PROT_READ);
-    return err == -ENOTTY ? hl_vma_allows_by_text(memory, size, PROT_READ)
-                          : err;
+    size_t size = hl_page_size(), first = (start - l->start) / size;
+    struct hl_run run;
+
+    if (start >= end || l->pages == NULL)
+        return start < end;
+    return hl_pages_run(l->pages, &first, &run) &&
+           run.first < (end - l->start) / size;
 }
 
-/* Where the kernel cannot be asked, the pages are made to exist, which costs
- * little more than touching them.  It refuses that for armed pages too, so
- * maps are read then: of all the memory at first, which mostly settles it. */
+static void look_at(void *context, uintptr_t start, uintptr_t end, int prot)
+{
+    struct look *l = context;
+
+    if (concerns(l, l->at, start))
+        l->err = -EFAULT;
+    if ((prot & l->prot) != l->prot && l->err == 0 && concerns(l, start, end))
+        l->err = -EACCES;
+    l->at = end;
+}
+
+/* Without /proc holes can be told, and rights cannot.  Who merely has no
+ * descriptor left is told that. */
+static int without_maps(const struct look *l, uintptr_t end, int err)
+{
+    const struct hl_run all = {0, (end - l->start) / hl_page_size()};
+    struct hl_run run = all;
+
+    if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
+        return err;
+    for (size_t at = 0;
+         l->pages == NULL || hl_pages_run(l->pages, &at, &run);) {
+        if (!hl_vma_is_mapped((char *)l->start + run.first * hl_page_size(),
+                              run.count * hl_page_size()))
+            return -EFAULT;
+        if (l->pages == NULL)
+            break;
+    }
+    return 0;
+}
+
+static int look(const void *memory, size_t size, const struct hl_pages *pages,
+                int prot)
+{
+    uintptr_t start = (uintptr_t)memory;
+    struct look l = {start, start, pages, prot, 0};
+
+    int err = hl_vma_each(memory, size, look_at, &l);
+    if (err < 0)
+        return without_maps(&l, start + size, err);
+    return concerns(&l, l.at, start + size) ? -EFAULT : l.err;
+}
+
+int hl_mappings_can_read(const void *memory, size_t size)
+{
+    return look(memory, size, NULL, PROT_READ);
+}
+
+static bool all_exist(const char *memory, const struct hl_pages *pages,
+                      int prot)
+{
+    size_t size = hl_page_size();
+    struct hl_run run;
+
+    for (size_t at = 0; hl_pages_run(pages, &at, &run);)
+        if (!hl_vma_populate(memory + run.first * size, run.count * size,
+                             prot))
+            return false;
+    return true;
+}
+
+/* Where the kernel cannot be asked, pages that were written are made to exist,
+ * which is the same as touching them and costs less than reading maps: but not
+ * all that there are, of which many may never have been. */
 int hl_mappings_can_touch(const char *memory, const struct hl_pages *pages,
                           int prot)
 {
-    size_t size = hl_page_size();
-    bool all_read = false;
-    struct hl_run run;
+    size_t size = hl_page_size(), whole = pages->page_count * size;
 
-    for (size_t at = 0; hl_pages_run(pages, &at, &run);) {
-        const char *addr = memory + run.first * size;
-        size_t length = run.count * size;
-        int err = hl_vma_allows(addr, length, prot);
-        if (err == 0 ||
-            (err == -ENOTTY && hl_vma_populate(addr, length, prot)))
-            continue;
-        if (err == -ENOTTY && !all_read) {
-            all_read = true;
-            if (hl_vma_allows_by_text(memory, pages->page_count * size,
-                                      prot) == 0)
-                return 0;
-        }
-        if (err == -ENOTTY)
-            err = hl_vma_allows_by_text(addr, length, prot);
-        if (err < 0)
-            return err;
-    }
-    return 0;
+    if (hl_vma_allows(memory, size, 0) == -ENOTTY &&
+        hl_pages_count(pages) < pages->page_count &&
+        all_exist(memory, pages, prot))
+        return 0;
+    return look(memory, whole, pages, prot);
 }

@@ -162,16 +162,18 @@ static int reopen(struct hl_region *r)
 
 /* What its owner did to borrowed memory, before anybody touches it, the
  * tracker included.  A hole, or a page that cannot be read, equals no
- * snapshot.  Where the tracker itself closes pages mappings say nothing, and
- * are many. */
+ * snapshot.  Where the tracker itself closes pages mappings say nothing of
+ * writing, and soon are many: it is asked about reading, before the first. */
 static bool is_readable(struct hl_region *r)
 {
     size_t size = r->page_count * hl_page_size();
+    bool splits = r->tracker->ops->splits_mappings;
 
     r->intact = true;
-    if (!r->borrowed || r->tracker->ops->splits_mappings)
+    if (!r->borrowed || (splits && r->current && !r->guess))
         return true;
-    int err = hl_vma_allows(r->memory, size, PROT_READ | PROT_WRITE);
+    int err =
+        hl_vma_allows(r->memory, size, PROT_READ | (splits ? 0 : PROT_WRITE));
     r->intact = err == 0;
     if (err == -EACCES)
         err = hl_vma_allows(r->memory, size, PROT_READ);
@@ -194,6 +196,7 @@ static int collect(struct hl_region *r)
             return err;
     }
     hl_pages_empty(&r->dirty);
+    r->tracker->collected = false;
     if (!is_readable(r))
         take_all_for_written(r);
     /* With nothing armed there is nothing to ask. */
@@ -201,6 +204,8 @@ static int collect(struct hl_region *r)
         hl_pages_fill(&r->dirty);
     else if (r->tracker->ops->collect(r->tracker, &r->dirty) < 0)
         take_all_for_written(r);
+    else
+        r->tracker->collected = true;
     hl_pages_or(&r->dirty, &r->pending);
     return 0;
 }
@@ -329,20 +334,21 @@ int hl_region_take(struct hl_region *r, struct hl_snapshot **out)
 
 /* The pages that may differ from the snapshot, into r->todo, given that
  * r->dirty may differ from current.  write: they are about to be written, so
- * ask whether they can be, and un-arm by the run those that are armed. */
+ * ask whether they can be, and un-arm by the run those that are armed; of a
+ * guess, they are compared first. */
 static int find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
                      bool write)
 {
-    const int both = PROT_READ | PROT_WRITE;
+    const int touch = PROT_READ | (r->guess ? 0 : PROT_WRITE);
     struct hl_run run;
-    int err = write ? may_touch(r, &r->dirty, both) : 0;
+    int err = write ? may_touch(r, &r->dirty, touch) : 0;
 
     hl_pages_empty(&r->todo);
     if (r->current && snapshot != r->current) {
         hl_snapshot_diff(r->current, snapshot, &r->todo);
         hl_pages_andnot(&r->todo, &r->dirty);
         if (write && err == 0)
-            err = may_touch(r, &r->todo, both);
+            err = may_touch(r, &r->todo, touch);
         for (size_t at = 0;
              write && err == 0 && hl_pages_run(&r->todo, &at, &run);)
             r->tracker->ops->disarm(r->tracker, run);
@@ -363,21 +369,25 @@ static void compare(const struct hl_region *r,
 
 /* Copy back what is in r->todo, or less of it, in r->dirty then.  Where `todo`
  * is no more than a guess, a page is only written if it differs: others may
- * share it. */
-static void copy_back(struct hl_region *r, struct hl_snapshot *snapshot,
-                      struct hl_applied *done)
+ * share it, or it may be one that cannot be. */
+static int copy_back(struct hl_region *r, struct hl_snapshot *snapshot,
+                     struct hl_applied *done)
 {
     struct hl_run run;
 
     if (r->guess) {
         hl_pages_empty(&r->dirty);
         compare(r, snapshot, &r->todo, &r->dirty);
+        int err = may_touch(r, &r->dirty, PROT_READ | PROT_WRITE);
+        if (err < 0)
+            return err;
     } else {
         hl_pages_copy(&r->dirty, &r->todo);
         sample_hot(r, snapshot, &r->dirty);
     }
     for (size_t at = 0; hl_pages_run(&r->dirty, &at, &run);)
         hl_apply(snapshot, r->memory, run, done);
+    return 0;
 }
 
 static void collapse_if_worth(struct hl_region *r)
@@ -403,7 +413,9 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
         return err;
     hl_pages_or(&r->pending, &r->todo);
     *done = (struct hl_applied){0};
-    copy_back(r, snapshot, done);
+    err = copy_back(r, snapshot, done);
+    if (err < 0)
+        return err;
 
     arm_cold(r, &r->todo);
     hl_pages_empty(&r->pending);

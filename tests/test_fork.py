@@ -314,6 +314,7 @@ def test_child_ends_what_it_inherits(
     memory.close()
 
 
+@pytest.mark.unsanitized  # where forks wait until no other thread runs
 def test_copies_of_other_threads_do_not_keep_a_childs_memory_open() -> None:
     """They are under way in the parent; the child has no such thread."""
     result = run_python(

@@ -253,62 +253,79 @@ int hl_vma_query(const void *addr, size_t size, struct hl_vma *vma)
     return err;
 }
 
-/* What a walk has found so far of whether all of [at, end) may be touched. */
-struct rights {
-    uintptr_t at, end;
-    int prot;
-    int err; /* 0, or -EACCES: a hole behind is worse, so the walk goes on */
-};
-
-/* The next mapping, ascending; false: it ends here, with a hole if not with
- * the end. */
-static bool add_mapping(struct rights *r, const struct line *line)
-{
-    if (line->start > r->at)
-        return false;
-    if ((line->prot & r->prot) != r->prot)
-        r->err = -EACCES;
-    r->at = line->end;
-    return r->at < r->end;
-}
-
-static int result(const struct rights *r)
-{
-    return r->at < r->end ? -EFAULT : r->err;
-}
-
 int hl_vma_allows(const void *addr, size_t size, int prot)
 {
-    uintptr_t start = (uintptr_t)addr;
-    struct rights r = {start, start + size, prot, 0};
-    int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS), got;
+    uintptr_t at = (uintptr_t)addr, end = at + size;
+    int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS), err = 0, got = 1;
     struct line line;
 
     if (fd < 0 || HL_FAIL(HL_FAIL_QUERY))
         return -ENOTTY;
-    while ((got = ask(fd, r.at, &line)) > 0 && add_mapping(&r, &line))
-        ;
-    return got < 0 ? -ENOTTY : result(&r);
+    /* A hole is worse than a missing right, so the walk goes on behind one. */
+    for (; at < end; at = line.end) {
+        got = ask(fd, at, &line);
+        if (got <= 0 || line.start > at)
+            return got < 0 ? -ENOTTY : -EFAULT;
+        if ((line.prot & prot) != prot)
+            err = -EACCES;
+    }
+    return err;
 }
 
-int hl_vma_allows_by_text(const void *addr, size_t size, int prot)
+struct each {
+    uintptr_t at, end;
+    hl_vma_found *found;
+    void *context;
+};
+
+/* False: it was the last one. */
+static bool pass_on(struct each *e, const struct line *line)
 {
-    uintptr_t start = (uintptr_t)addr;
-    struct rights r = {start, start + size, prot, 0};
+    if (line->start >= e->end)
+        return false;
+    if (line->end <= e->at)
+        return true;
+    e->found(e->context, line->start > e->at ? line->start : e->at,
+             line->end < e->end ? line->end : e->end, line->prot);
+    e->at = line->end;
+    return e->at < e->end;
+}
+
+static int each_by_text(struct each *e)
+{
     char text[4200];
     struct line line;
-
     FILE *maps = fopen("/proc/self/maps", "re");
-    if (maps == NULL) { /* holes can be told without it, rights cannot */
-        struct hl_vma unused;
-        return without_proc(r.at, r.end, &unused) == -EFAULT ? -EFAULT : 0;
-    }
+    if (maps == NULL)
+        return -errno;
     while (fgets(text, sizeof text, maps))
-        if (parse_line(text, &line) && line.end > r.at &&
-            !add_mapping(&r, &line))
+        if (parse_line(text, &line) && !pass_on(e, &line))
             break;
     fclose(maps);
-    return result(&r);
+    return 0;
+}
+
+int hl_vma_each(const void *addr, size_t size, hl_vma_found *found,
+                void *context)
+{
+    uintptr_t at = (uintptr_t)addr;
+    struct each e = {at, at + size, found, context};
+    int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS), got;
+    struct line line;
+
+    if (fd < 0 || HL_FAIL(HL_FAIL_QUERY))
+        return each_by_text(&e);
+    while ((got = ask(fd, e.at, &line)) > 0 && pass_on(&e, &line))
+        ;
+    return got < 0 ? each_by_text(&e) : 0;
+}
+
+bool hl_vma_is_mapped(const void *addr, size_t size)
+{
+    uintptr_t at = (uintptr_t)addr;
+    struct hl_vma unused;
+
+    return without_proc(at, at + size, &unused) != -EFAULT;
 }
 
 bool hl_vma_populate(const void *addr, size_t size, int prot)

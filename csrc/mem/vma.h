@@ -43,10 +43,19 @@ int hl_vma_query(const void *addr, size_t size,
  * Linux 6.11, or without /proc).  Costs 0.5 us a mapping. */
 int hl_vma_allows(const void *addr, size_t size, int prot) HL_MUST_CHECK;
 
-/* The same for any kernel, by reading all of /proc/self/maps: some 100 us.
- * Without /proc only holes are found, and there is no -ENOTTY. */
-int hl_vma_allows_by_text(const void *addr, size_t size,
-                          int prot) HL_MUST_CHECK;
+/* Called with each mapping, cut to what was asked for, ascending.  It may
+ * change their protection. */
+typedef void hl_vma_found(void *context, uintptr_t start, uintptr_t end,
+                          int prot);
+
+/* The mappings of [addr, +size); between them there is nothing.  Where the
+ * kernel cannot be asked it is read from /proc/self/maps, which takes some
+ * 100 us.  -errno: that cannot be opened; some may have been passed on. */
+int hl_vma_each(const void *addr, size_t size, hl_vma_found *found,
+                void *context) HL_MUST_CHECK;
+
+/* Is all of it mapped?  Without /proc, and without a word on rights. */
+bool hl_vma_is_mapped(const void *addr, size_t size);
 
 /* Make all pages there exist, as a touch would.  True: all can be touched.
  * False says little: a page may be armed, or the kernel older than 5.14. */

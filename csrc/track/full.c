@@ -17,12 +17,17 @@ static int full_open(void *addr, size_t page_count, struct hl_tracker **out,
 {
     struct hl_vma vma;
     int err = hl_tracker_accepts(&hl_track_full, addr, page_count, &vma, why);
-    if (err < 0)
+    /* Parts that differ in protection are asked for before they are touched.
+     */
+    if (err < 0 && err != -EINVAL)
         return err;
     struct hl_tracker *t = calloc(1, sizeof *t);
     if (t == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
-    *t = (struct hl_tracker){&hl_track_full, addr, page_count, hl_page_size()};
+    *t = (struct hl_tracker){.ops = &hl_track_full,
+                             .addr = addr,
+                             .page_count = page_count,
+                             .page_size = hl_page_size()};
     *out = t;
     return 0;
 }

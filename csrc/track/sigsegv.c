@@ -76,16 +76,41 @@ static int sigsegv_open(void *addr, size_t page_count, struct hl_tracker **out,
     return err;
 }
 
+static void open_if_closed(void *context, uintptr_t start, uintptr_t end,
+                           int prot)
+{
+    const struct sigsegv *s = context;
+
+    if (prot == (s->prot & ~PROT_WRITE))
+        (void)mprotect((void *)start, end - start, s->prot);
+}
+
+/* What we closed, and nothing that its owner closed or put in its place.  At
+ * a hole the kernel stops: so by the mapping, or by the page where mappings
+ * cannot be told. */
+static void open_all(struct sigsegv *s)
+{
+    struct hl_trap *trap = &s->trap;
+    size_t count = trap->tracker.page_count;
+
+    if (hl_vma_each(trap->tracker.addr, count * trap->tracker.page_size,
+                    open_if_closed, s) == 0 ||
+        protect(trap, (struct hl_run){0, count}, false) == 0)
+        return;
+    for (size_t page = 0; page < count; page++)
+        (void)protect(trap, (struct hl_run){page, 1}, false);
+}
+
 /* A fork leaves protection, handler and table as they were, so that a child
  * ends its copy like a parent. */
 static void sigsegv_close(struct hl_tracker *t, bool forked)
 {
-    struct hl_trap *trap = (struct hl_trap *)t;
+    struct sigsegv *s = (struct sigsegv *)t;
 
     (void)forked;
-    (void)protect(trap, (struct hl_run){0, t->page_count}, false);
-    hl_trap_close(trap);
-    free(trap);
+    open_all(s);
+    hl_trap_close(&s->trap);
+    free(s);
 }
 
 const struct hl_tracker_ops hl_track_sigsegv = {

@@ -146,8 +146,10 @@ static int softdirty_open(void *addr, size_t page_count,
         return hl_why(why, -ENOMEM, "out of memory");
     }
     hl_pages_fill(&s->kept);
-    s->tracker = (struct hl_tracker){&hl_track_softdirty, addr, page_count,
-                                     hl_page_size()};
+    s->tracker = (struct hl_tracker){.ops = &hl_track_softdirty,
+                                     .addr = addr,
+                                     .page_count = page_count,
+                                     .page_size = hl_page_size()};
     hl_lock_acquire(&lock);
     s->next = everybody;
     everybody = s;

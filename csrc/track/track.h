@@ -37,6 +37,7 @@ struct hl_tracker {
     char *addr;
     size_t page_count;
     size_t page_size;
+    bool collected; /* in the call that the next arm() belongs to */
 };
 
 struct hl_tracker_ops {

@@ -63,7 +63,10 @@ int hl_trap_open(struct hl_trap *trap, const struct hl_tracker_ops *ops,
 {
     size_t page_size = hl_page_size();
 
-    trap->tracker = (struct hl_tracker){ops, addr, page_count, page_size};
+    trap->tracker = (struct hl_tracker){.ops = ops,
+                                        .addr = addr,
+                                        .page_count = page_count,
+                                        .page_size = page_size};
     int err = hl_pages_init(&trap->open, page_count);
     if (err < 0)
         return hl_why(why, err, "out of memory");

@@ -27,8 +27,9 @@ struct uffd {
     struct hl_tracker tracker; /* first: they are cast to each other */
     struct hl_uffd uffd;
     struct hl_scan scan;
-    bool scan_is_open; /* by the collect that the next arm belongs to */
-    unsigned kinds;    /* what the drops are looked for by */
+    unsigned kinds;  /* what the drops are looked for by */
+    bool registered; /* false: it was refused; asking again is of no use */
+    bool lost;       /* arming was: part of it is not registered any more */
     struct hl_drops drops;
     struct hl_pages open; /* not armed, disarmed or left: no need to ask */
     /* Found written by a scan that armed them again on the way to its own
@@ -106,8 +107,10 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
     struct uffd *u = calloc(1, sizeof *u);
     if (u == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
-    u->tracker =
-        (struct hl_tracker){&hl_track_uffd, addr, page_count, page_size};
+    u->tracker = (struct hl_tracker){.ops = &hl_track_uffd,
+                                     .addr = addr,
+                                     .page_count = page_count,
+                                     .page_size = page_size};
     u->uffd = (struct hl_uffd){.mode = HL_DESCRIPTOR_UFFD_ASYNC,
                                .features = FEATURES};
     u->kinds = vma.kinds;
@@ -120,6 +123,7 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
         release(u);
         return err;
     }
+    u->registered = true;
     *out = &u->tracker;
     return 0;
 }
@@ -171,13 +175,16 @@ static int start_anew(struct uffd *u)
     struct hl_vma vma;
 
     hl_pages_fill(&u->open);
+    u->lost = u->registered = false;
     int err = can_open(t->addr, t->page_count, &vma, why);
     if (err < 0 || vma.kinds != u->kinds)
         return err < 0 ? err : -EOPNOTSUPP;
     err = hl_scan_open(&u->scan);
     if (err < 0)
         return err;
-    return hl_uffd_open(&u->uffd, t->addr, t->page_count * t->page_size, why);
+    err = hl_uffd_open(&u->uffd, t->addr, t->page_count * t->page_size, why);
+    u->registered = err == 0;
+    return err;
 }
 
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
@@ -191,10 +198,8 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
     hl_pages_or(dirty, &u->open);
     hl_pages_or(dirty, &u->found);
     /* Where nothing is armed the scan has nothing to fail at. */
-    int err = run.count == 0 && !hl_uffd_is_good(&u->uffd) ? -EBADF : 0;
-    if (err == 0)
-        err = hl_scan_open(&u->scan);
-    u->scan_is_open = err == 0;
+    bool lost = u->lost || (run.count == 0 && !hl_uffd_is_good(&u->uffd));
+    int err = lost ? -EBADF : hl_scan_open(&u->scan);
     if (err == 0)
         err =
             hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
@@ -245,12 +250,14 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 
     hl_pages_andnot(&u->found, pages);
     hl_pages_andnot(&u->open, pages);
-    bool can_scan = u->scan_is_open || hl_scan_open(&u->scan) == 0;
-    u->scan_is_open = false;
+    bool can_scan = t->collected || hl_scan_open(&u->scan) == 0;
     for (size_t at = 0;
-         hl_next_stretch(pages, &u->open, BRIDGE, &at, &stretch);)
-        if (!can_scan || arm_stretch(u, pages, stretch) < 0)
+         hl_next_stretch(pages, &u->open, BRIDGE, &at, &stretch);) {
+        int err = can_scan ? arm_stretch(u, pages, stretch) : -EBADF;
+        if (err < 0)
             hl_pages_add_range(&u->open, stretch);
+        u->lost = u->lost || (err == -EPERM && u->registered);
+    }
     if (!can_scan || hl_drops_armed(&u->drops, t, &u->scan, pages) < 0)
         hl_pages_or(&u->open, pages);
 }

@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "mem/map.h"
+#include "mem/vma.h"
 #include "track/track.h"
 
 /* USER_MODE_ONLY is what an unprivileged user may have; write protection is
@@ -163,16 +165,40 @@ int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
  * vm.max_map_count: the range may be part of a mapping that must be split for
  * it.  What stays registered in asynchronous mode does no harm; a page that
  * stayed protected in the other would kill whoever writes to it. */
-void hl_uffd_close(const struct hl_uffd *uffd, const void *addr, size_t size,
+static int close_range_of(const struct hl_uffd *uffd, uintptr_t start,
+                          uintptr_t end)
+{
+    struct uffdio_range range = {.start = start, .len = end - start};
+    int err = 0;
+
+    if (uffd->features & UFFD_FEATURE_SIGBUS)
+        err = hl_uffd_protect(uffd, (void *)start, end - start, false);
+    if (ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range) < 0 && err == 0)
+        err = -errno;
+    return err;
+}
+
+static void close_mapping(void *context, uintptr_t start, uintptr_t end,
+                          int prot)
+{
+    (void)prot;
+    (void)close_range_of(context, start, end);
+}
+
+/* What its owner put into the range stops both: so by the mapping then, or by
+ * the page where mappings cannot be told. */
+void hl_uffd_close(struct hl_uffd *uffd, const void *addr, size_t size,
                    bool forked)
 {
-    struct uffdio_range range = {.start = (uintptr_t)addr, .len = size};
+    uintptr_t start = (uintptr_t)addr, end = start + size;
+    size_t page = hl_page_size();
 
-    if (forked || !hl_uffd_is_good(uffd))
+    if (forked || !hl_uffd_is_good(uffd) ||
+        close_range_of(uffd, start, end) == 0 ||
+        hl_vma_each(addr, size, close_mapping, uffd) == 0)
         return;
-    if (uffd->features & UFFD_FEATURE_SIGBUS)
-        (void)hl_uffd_protect(uffd, addr, size, false);
-    (void)ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range);
+    for (uintptr_t at = start; at < end; at += page)
+        (void)close_range_of(uffd, at, at + page);
 }
 
 /* By registering it for write protection, which does nothing to it. */

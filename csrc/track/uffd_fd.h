@@ -39,8 +39,8 @@ int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
                     bool on);
 
 /* Unprotect and unregister, unless `forked` says that the range is the
- * parent's. */
-void hl_uffd_close(const struct hl_uffd *uffd, const void *addr, size_t size,
+ * parent's: all of it that is ours, whatever its owner put beside. */
+void hl_uffd_close(struct hl_uffd *uffd, const void *addr, size_t size,
                    bool forked);
 
 #endif

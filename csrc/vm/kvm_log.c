@@ -168,8 +168,10 @@ int hl_kvm_log_open(struct hl_kvm *k, void *memory, size_t page_count,
         return hl_why(why, -ENOMEM, "out of memory");
     }
     hl_pages_fill(&log->open);
-    log->tracker =
-        (struct hl_tracker){&kvm_log, memory, page_count, hl_page_size()};
+    log->tracker = (struct hl_tracker){.ops = &kvm_log,
+                                       .addr = memory,
+                                       .page_count = page_count,
+                                       .page_size = hl_page_size()};
     log->kvm = k;
     *out = &log->tracker;
     return 0;

@@ -264,8 +264,10 @@ int hl_kvm_ring_open(struct hl_kvm *k, void *memory, size_t page_count,
     struct hl_kvm_ring *r = calloc(1, sizeof *r);
     if (r == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
-    r->tracker =
-        (struct hl_tracker){&kvm_ring, memory, page_count, hl_page_size()};
+    r->tracker = (struct hl_tracker){.ops = &kvm_ring,
+                                     .addr = memory,
+                                     .page_count = page_count,
+                                     .page_size = hl_page_size()};
     r->kvm = k;
     r->size = k->ring_size;
     if (hl_pages_init(&r->open, page_count) < 0 ||

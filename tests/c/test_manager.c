@@ -78,7 +78,10 @@ static int open_it(void *addr, size_t page_count, struct hl_tracker **out,
     struct hl_tracker *t = malloc(sizeof *t);
     CHECK(t != NULL);
     (void)why;
-    *t = (struct hl_tracker){&stopping, addr, page_count, PAGE};
+    *t = (struct hl_tracker){.ops = &stopping,
+                             .addr = addr,
+                             .page_count = page_count,
+                             .page_size = PAGE};
     *out = t;
     return 0;
 }

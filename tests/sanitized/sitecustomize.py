@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-PATIENCE = 5  # seconds; then it forks all the same
+PATIENCE = 1  # second; then it forks all the same
 
 fork = os.fork
 
