@@ -319,11 +319,11 @@ def test_copies_of_other_threads_do_not_keep_a_childs_memory_open() -> None:
     """They are under way in the parent; the child has no such thread."""
     result = run_python(
         """
-import os, threading, warnings
+import os, threading, time, warnings
 warnings.simplefilter("ignore")
 from hyperlight import SharedMemory
-seen = 0
-for _ in range(60):
+seen, patience = 0, time.monotonic() + 60
+while seen < 5 and time.monotonic() < patience:
     memory = SharedMemory("64MiB")
     thread = threading.Thread(target=memory.fill, args=(0, memory.size, 1))
     thread.start()
@@ -339,8 +339,6 @@ for _ in range(60):
     thread.join()
     assert os.waitpid(pid, 0)[1] == 0
     memory.close()
-    if seen >= 5:
-        break
 print("seen", seen > 0)
 """
     )
