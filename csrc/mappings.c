@@ -70,10 +70,12 @@ static bool concerns(const struct look *l, uintptr_t start, uintptr_t end)
            run.first < (end - l->start) / size;
 }
 
-static void look_at(void *context, uintptr_t start, uintptr_t end, int prot)
+static void look_at(void *context, uintptr_t start, uintptr_t end, int prot,
+                    unsigned kind)
 {
     struct look *l = context;
 
+    (void)kind;
     if (concerns(l, l->at, start))
         l->err = -EFAULT;
     if ((prot & l->prot) != l->prot && l->err == 0 && concerns(l, start, end))
@@ -98,7 +100,7 @@ static int without_maps(const struct look *l, uintptr_t end, int err)
         if (l->pages == NULL)
             break;
     }
-    return 0;
+    return l->err;
 }
 
 static int look(const void *memory, size_t size, const struct hl_pages *pages,

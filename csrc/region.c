@@ -162,18 +162,17 @@ static int reopen(struct hl_region *r)
 
 /* What its owner did to borrowed memory, before anybody touches it, the
  * tracker included.  A hole, or a page that cannot be read, equals no
- * snapshot.  Where the tracker itself closes pages mappings say nothing of
- * writing, and soon are many: it is asked about reading, before the first. */
+ * snapshot.  Where the tracker itself closes pages mappings say nothing, and
+ * are many. */
 static bool is_readable(struct hl_region *r)
 {
     size_t size = r->page_count * hl_page_size();
-    bool splits = r->tracker->ops->splits_mappings;
 
     r->intact = true;
-    if (!r->borrowed || (splits && r->current && !r->guess))
+    if (!r->borrowed ||
+        (r->tracker->ops->splits_mappings && r->tracker->armed))
         return true;
-    int err =
-        hl_vma_allows(r->memory, size, PROT_READ | (splits ? 0 : PROT_WRITE));
+    int err = hl_vma_allows(r->memory, size, PROT_READ | PROT_WRITE);
     r->intact = err == 0;
     if (err == -EACCES)
         err = hl_vma_allows(r->memory, size, PROT_READ);
@@ -228,6 +227,7 @@ static void arm_cold(struct hl_region *r, struct hl_pages *pages)
         r->tracker->ops->leave(r->tracker, &r->hot.pages);
         hl_pages_andnot(pages, &r->hot.pages);
     }
+    r->tracker->armed = true;
     r->tracker->ops->arm(r->tracker, pages);
 }
 
@@ -263,6 +263,7 @@ static int arm_first(struct hl_region *r)
         return err;
 
     hl_pages_empty(&r->todo);
+    r->tracker->armed = true;
     err = -EINVAL;
     if (r->zero_filled)
         err = r->tracker->ops->arm_first(r->tracker, &r->todo);
@@ -332,14 +333,22 @@ int hl_region_take(struct hl_region *r, struct hl_snapshot **out)
     return 0;
 }
 
+/* Whether what may differ is compared before it is written: where that is no
+ * more than a guess others may share a page, and of memory that its owner
+ * changed one may be closed that is as it should be. */
+static bool compares(const struct hl_region *r)
+{
+    return r->guess || !r->intact;
+}
+
 /* The pages that may differ from the snapshot, into r->todo, given that
  * r->dirty may differ from current.  write: they are about to be written, so
- * ask whether they can be, and un-arm by the run those that are armed; of a
- * guess, they are compared first. */
+ * ask whether they can be, but for those that are compared first, and un-arm
+ * by the run those that are armed. */
 static int find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
                      bool write)
 {
-    const int touch = PROT_READ | (r->guess ? 0 : PROT_WRITE);
+    const int touch = PROT_READ | (compares(r) ? 0 : PROT_WRITE);
     struct hl_run run;
     int err = write ? may_touch(r, &r->dirty, touch) : 0;
 
@@ -367,15 +376,13 @@ static void compare(const struct hl_region *r,
         hl_compare(snapshot, r->memory, run, differs);
 }
 
-/* Copy back what is in r->todo, or less of it, in r->dirty then.  Where `todo`
- * is no more than a guess, a page is only written if it differs: others may
- * share it, or it may be one that cannot be. */
+/* Copy back what is in r->todo, or less of it, in r->dirty then. */
 static int copy_back(struct hl_region *r, struct hl_snapshot *snapshot,
                      struct hl_applied *done)
 {
     struct hl_run run;
 
-    if (r->guess) {
+    if (compares(r)) {
         hl_pages_empty(&r->dirty);
         compare(r, snapshot, &r->todo, &r->dirty);
         int err = may_touch(r, &r->dirty, PROT_READ | PROT_WRITE);

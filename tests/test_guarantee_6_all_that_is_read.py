@@ -248,6 +248,21 @@ def test_it_would_be_noticed(bed: Bed) -> None:
         bed.used.call("Undefined")
 
 
+def test_when_the_host_looked_is_not_seen(observer: bytes) -> None:
+    """A dirty ring that is full ends a run in the middle of a call."""
+    config = SandboxConfig(
+        driver=require_driver("kvm"), heap_size="80MiB", call_timeout=60
+    )
+    with Sandbox(observer, config=config) as sandbox:
+        registers = sandbox.layout["tables"].address + 8 * 4096 + 2688
+        seen = []
+        for pages in (0, 18000, 0):
+            seen.append(sandbox.call("Late", registers, pages))
+            sandbox.restore()
+        assert seen[0] == seen[1] == seen[2]
+        assert any(seen[0])
+
+
 def test_selectors_are_not_left_in_the_thread(observer: bytes) -> None:
     """A KVM without hardware help runs guests with the thread's own."""
     made = Bed(observer, require_driver("kvm"))

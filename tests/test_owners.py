@@ -89,13 +89,22 @@ os._exit(0)
 
 def test_what_its_owner_closed_stays_closed(tracker: str, how: str) -> None:
     script = """
+import tempfile
 libc.mprotect(at + 8 * PAGE, PAGE, 0)
 libc.mprotect(at + 16 * PAGE, PAGE, 5)
+file = tempfile.TemporaryFile()
+file.write(bytes(SIZE))
+file.flush()
+for page, prot in (24, 1), (32, 5):
+    where = at + page * PAGE
+    assert libc.mmap(where, PAGE, prot, 0x12, file.fileno(), 0) == where
 
 def after():
+    assert rights(24) == "r--", rights(24)
+    assert rights(32) == "r-x", rights(32)
     assert rights(8) == "---", rights(8)
     assert rights(16) == "r-x", rights(16)
-    for page in (*range(8), *range(9, 16), *range(17, 64)):
+    for page in set(range(64)) - {8, 16, 24, 32}:
         assert rights(page) == "rw-", (page, rights(page))
 
 end_it()
@@ -104,7 +113,37 @@ os._exit(0)
     run(MEMORY + HELPERS + ENDS + script, tracker, "", how)
 
 
-@pytest.mark.parametrize("how", ["unmapped", "closed"])
+def test_their_own_protection_stays(tracker: str) -> None:
+    """By a userfaultfd of theirs, of memory that they put there."""
+    script = """
+import fcntl
+manager = SnapshotManager(memory, tracker=tracker, rearm="always")
+manager.take()
+where = at + 16 * PAGE
+assert libc.mmap(where, PAGE, 3, 0x32, -1, 0) == where
+write(16)
+fd = libc.syscall(323, os.O_CLOEXEC | 1)
+if fd < 0:
+    print("no userfaultfd")
+    sys.exit(77)
+fcntl.ioctl(fd, 0xC018AA3F, struct.pack("QQQ", 0xAA, 1 << 7, 0))
+fcntl.ioctl(fd, 0xC020AA00, struct.pack("QQQQ", where, PAGE, 2, 0))
+fcntl.ioctl(fd, 0xC018AA06, struct.pack("QQQ", where, PAGE, 1))
+
+def is_protected():
+    with open("/proc/self/pagemap", "rb", 0) as pagemap:
+        pagemap.seek(where // PAGE * 8)
+        return struct.unpack("Q", pagemap.read(8))[0] >> 57 & 1
+
+assert is_protected()
+manager.close()
+assert is_protected()
+os._exit(0)
+"""
+    run(MEMORY + HELPERS + script, tracker)
+
+
+@pytest.mark.parametrize("how", ["unmapped", "closed", "read-only"])
 def test_taken_away_before_the_first_restore(tracker: str, how: str) -> None:
     """Of a snapshot that another manager took."""
     script = """
@@ -115,7 +154,7 @@ if sys.argv[4] == "unmapped":
     libc.munmap(at + half, quarter)
     refused(lambda: manager.restore(snapshot), UNMAPPED)
 else:
-    libc.mprotect(at + half, quarter, 0)
+    libc.mprotect(at + half, quarter, sys.argv[4] == "read-only")
     refused(lambda: manager.restore(snapshot), CLOSED)
     libc.mprotect(at + half, quarter, 3)
     manager.restore(snapshot)
@@ -169,11 +208,12 @@ manager.take()
 
 def child():
     libc.mprotect(at + half, PAGE, 1)
-    write(3)
-    assert len(manager.dirty()) == 64
-    assert set(manager.changed()) == {3}
-    manager.restore()
-    manager.verify()
+    for _ in range(3):
+        write(3)
+        assert len(manager.dirty()) == 64 or tracker == "sigsegv"
+        assert set(manager.changed()) == {3}
+        manager.restore()
+        manager.verify()
     if tracker == "sigsegv":
         return  # a limit: it closes pages itself
     libc.mprotect(at + half, PAGE, 0)
@@ -258,6 +298,34 @@ in_child(child)
 os._exit(0)
 """
     run(MEMORY + HELPERS + script, tracker)
+
+
+def test_memory_that_comes_back_is_tracked_again() -> None:
+    """After a time in which it could not be."""
+    require_tracker("uffd")
+    script = """
+import tempfile
+manager = SnapshotManager(memory, tracker=tracker, rearm="always")
+manager.take()
+file = tempfile.TemporaryFile()
+file.write(b"x" * SIZE)
+file.flush()
+where = at + 16 * PAGE
+assert libc.mmap(where, PAGE, 3, 0x12, file.fileno(), 0) == where
+for _ in range(3):
+    write(3)
+    manager.restore()
+    assert memory.read(0, SIZE) == b"\1" * SIZE
+    assert len(manager.dirty()) == 64
+assert libc.mmap(where, PAGE, 3, 0x32, -1, 0) == where
+for _ in range(3):
+    write(3)
+    manager.restore()
+    assert memory.read(0, SIZE) == b"\1" * SIZE
+assert len(manager.dirty()) == 0, manager.dirty()
+os._exit(0)
+"""
+    run(MEMORY + HELPERS + script, "uffd")
 
 
 @pytest.mark.parametrize("which", ["all of it", "its first pages"])

@@ -286,7 +286,8 @@ static bool pass_on(struct each *e, const struct line *line)
     if (line->end <= e->at)
         return true;
     e->found(e->context, line->start > e->at ? line->start : e->at,
-             line->end < e->end ? line->end : e->end, line->prot);
+             line->end < e->end ? line->end : e->end, line->prot,
+             kind_of(line));
     e->at = line->end;
     return e->at < e->end;
 }

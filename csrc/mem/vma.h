@@ -46,7 +46,7 @@ int hl_vma_allows(const void *addr, size_t size, int prot) HL_MUST_CHECK;
 /* Called with each mapping, cut to what was asked for, ascending.  It may
  * change their protection. */
 typedef void hl_vma_found(void *context, uintptr_t start, uintptr_t end,
-                          int prot);
+                          int prot, unsigned kind);
 
 /* The mappings of [addr, +size); between them there is nothing.  Where the
  * kernel cannot be asked it is read from /proc/self/maps, which takes some

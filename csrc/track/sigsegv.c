@@ -19,6 +19,7 @@
 struct sigsegv {
     struct hl_trap trap; /* first: they are cast to each other */
     int prot;            /* of an open page */
+    unsigned kinds;      /* of memory, as mappings have them */
 };
 
 static int protect(struct hl_trap *trap, struct hl_run run, bool closed)
@@ -63,6 +64,7 @@ static int sigsegv_open(void *addr, size_t page_count, struct hl_tracker **out,
     if (s == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
     s->prot = vma.prot;
+    s->kinds = vma.kinds | HL_KIND_OWN_HEAP; /* as a block of its own is */
     s->trap.protect = protect;
     /* One call closes any number of open mappings in its stretch and passes
      * over what is closed already at the cost of a mapping, not of a page. */
@@ -77,16 +79,17 @@ static int sigsegv_open(void *addr, size_t page_count, struct hl_tracker **out,
 }
 
 static void open_if_closed(void *context, uintptr_t start, uintptr_t end,
-                           int prot)
+                           int prot, unsigned kind)
 {
     const struct sigsegv *s = context;
 
-    if (prot == (s->prot & ~PROT_WRITE))
+    if (prot == (s->prot & ~PROT_WRITE) && kind & s->kinds)
         (void)mprotect((void *)start, end - start, s->prot);
 }
 
-/* What we closed, and nothing that its owner closed or put in its place.  At
- * a hole the kernel stops: so by the mapping, or by the page where mappings
+/* What we closed, and nothing that its owner closed or put in its place, as
+ * far as that can be told: read-only memory of the same kind looks like ours.
+ * At a hole the kernel stops: so by the mapping, or by the page where mappings
  * cannot be told. */
 static void open_all(struct sigsegv *s)
 {

@@ -37,7 +37,9 @@ struct hl_tracker {
     char *addr;
     size_t page_count;
     size_t page_size;
+    /* The region's notes, false at first. */
     bool collected; /* in the call that the next arm() belongs to */
+    bool armed;     /* a page of it, ever */
 };
 
 struct hl_tracker_ops {

@@ -27,9 +27,8 @@ struct uffd {
     struct hl_tracker tracker; /* first: they are cast to each other */
     struct hl_uffd uffd;
     struct hl_scan scan;
-    unsigned kinds;  /* what the drops are looked for by */
-    bool registered; /* false: it was refused; asking again is of no use */
-    bool lost;       /* arming was: part of it is not registered any more */
+    unsigned kinds; /* what the drops are looked for by */
+    bool lost;      /* part of it is not registered any more */
     struct hl_drops drops;
     struct hl_pages open; /* not armed, disarmed or left: no need to ask */
     /* Found written by a scan that armed them again on the way to its own
@@ -123,7 +122,6 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
         release(u);
         return err;
     }
-    u->registered = true;
     *out = &u->tracker;
     return 0;
 }
@@ -175,16 +173,13 @@ static int start_anew(struct uffd *u)
     struct hl_vma vma;
 
     hl_pages_fill(&u->open);
-    u->lost = u->registered = false;
     int err = can_open(t->addr, t->page_count, &vma, why);
     if (err < 0 || vma.kinds != u->kinds)
         return err < 0 ? err : -EOPNOTSUPP;
     err = hl_scan_open(&u->scan);
     if (err < 0)
         return err;
-    err = hl_uffd_open(&u->uffd, t->addr, t->page_count * t->page_size, why);
-    u->registered = err == 0;
-    return err;
+    return hl_uffd_open(&u->uffd, t->addr, t->page_count * t->page_size, why);
 }
 
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
@@ -206,9 +201,14 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
                          address(t, run.first + run.count), set_found, &into);
     if (err == 0)
         err = hl_drops_find(&u->drops, t, &u->scan, &u->open, dirty);
-    if (err < 0) {
-        int again = start_anew(u);
-        err = again < 0 ? again : err;
+    if (err == 0)
+        return 0;
+    bool known = u->lost;
+    u->lost = start_anew(u) < 0;
+    /* Not had again for now, which is no news: all of it is open. */
+    if (u->lost && known) {
+        hl_pages_fill(dirty);
+        return 0;
     }
     return err;
 }
@@ -256,7 +256,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
         int err = can_scan ? arm_stretch(u, pages, stretch) : -EBADF;
         if (err < 0)
             hl_pages_add_range(&u->open, stretch);
-        u->lost = u->lost || (err == -EPERM && u->registered);
+        u->lost = u->lost || err == -EPERM;
     }
     if (!can_scan || hl_drops_armed(&u->drops, t, &u->scan, pages) < 0)
         hl_pages_or(&u->open, pages);

@@ -161,31 +161,32 @@ int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
     return err;
 }
 
-/* Unregistering unprotects as well, but can fail half-way, at
- * vm.max_map_count: the range may be part of a mapping that must be split for
- * it.  What stays registered in asynchronous mode does no harm; a page that
- * stayed protected in the other would kill whoever writes to it. */
-static int close_range_of(const struct hl_uffd *uffd, uintptr_t start,
-                          uintptr_t end)
+static int unregister(const struct hl_uffd *uffd, uintptr_t start,
+                      uintptr_t end)
 {
     struct uffdio_range range = {.start = start, .len = end - start};
-    int err = 0;
 
-    if (uffd->features & UFFD_FEATURE_SIGBUS)
-        err = hl_uffd_protect(uffd, (void *)start, end - start, false);
-    if (ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range) < 0 && err == 0)
-        err = -errno;
-    return err;
+    return ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
 }
 
+/* Unregistering unprotects as well, but not at vm.max_map_count: the range may
+ * be part of a mapping that must be split for it.  What stays registered in
+ * asynchronous mode does no harm; a page that stayed protected in the other
+ * would kill whoever writes to it.  Where it is refused for another reason the
+ * memory is not ours, nor is what protects it. */
 static void close_mapping(void *context, uintptr_t start, uintptr_t end,
-                          int prot)
+                          int prot, unsigned kind)
 {
+    const struct hl_uffd *uffd = context;
+
     (void)prot;
-    (void)close_range_of(context, start, end);
+    (void)kind;
+    if (unregister(uffd, start, end) == -ENOMEM &&
+        uffd->features & UFFD_FEATURE_SIGBUS)
+        (void)hl_uffd_protect(uffd, (void *)start, end - start, false);
 }
 
-/* What its owner put into the range stops both: so by the mapping then, or by
+/* What its owner put into the range stops it: so by the mapping then, or by
  * the page where mappings cannot be told. */
 void hl_uffd_close(struct hl_uffd *uffd, const void *addr, size_t size,
                    bool forked)
@@ -194,11 +195,11 @@ void hl_uffd_close(struct hl_uffd *uffd, const void *addr, size_t size,
     size_t page = hl_page_size();
 
     if (forked || !hl_uffd_is_good(uffd) ||
-        close_range_of(uffd, start, end) == 0 ||
+        unregister(uffd, start, end) == 0 ||
         hl_vma_each(addr, size, close_mapping, uffd) == 0)
         return;
     for (uintptr_t at = start; at < end; at += page)
-        (void)close_range_of(uffd, at, at + page);
+        close_mapping(uffd, at, at + page, 0, 0);
 }
 
 /* By registering it for write protection, which does nothing to it. */

@@ -293,6 +293,7 @@ static int read_port(struct hl_kvm *k, struct hl_exit *exit)
 
 static int read_exit(struct hl_kvm *k, struct hl_exit *exit)
 {
+    k->begun = false;
     *exit = (struct hl_exit){.reason = HL_EXIT_UNKNOWN,
                              .value = k->run->exit_reason};
     if (k->run->exit_reason == KVM_EXIT_IO)

@@ -60,6 +60,7 @@ struct hl_kvm {
     bool plain;                 /* ...the guest only ever left by calls */
     bool pending;               /* the last exit was none: see finish */
     bool enters;                /* the next run starts at the entry code */
+    bool begun;                 /* it goes on with one that did not leave */
     bool sets_sregs;            /* and with run->s.regs.sregs */
 
     /* Ending a run: kvm_kick.c. */

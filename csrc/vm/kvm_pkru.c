@@ -35,8 +35,10 @@ static int try(struct hl_kvm *k)
         err = ioctl(k->cpu_fd, KVM_RUN, 0) < 0 ? -errno : 0;
     } while (err == -EINTR && ++turns < MOST_TURNS);
     k->run->kvm_dirty_regs = 0;
+    if (err == -EINTR)
+        return err;
     if (err < 0 || k->run->exit_reason != KVM_EXIT_IO)
-        return UNKNOWN;
+        return UNKNOWN; /* the first call will say what is wrong */
     return k->run->io.port == HL_PORT_GUEST ? IN_REACH : OUT_OF_REACH;
 }
 
@@ -57,19 +59,24 @@ static void clean_stack(struct hl_kvm *k)
 int hl_kvm_find_pkru(struct hl_kvm *k)
 {
     const struct hl_vm_regs first = k->regs;
-    bool runs = known == UNKNOWN;
-    int err = 0;
+    int reach = known, err;
 
-    if (runs) {
-        known = try(k);
-        k->pending = known == OUT_OF_REACH;
-        if (k->pending)
-            clean_stack(k);
-        err = hl_kvm_finish(&k->vm);
-        k->regs = first;
-    }
-    k->has_pkru = known == IN_REACH;
-    return err < 0 ? err : runs;
+    k->has_pkru = reach == IN_REACH;
+    if (reach != UNKNOWN)
+        return 0;
+    reach = try(k);
+    k->pending = reach == OUT_OF_REACH;
+    if (k->pending)
+        clean_stack(k);
+    err = hl_kvm_finish(&k->vm);
+    k->regs = first;
+    k->begun = false;
+    if (reach < 0 || err < 0)
+        return reach < 0 ? reach : err;
+    if (reach != UNKNOWN)
+        known = reach;
+    k->has_pkru = reach == IN_REACH;
+    return 1;
 }
 
 uint32_t hl_kvm_pkru(const struct hl_kvm *k, const struct kvm_xsave *from)

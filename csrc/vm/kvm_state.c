@@ -76,13 +76,14 @@ void hl_kvm_regs_out(struct hl_kvm *k)
     if (k->sets_sregs)
         k->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
     /* The guest can read the page, so it always holds what a guest entered by
-     * it would find there. */
-    if (k->entry) {
+     * it would find there, and nothing of when the host looked in between. */
+    if (k->entry && (k->enters || !k->begun)) {
         k->entry->rax = regs->rax;
         k->entry->rcx = regs->rcx;
         k->entry->rdx = regs->rdx;
         k->entry->rip = regs->rip;
     }
+    k->begun = true;
     if (k->enters)
         regs->rip = k->entry_code;
 }
@@ -358,6 +359,7 @@ static int finish_load(struct hl_kvm *k)
 static int complete(struct hl_kvm *k)
 {
     hl_kvm_regs_out(k);
+    k->begun = false;
     k->run->immediate_exit = 1;
     int rc = ioctl(k->cpu_fd, KVM_RUN, 0);
     int err = rc < 0 ? -errno : 0;
@@ -466,6 +468,7 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
     const struct hl_kvm_state *s = state;
     int err;
 
+    k->begun = false;
     if (k->plain && can_enter(k, s) &&
         memcmp(&s->rest, &k->rest, sizeof k->rest) == 0) {
         k->regs = s->regs;

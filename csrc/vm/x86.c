@@ -257,8 +257,8 @@ static const struct {
     {2, {0xff, 0x25}, FIELD(rip), false},       /* jmp *rip(%rip) */
 };
 
-static void build_entry(const struct builder *b, uint64_t entry,
-                        uint64_t entry_data, bool pkru)
+static int build_entry(const struct builder *b, uint64_t entry,
+                       uint64_t entry_data, bool pkru)
 {
     uint64_t at = entry;
 
@@ -274,6 +274,7 @@ static void build_entry(const struct builder *b, uint64_t entry,
         memcpy(page_at(b, at), &distance, sizeof distance);
         at += sizeof distance;
     }
+    return at - entry <= HL_X86_ENTRY_CODE ? 0 : -ENOSPC;
 }
 
 /* mov $0, %ecx; rdpkru; out %al, HL_PORT_GUEST. */
@@ -331,10 +332,11 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
     build_gdt(&b, t);
     build_tss(&b, t);
     build_idt(&b, t, addr + AT_STUBS * PAGE);
-    build_entry(&b, t->entry, t->entry_data, false);
-    build_entry(&b, t->entry_pkru, t->entry_data, true);
+    err = build_entry(&b, t->entry, t->entry_data, false);
+    if (err == 0)
+        err = build_entry(&b, t->entry_pkru, t->entry_data, true);
     memcpy(page_at(&b, t->rdpkru), rdpkru, sizeof rdpkru);
     memcpy(page_at(&b, t->iret), "\x48\xcf", 2);
     memcpy(page_at(&b, t->system_call), "\x0f\x0b", 2);
-    return 0;
+    return err;
 }

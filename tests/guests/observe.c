@@ -22,6 +22,17 @@ HL_EXPORT(peek, "Peek(uint64, uint64) -> bytes")
     hl_return_bytes(hl_view((const void *)hl_arg_u64(0), hl_arg_u64(1)));
 }
 
+/* The same of 64 bytes, after so many pages were written. */
+HL_EXPORT(late, "Late(uint64, uint64) -> bytes")
+{
+    uint64_t pages = hl_arg_u64(1);
+    volatile char *heap = pages ? malloc(pages * 4096) : NULL;
+
+    for (uint64_t i = 0; heap && i < pages; i++)
+        heap[i * 4096] = 1;
+    hl_return_bytes(hl_view((const void *)hl_arg_u64(0), 64));
+}
+
 static struct {
     uint64_t rsp, rflags, rbx, rbp, r12, r13, r14, r15;
     uint16_t ds, es, fs, gs, cs, ss;
