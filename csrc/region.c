@@ -169,11 +169,13 @@ static bool is_readable(struct hl_region *r)
     size_t size = r->page_count * hl_page_size();
 
     r->intact = true;
+    r->changed = false;
     if (!r->borrowed ||
         (r->tracker->ops->splits_mappings && r->tracker->armed))
         return true;
     int err = hl_vma_allows(r->memory, size, PROT_READ | PROT_WRITE);
     r->intact = err == 0;
+    r->changed = err < 0 && err != -ENOTTY;
     if (err == -EACCES)
         err = hl_vma_allows(r->memory, size, PROT_READ);
     return err == 0 || err == -ENOTTY;
@@ -338,7 +340,7 @@ int hl_region_take(struct hl_region *r, struct hl_snapshot **out)
  * changed one may be closed that is as it should be. */
 static bool compares(const struct hl_region *r)
 {
-    return r->guess || !r->intact;
+    return r->guess || r->changed;
 }
 
 /* The pages that may differ from the snapshot, into r->todo, given that

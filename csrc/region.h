@@ -41,7 +41,8 @@ struct hl_region {
     bool zero_filled; /* memory that nobody touched is zero */
     bool adaptive;
     bool borrowed; /* somebody else's memory, who may unmap or close it */
-    bool intact;   /* ...and did neither, when the call under way looked */
+    bool intact;   /* ...and did neither, when the call under way looked... */
+    bool changed;  /* ...or did; neither: it could not be asked */
     bool claimed;  /* its range is */
     bool guess;    /* the tracker could not tell: pending is every page */
     unsigned generation;
