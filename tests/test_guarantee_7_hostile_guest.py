@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import struct
 import threading
 from collections.abc import Callable
@@ -264,6 +265,61 @@ def test_one_that_denies_itself_all(new_sandbox: New) -> None:
             sandbox.call("Go", False)
         sandbox.restore(sandbox.base)
         sandbox.call("Go", False)
+
+
+def crowd() -> bytes:
+    """``Go(uint64, uint64)`` fills that much of the output, that many times.
+
+    Its stack pointer is one that no processor takes meanwhile. A hypervisor
+    that interprets such a guest records every single write, 1024 of one
+    instruction before it looks whether there is room for them.
+    """
+    result = tiny.message(tiny.RESULT, tiny.value(tiny.NONE, 0))
+    body = code(
+        "4c8b4038 4c8b4848 4989e2 48bc0000000000000080".replace(" ", "")
+    )
+    turn = code("488b7b30 4881c700100000 4c89c1 f3aa 49ffc9".replace(" ", ""))
+    body += (
+        turn + b"\x75" + (-len(turn) - 2).to_bytes(1, "little", signed=True)
+    )
+    body += code("4c89d4 488b7b30".replace(" ", ""))
+    for i in range(0, len(result), 8):
+        body += b"\x48\xb8" + result[i : i + 8]  # mov $..., %rax
+        body += code("488947") + bytes([i])  # mov %rax, i(%rdi)
+    body += code("b801000000e648")  # mov $READY, %eax; out
+    body += b"\xe9" + (-len(body) - 5).to_bytes(4, "little", signed=True)
+    return tiny.guest(body, "Go(uint64, uint64) -> none")
+
+
+@pytest.mark.parametrize("rearm", ["adaptive", "always"])
+def test_more_writes_at_once_than_are_recorded(
+    rearm: str, new_sandbox: New
+) -> None:
+    """As many as a ring has room for, about so many, and far more."""
+    sandbox = new_sandbox(crowd(), output_size=100 << 10, rearm=rearm)
+    source = random.Random(1)
+    many = [0, 447, 448, 1023, 1024, 1025, 2048, 5000, 50000]
+    for n in [*many, *(source.randrange(1600) for _ in range(200))]:
+        sandbox.call("Go", n, 1)
+        if source.randrange(3):
+            sandbox.restore()
+            sandbox.verify()
+    for times in (3, 40):
+        sandbox.call("Go", 4096, times)
+        for _ in range(3):
+            sandbox.restore()
+            sandbox.verify()
+            sandbox.call("Go", 1, 1)
+
+
+def test_more_writes_than_are_recorded_for_ever(new_sandbox: New) -> None:
+    sandbox = new_sandbox(crowd(), output_size=100 << 10)
+    for _ in range(3):
+        with pytest.raises(GuestTimeout):
+            sandbox.call("Go", 90000, U64_MAX, timeout=0.2)
+        sandbox.restore()
+        sandbox.verify()
+        sandbox.call("Go", 1, 1)
 
 
 def raw(sandbox: Sandbox, reason: int, content: bytes) -> object:

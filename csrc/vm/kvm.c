@@ -309,7 +309,8 @@ static int read_exit(struct hl_kvm *k, struct hl_exit *exit)
     return 0;
 }
 
-/* One KVM_RUN, or more where the ring was full. */
+/* One KVM_RUN, or more where the ring was full.  With a full ring it looks at
+ * no signal. */
 static int enter(struct hl_kvm *k)
 {
     int err = 0;
@@ -322,7 +323,8 @@ static int enter(struct hl_kvm *k)
             return err;
         hl_kvm_regs_in(k);
     } while (err == 0 && k->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL &&
-             (err = hl_kvm_ring_full(k)) == 0);
+             (err = hl_kvm_ring_full(k)) == 0 &&
+             (err = atomic_load(&k->kicked) ? -EINTR : 0) == 0);
     return err;
 }
 

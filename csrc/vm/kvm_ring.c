@@ -15,7 +15,19 @@
  *  R2. Entries [oldest, next) are kept.  There is one for each page of
  *      `writable`, or `short_of` is set: the ring was full once, its entries
  *      were given back without protecting anything, and slots have to be
- *      protected as a whole the next time. */
+ *      protected as a whole the next time.
+ *  R3. Entries that are not kept are clear, and the next one that the kernel
+ *      fills is `next`; or `lost` is set: then nobody knows which it is, none
+ *      is kept, and all are clear.
+ *
+ * The kernel has some entries in reserve for what a guest does before it looks
+ * again whether the ring is full.  Where it interprets the guest they are too
+ * few: each write of a REP instruction takes an entry, whatever page it is to,
+ * and from one look to the next there may be thousands.  Then the kernel fills
+ * entries a second time, kept ones too.  That this has happened can be seen,
+ * since only then is the ring full to its last entry; how often, cannot.  So
+ * every page counts as written, and where the kernel is shows at the next
+ * entry that it fills. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -61,6 +73,7 @@ struct hl_kvm_ring {
     size_t size;           /* a power of two */
     uint32_t oldest, next; /* R2; modulo size */
     bool short_of;
+    bool lost;                      /* R3 */
     struct hl_pages open, writable; /* R1 */
 };
 
@@ -89,25 +102,10 @@ static struct kvm_dirty_gfn *entry(const struct hl_kvm_ring *r, uint32_t at)
     return &r->entries[at & (r->size - 1)];
 }
 
-/* Pages of the entries that are new. */
-static void harvest(struct hl_kvm_ring *r)
+static bool is_new(const struct hl_kvm_ring *r, uint32_t at)
 {
-    const struct hl_vm_config *config = &r->kvm->config;
-
-    for (; r->next - r->oldest < r->size; r->next++) {
-        const struct kvm_dirty_gfn *e = entry(r, r->next);
-        if (!(__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) &
-              KVM_DIRTY_GFN_F_DIRTY))
-            break;
-        if (e->slot >= config->slot_count || !config->slots[e->slot].logged)
-            continue;
-        struct hl_run pages =
-            hl_kvm_slot_pages(&r->tracker, &config->slots[e->slot]);
-        if (e->offset >= pages.count)
-            continue;
-        hl_pages_add(&r->open, pages.first + e->offset);
-        hl_pages_add(&r->writable, pages.first + e->offset);
-    }
+    return __atomic_load_n(&entry(r, at)->flags, __ATOMIC_ACQUIRE) &
+           KVM_DIRTY_GFN_F_DIRTY;
 }
 
 /* Make the oldest entry protect this page, or nothing. */
@@ -120,36 +118,111 @@ static void give_back(struct hl_kvm_ring *r, uint32_t slot, uint64_t offset)
     __atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 }
 
+/* To the end, although signals come: the kernel's oldest entry is ours. */
 static int reset(const struct hl_kvm_ring *r)
 {
-    return ioctl(r->kvm->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0 ? -errno : 0;
+    int err;
+
+    do
+        err = ioctl(r->kvm->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0 ? -errno : 0;
+    while (err == -EINTR);
+    return err;
+}
+
+/* Protects nothing. */
+static int give_so_many_back(struct hl_kvm_ring *r, size_t count)
+{
+    if (count == 0)
+        return 0;
+    while (count--)
+        give_back(r, NO_SLOT, 0);
+    if (r->lost)
+        r->next = r->oldest;
+    return reset(r);
 }
 
 static int give_all_back(struct hl_kvm_ring *r)
 {
-    while (r->oldest != r->next)
-        give_back(r, NO_SLOT, 0);
-    return reset(r);
+    return give_so_many_back(r, r->next - r->oldest);
 }
 
+static void note(struct hl_kvm_ring *r, const struct kvm_dirty_gfn *e)
+{
+    const struct hl_vm_config *config = &r->kvm->config;
+
+    if (e->slot >= config->slot_count || !config->slots[e->slot].logged)
+        return;
+    struct hl_run pages =
+        hl_kvm_slot_pages(&r->tracker, &config->slots[e->slot]);
+    if (e->offset >= pages.count)
+        return;
+    hl_pages_add(&r->open, pages.first + e->offset);
+    hl_pages_add(&r->writable, pages.first + e->offset);
+}
+
+/* Every entry is new or kept, and some may have been another before. */
+static int overflow(struct hl_kvm_ring *r)
+{
+    r->lost = r->short_of = true;
+    hl_pages_fill(&r->open);
+    hl_pages_fill(&r->writable);
+    return give_so_many_back(r, r->size);
+}
+
+/* Of a lost ring: how many entries are clear before a new one.  size: all are
+ * clear, or all are new. */
+static size_t find(const struct hl_kvm_ring *r)
+{
+    size_t i = 0;
+
+    while (i < r->size && (is_new(r, r->oldest + (uint32_t)i - 1) ||
+                           !is_new(r, r->oldest + (uint32_t)i)))
+        i++;
+    return i;
+}
+
+/* Pages of the entries that are new. */
+static int harvest(struct hl_kvm_ring *r)
+{
+    size_t passed = r->lost ? find(r) : 0;
+
+    if (passed == r->size)
+        return is_new(r, r->oldest) ? overflow(r) : 0;
+    uint32_t first = r->oldest + (uint32_t)passed;
+    if (r->lost)
+        r->next = first;
+    for (; r->next - first < r->size && is_new(r, r->next); r->next++)
+        note(r, entry(r, r->next));
+    if (!r->lost)
+        return r->next - first == r->size ? overflow(r) : 0;
+    r->lost = false;
+    return give_so_many_back(r, passed);
+}
+
+/* Of a lost ring, at least so many entries are taken in the kernel's view. */
 int hl_kvm_ring_full(struct hl_kvm *k)
 {
     struct hl_kvm_ring *r = k->ring;
 
     if (r == NULL)
         return -EIO; /* nobody collects: the caller forgot to */
-    harvest(r);
+    uint32_t oldest = r->oldest;
+    int err = harvest(r);
+    if (err < 0)
+        return err;
     r->short_of = true;
-    return give_all_back(r);
+    if (!r->lost)
+        return give_all_back(r);
+    return r->oldest == oldest ? give_so_many_back(r, r->size - RESERVED) : 0;
 }
 
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {
     struct hl_kvm_ring *r = (struct hl_kvm_ring *)t;
 
-    harvest(r);
+    int err = harvest(r);
     hl_pages_or(dirty, &r->open);
-    return HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : 0;
+    return HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : err;
 }
 
 /* Turning the log off and on protects every page of a slot. */
@@ -157,7 +230,9 @@ static int protect_everything(struct hl_kvm_ring *r)
 {
     const struct hl_vm_config *config = &r->kvm->config;
 
-    harvest(r);
+    int err = harvest(r);
+    if (err < 0)
+        return err;
     for (uint32_t i = 0; i < config->slot_count; i++) {
         const struct hl_vm_slot *slot = &config->slots[i];
         struct kvm_userspace_memory_region region = {

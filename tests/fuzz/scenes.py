@@ -987,17 +987,27 @@ def _scenes() -> dict[str, Callable[[], Scene]]:
 SCENES = _scenes()
 
 
+def holders() -> str:
+    """What keeps snapshots alive, as far as the collector knows."""
+    kinds = (core.SnapshotCore, core.ManagerCore, core.MemoryCore)
+    return ", ".join(
+        f"{type(one).__name__} {str(one)[:60]}"
+        for one in gc.get_objects()
+        if any(isinstance(held, kinds) for held in gc.get_referents(one))
+    )
+
+
 def settle_process(raised: bool) -> None:
     """Nothing of a case is left."""
     # CPython keeps an exception, and so what its frames know, where a trace
     # function raises another while it is handled.
     apart = ("snapshots", "stores") if raised else ()
-    end = time.monotonic() + 1
+    end = time.monotonic() + 10
     while any(core.counts().values()):
         gc.collect()
         left = {k: n for k, n in core.counts().items() if n and k not in apart}
         if not left:
             return
         if time.monotonic() > end:
-            raise Broken(f"left behind: {left}")
+            raise Broken(f"left behind: {left}, held by {holders()}")
         time.sleep(0.01)
