@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
@@ -997,17 +998,26 @@ def holders() -> str:
     )
 
 
+#: What earlier cases of this process have left, and may let go of any time.
+_kept: Counter[str] = Counter()
+
+
 def settle_process(raised: bool) -> None:
     """Nothing of a case is left."""
-    # CPython keeps an exception, and so what its frames know, where a trace
-    # function raises another while it is handled.
-    apart = ("snapshots", "stores") if raised else ()
+    global _kept
     end = time.monotonic() + 10
-    while any(core.counts().values()):
+    while True:
         gc.collect()
-        left = {k: n for k, n in core.counts().items() if n and k not in apart}
+        counts = Counter(core.counts())
+        _kept &= counts
+        left = counts - _kept
+        if raised:
+            # CPython keeps an exception, and so what its frames know, where a
+            # trace function raises another while it is handled.
+            for name in ("snapshots", "stores"):
+                _kept[name] += left.pop(name, 0)
         if not left:
             return
         if time.monotonic() > end:
-            raise Broken(f"left behind: {left}, held by {holders()}")
+            raise Broken(f"left behind: {dict(left)}, held by {holders()}")
         time.sleep(0.01)
