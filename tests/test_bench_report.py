@@ -28,6 +28,8 @@ from hyperlight.bench.results import (  # noqa: E402
     read,
 )
 
+pytestmark = pytest.mark.unsanitized  # no C runs, and figures take long
+
 BEFORE = {
     "guest_functions/guest_call": 33e-6,
     "guest_functions/guest_restore": 900e-6,

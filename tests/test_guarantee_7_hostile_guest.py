@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import signal
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -267,22 +271,26 @@ def test_one_that_denies_itself_all(new_sandbox: New) -> None:
         sandbox.call("Go", False)
 
 
-def crowd() -> bytes:
+def filler(*, interpreted: bool) -> bytes:
     """``Go(uint64, uint64)`` fills that much of the output, that many times.
 
-    Its stack pointer is one that no processor takes meanwhile. A hypervisor
-    that interprets such a guest records every single write, 1024 of one
-    instruction before it looks whether there is room for them.
+    With a stack pointer that no processor takes a hypervisor may interpret it.
+    It records every single write then, 1024 of one instruction before it looks
+    whether there is room for them. For no times it does so once, and
+    asks a port for as many bytes, which ends the call.
     """
     result = tiny.message(tiny.RESULT, tiny.value(tiny.NONE, 0))
-    body = code(
-        "4c8b4038 4c8b4848 4989e2 48bc0000000000000080".replace(" ", "")
-    )
-    turn = code("488b7b30 4881c700100000 4c89c1 f3aa 49ffc9".replace(" ", ""))
+    body = code("4c8b40384c8b48484989e2")
+    if interpreted:
+        body += code("48bc0000000000000080")  # mov $..., %rsp
+    fill = code("488b7b304881c7001000004c89c1")
+    ask = fill + code("66ba4800f36c")  # rep insb
+    turn = fill + code("f3aa4d85c975") + bytes([len(ask)]) + ask
+    turn += code("49ffc9")  # dec %r9; jnz
     body += (
         turn + b"\x75" + (-len(turn) - 2).to_bytes(1, "little", signed=True)
     )
-    body += code("4c89d4 488b7b30".replace(" ", ""))
+    body += code("4c89d4488b7b30")
     for i in range(0, len(result), 8):
         body += b"\x48\xb8" + result[i : i + 8]  # mov $..., %rax
         body += code("488947") + bytes([i])  # mov %rax, i(%rdi)
@@ -296,11 +304,18 @@ def test_more_writes_at_once_than_are_recorded(
     rearm: str, new_sandbox: New
 ) -> None:
     """As many as a ring has room for, about so many, and far more."""
-    sandbox = new_sandbox(crowd(), output_size=100 << 10, rearm=rearm)
+    sandbox = new_sandbox(
+        filler(interpreted=True), output_size=100 << 10, rearm=rearm
+    )
     source = random.Random(1)
     many = [0, 447, 448, 1023, 1024, 1025, 2048, 5000, 50000]
     for n in [*many, *(source.randrange(1600) for _ in range(200))]:
         sandbox.call("Go", n, 1)
+        if source.randrange(8) == 0:
+            with pytest.raises(GuestAborted):
+                sandbox.call("Go", source.choice((n, 5000, 7001)) + 1, 0)
+            sandbox.restore()
+            sandbox.verify()
         if source.randrange(3):
             sandbox.restore()
             sandbox.verify()
@@ -313,13 +328,43 @@ def test_more_writes_at_once_than_are_recorded(
 
 
 def test_more_writes_than_are_recorded_for_ever(new_sandbox: New) -> None:
-    sandbox = new_sandbox(crowd(), output_size=100 << 10)
+    sandbox = new_sandbox(filler(interpreted=True), output_size=100 << 10)
     for _ in range(3):
         with pytest.raises(GuestTimeout):
             sandbox.call("Go", 90000, U64_MAX, timeout=0.2)
         sandbox.restore()
         sandbox.verify()
         sandbox.call("Go", 1, 1)
+
+
+SENDER = """
+import os, signal, time
+while os.getppid() == {parent}:
+    os.kill({parent}, signal.SIGUSR1)
+    time.sleep(0.00002)
+"""
+
+
+def test_signals_while_pages_are_protected(
+    driver: str, new_sandbox: New
+) -> None:
+    """The kernel may end early what protects them."""
+    size = 2000 * 4096
+    sandbox = new_sandbox(
+        filler(interpreted=False), output_size=size + 8192, rearm="always"
+    )
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    program = SENDER.format(parent=os.getpid())
+    sender = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        for _ in range(150 if driver == "kvm" else 2):
+            sandbox.call("Go", size, 1)
+            sandbox.restore()
+            sandbox.verify()
+    finally:
+        sender.kill()
+        sender.wait()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def raw(sandbox: Sandbox, reason: int, content: bytes) -> object:

@@ -11,14 +11,14 @@
  *
  *  R1. `open` holds every page that a guest can write to without an entry, and
  *      pages that are reported although they are protected.  `writable` holds
- *      the former only.
+ *      the former only, and all of them unless `short_of` is set.
  *  R2. Entries [oldest, next) are kept.  There is one for each page of
- *      `writable`, or `short_of` is set: the ring was full once, its entries
- *      were given back without protecting anything, and slots have to be
- *      protected as a whole the next time.
+ *      `writable`, or `short_of` is set: entries were given back without
+ *      protecting anything, and slots have to be protected as a whole the next
+ *      time.
  *  R3. Entries that are not kept are clear, and the next one that the kernel
- *      fills is `next`; or `lost` is set: then nobody knows which it is, none
- *      is kept, and all are clear.
+ *      fills is `next`; or `lost` is set: then that is any one, none is kept,
+ *      and all are clear.
  *
  * The kernel has some entries in reserve for what a guest does before it looks
  * again whether the ring is full.  Where it interprets the guest they are too
@@ -61,6 +61,9 @@ _Static_assert(KVM_RESET_DIRTY_RINGS == 0xaec7, "linux/kvm.h");
  * well. */
 #define RESERVED 576
 #define MAX_ENTRIES 16384
+
+/* So often signals may keep the kernel from taking a single entry. */
+#define MOST_IN_VAIN 1000
 
 /* A slot that is never there: KVM passes over entries of slots that are gone.
  */
@@ -118,32 +121,48 @@ static void give_back(struct hl_kvm_ring *r, uint32_t slot, uint64_t offset)
     __atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 }
 
-/* To the end, although signals come: the kernel's oldest entry is ours. */
-static int reset(const struct hl_kvm_ring *r)
+/* Have the kernel take the entries that were given back, so many.
+ *
+ * Since Linux 6.16 a pending signal ends the call early: it says how many
+ * entries it took, and up to 64 of those protected nothing.  Then all are
+ * taken nevertheless, and the result is -EINTR. */
+static int reset(const struct hl_kvm_ring *r, size_t count)
 {
-    int err;
+    int err = 0, in_vain = 0;
 
-    do
-        err = ioctl(r->kvm->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0 ? -errno : 0;
-    while (err == -EINTR);
+    while (count) {
+        int taken = ioctl(r->kvm->vm_fd, KVM_RESET_DIRTY_RINGS, 0);
+        if (taken < 0 && errno != EINTR)
+            return -errno;
+        if (taken > 0)
+            in_vain = 0;
+        else if (++in_vain == MOST_IN_VAIN)
+            return -EIO;
+        else
+            taken = 0;
+        if ((size_t)taken > count)
+            return -EIO;
+        count -= (size_t)taken;
+        if (count)
+            err = -EINTR;
+    }
     return err;
 }
 
 /* Protects nothing. */
-static int give_so_many_back(struct hl_kvm_ring *r, size_t count)
+static int give_many_back(struct hl_kvm_ring *r, size_t count)
 {
-    if (count == 0)
-        return 0;
-    while (count--)
+    for (size_t i = 0; i < count; i++)
         give_back(r, NO_SLOT, 0);
     if (r->lost)
         r->next = r->oldest;
-    return reset(r);
+    int err = reset(r, count);
+    return err == -EINTR ? 0 : err;
 }
 
 static int give_all_back(struct hl_kvm_ring *r)
 {
-    return give_so_many_back(r, r->next - r->oldest);
+    return give_many_back(r, r->next - r->oldest);
 }
 
 static void note(struct hl_kvm_ring *r, const struct kvm_dirty_gfn *e)
@@ -160,13 +179,17 @@ static void note(struct hl_kvm_ring *r, const struct kvm_dirty_gfn *e)
     hl_pages_add(&r->writable, pages.first + e->offset);
 }
 
-/* Every entry is new or kept, and some may have been another before. */
-static int overflow(struct hl_kvm_ring *r)
+static void lose(struct hl_kvm_ring *r)
 {
     r->lost = r->short_of = true;
     hl_pages_fill(&r->open);
-    hl_pages_fill(&r->writable);
-    return give_so_many_back(r, r->size);
+}
+
+/* Every entry is new or kept, and some may have been another before. */
+static int overflow(struct hl_kvm_ring *r)
+{
+    lose(r);
+    return give_many_back(r, r->size);
 }
 
 /* Of a lost ring: how many entries are clear before a new one.  size: all are
@@ -196,10 +219,9 @@ static int harvest(struct hl_kvm_ring *r)
     if (!r->lost)
         return r->next - first == r->size ? overflow(r) : 0;
     r->lost = false;
-    return give_so_many_back(r, passed);
+    return give_many_back(r, passed);
 }
 
-/* Of a lost ring, at least so many entries are taken in the kernel's view. */
 int hl_kvm_ring_full(struct hl_kvm *k)
 {
     struct hl_kvm_ring *r = k->ring;
@@ -211,9 +233,15 @@ int hl_kvm_ring_full(struct hl_kvm *k)
     if (err < 0)
         return err;
     r->short_of = true;
-    if (!r->lost)
+    if (!r->lost && r->oldest != r->next)
         return give_all_back(r);
-    return r->oldest == oldest ? give_so_many_back(r, r->size - RESERVED) : 0;
+    if (r->oldest != oldest)
+        return 0; /* overflow() has given back what it can */
+    /* Full, although no entry is new or kept: the kernel is further than we
+     * know, where it is lost or went once around the ring unseen.  It says
+     * that it is full from this many on. */
+    lose(r);
+    return give_many_back(r, r->size - RESERVED);
 }
 
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
@@ -274,21 +302,24 @@ static int protect(struct hl_kvm_ring *r, const struct hl_pages *pages)
             hl_pages_remove(&r->writable, page);
         }
     }
-    return before == r->oldest ? 0 : reset(r);
+    return reset(r, r->oldest - before);
 }
 
 static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 {
     struct hl_kvm_ring *r = (struct hl_kvm_ring *)t;
+    bool whole = r->short_of;
     int err = -ENOMEM;
 
     hl_pages_andnot(&r->open, pages);
     if (!HL_FAIL(HL_FAIL_ARM))
-        err = r->short_of ? protect_everything(r) : protect(r, pages);
-    if (err < 0) {
-        r->short_of = true;
-        hl_pages_or(&r->open, pages);
-    }
+        err = whole ? protect_everything(r) : protect(r, pages);
+    if (err == 0)
+        return;
+    r->short_of = true;
+    hl_pages_or(&r->open, pages);
+    if (whole) /* a slot that is not logged protects nothing */
+        hl_pages_fill(&r->open);
 }
 
 static void leave(struct hl_tracker *t, const struct hl_pages *pages)
