@@ -15,7 +15,7 @@
 
 #define VM_FD 1000000 /* whose ioctl() is the one below */
 #define PAGES 300
-#define SEQUENCES 4000
+#define SEQUENCES 500
 #define IS_NEW 1
 #define IS_GIVEN_BACK 2
 #define BATCH 64
