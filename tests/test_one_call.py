@@ -446,21 +446,34 @@ def test_host_functions_count_against_a_timeout(new_sandbox: New) -> None:
     assert returned == [3]
 
 
+def within_a_second(call: Callable[[], None]) -> None:
+    """It is over so soon, unless the machine is busy each of ten times."""
+    for _ in range(10):
+        start = time.monotonic()
+        call()
+        if time.monotonic() - start < 1.05:
+            return
+    pytest.fail("it took more than a second ten times")
+
+
 def spin_is_ended(sandbox: Sandbox) -> None:
     """By its deadline, and by interrupt(), both within a second."""
-    start = time.monotonic()
-    with pytest.raises(GuestTimeout):
-        sandbox.call("Spin", timeout=0.05)
-    assert time.monotonic() - start < 1.05
-    sandbox.restore()
-    timer = threading.Timer(0.05, sandbox.interrupt)
-    timer.start()
-    start = time.monotonic()
-    with pytest.raises(GuestInterrupted):
-        sandbox.call("Spin", timeout=30)
-    assert time.monotonic() - start < 1.05
-    timer.join()
-    sandbox.restore()
+
+    def by_deadline() -> None:
+        with pytest.raises(GuestTimeout):
+            sandbox.call("Spin", timeout=0.05)
+        sandbox.restore()
+
+    def by_interrupt() -> None:
+        timer = threading.Timer(0.05, sandbox.interrupt)
+        timer.start()
+        with pytest.raises(GuestInterrupted):
+            sandbox.call("Spin", timeout=30)
+        timer.join()
+        sandbox.restore()
+
+    within_a_second(by_deadline)
+    within_a_second(by_interrupt)
 
 
 @contextlib.contextmanager
