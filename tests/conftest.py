@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import hyperlight
-from hyperlight import Sandbox, SandboxConfig, SharedMemory, SnapshotManager
+from hyperlight import (
+    GuestInterrupted,
+    Sandbox,
+    SandboxConfig,
+    SharedMemory,
+    SnapshotManager,
+)
 from hyperlight._binding import core
 
 HERE = Path(__file__).parent
@@ -109,6 +117,27 @@ def new_sandbox(driver: str) -> Iterator[Callable[..., Sandbox]]:
     yield new
     for sandbox in made:
         sandbox.close()
+
+
+@contextlib.contextmanager
+def interrupted(
+    sandbox: Sandbox, after: float = 0.05
+) -> Iterator[pytest.ExceptionInfo[GuestInterrupted]]:
+    """The call in this block is, however late a busy machine begins it."""
+    over = threading.Event()
+
+    def interrupt() -> None:
+        while not over.wait(after):
+            sandbox.interrupt()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(GuestInterrupted) as caught:
+            yield caught
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.fixture(autouse=True)

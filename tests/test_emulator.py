@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import struct
 import sys
-import threading
 import types
 import warnings
 from collections.abc import Callable
@@ -14,12 +13,11 @@ from pathlib import Path
 import pytest
 import tiny
 from click.testing import CliRunner
-from conftest import require_driver, run_python
+from conftest import interrupted, require_driver, run_python
 
 from hyperlight import (
     EmulatorWarning,
     GuestAborted,
-    GuestInterrupted,
     GuestTimeout,
     Sandbox,
     SandboxConfig,
@@ -219,11 +217,8 @@ def test_every_loop_is_ended(new_sandbox: New, code: str) -> None:
     with pytest.raises(GuestTimeout):
         sandbox.call("Go", timeout=0.05)
     sandbox.restore()
-    timer = threading.Timer(0.05, sandbox.interrupt)
-    timer.start()
-    with pytest.raises(GuestInterrupted):
+    with interrupted(sandbox):
         sandbox.call("Go")
-    timer.join()
 
 
 def test_its_time_may_be_up_at_any_block(

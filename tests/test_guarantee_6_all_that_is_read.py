@@ -8,18 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import require_driver
+from conftest import interrupted, require_driver
 
 from hyperlight import (
     GuestAborted,
     GuestError,
-    GuestInterrupted,
     GuestTimeout,
     HyperlightError,
     Sandbox,
@@ -163,15 +160,8 @@ def ends_somehow(*call: object):  # type: ignore[no-untyped-def]
 
 
 def is_interrupted(bed: Bed) -> None:
-    def soon() -> None:
-        time.sleep(0.05)
-        bed.used.interrupt()
-
-    thread = threading.Thread(target=soon)
-    thread.start()
-    with pytest.raises(GuestInterrupted):
+    with interrupted(bed.used):
         bed.used.call("Spin")
-    thread.join()
 
 
 def host_raises(error: BaseException):  # type: ignore[no-untyped-def]

@@ -9,18 +9,17 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 
 import pytest
 import tiny
+from conftest import interrupted
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hyperlight import (
     GuestAborted,
     GuestError,
-    GuestInterrupted,
     GuestTimeout,
     HyperlightError,
     Sandbox,
@@ -603,11 +602,8 @@ def test_an_endless_loop_of_host_calls_times_out(new_sandbox: New) -> None:
         sandbox.call("Go", timeout=0.1)
     assert count > 1
     sandbox.restore()
-    timer = threading.Timer(0.1, sandbox.interrupt)
-    timer.start()
-    with pytest.raises(GuestInterrupted):
+    with interrupted(sandbox, 0.1):
         sandbox.call("Go", timeout=60)
-    timer.join()
 
 
 def test_another_sandbox_is_out_of_reach(new_sandbox: New) -> None:

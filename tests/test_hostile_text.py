@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import tiny
-from conftest import run_python
+from conftest import interrupted, run_python
 
 from hyperlight import (
     GuestAborted,
     GuestError,
-    GuestInterrupted,
     GuestTimeout,
     Sandbox,
     SandboxConfig,
@@ -136,20 +134,8 @@ def test_timeouts_name_limit_and_function(new_sandbox: New) -> None:
 
 def test_an_interruption_names_the_function(new_sandbox: New) -> None:
     sandbox = new_sandbox()
-    done = threading.Event()
-
-    def interrupt() -> None:
-        while not done.wait(0.05):
-            sandbox.interrupt()
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(GuestInterrupted) as caught:
-            sandbox.call("Spin")
-    finally:
-        done.set()
-        thread.join()
+    with interrupted(sandbox) as caught:
+        sandbox.call("Spin")
     assert str(caught.value) == "Spin was interrupted"
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import tiny
-from conftest import require_driver, run_python
+from conftest import interrupted, require_driver, run_python
 
 from hyperlight import (
     GuestInterrupted,
@@ -465,11 +465,8 @@ def spin_is_ended(sandbox: Sandbox) -> None:
         sandbox.restore()
 
     def by_interrupt() -> None:
-        timer = threading.Timer(0.05, sandbox.interrupt)
-        timer.start()
-        with pytest.raises(GuestInterrupted):
+        with interrupted(sandbox):
             sandbox.call("Spin", timeout=30)
-        timer.join()
         sandbox.restore()
 
     within_a_second(by_deadline)
@@ -655,8 +652,9 @@ def test_a_child_while_another_thread_calls(new_sandbox: New) -> None:
     thread.start()
     time.sleep(0.1)
     in_child(lambda: child_may_only_close(sandbox))
-    sandbox.interrupt()
-    thread.join()
+    while thread.is_alive():
+        sandbox.interrupt()
+        thread.join(0.05)
     sandbox.restore()
     spin_is_ended(sandbox)
 
@@ -846,8 +844,9 @@ def test_a_childs_thread_lets_go(new_sandbox: New) -> None:
         assert core.counts()["sandboxes"] == 0
 
     in_child(child)
-    sandbox.interrupt()
-    thread.join()
+    while thread.is_alive():
+        sandbox.interrupt()
+        thread.join(0.05)
     sandbox.restore()
 
 

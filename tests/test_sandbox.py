@@ -17,7 +17,12 @@ from typing import Any
 
 import pytest
 import tiny
-from conftest import SANDBOX_TRACKERS, require_driver, require_tracker
+from conftest import (
+    SANDBOX_TRACKERS,
+    interrupted,
+    require_driver,
+    require_tracker,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -575,11 +580,8 @@ def test_call_timeout_of_the_configuration(new_sandbox: New) -> None:
 
 def test_interrupt(simple: Sandbox) -> None:
     for _ in range(5):
-        timer = threading.Timer(0.02, simple.interrupt)
-        timer.start()
-        with pytest.raises(GuestInterrupted):
+        with interrupted(simple, 0.02):
             simple.call("Spin")
-        timer.join()
         simple.restore()
     assert simple.call("Echo", "on") == "on"
 
