@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -119,16 +120,32 @@ def new_sandbox(driver: str) -> Iterator[Callable[..., Sandbox]]:
         sandbox.close()
 
 
+def wait_until_it_spins(
+    thread: threading.Thread, give_up: threading.Event | None = None
+) -> None:
+    """Until a thread has run for longer than it takes to begin a call.
+
+    By its own time: however busy the machine is, its call has begun then.
+    """
+    clock = time.pthread_getcpuclockid(thread.ident or 0)
+    with contextlib.suppress(OSError):  # it has ended
+        begun = time.clock_gettime(clock)
+        while time.clock_gettime(clock) - begun < 0.05:
+            time.sleep(0.005)
+            if give_up and give_up.is_set():
+                return
+
+
 @contextlib.contextmanager
 def interrupted(
-    sandbox: Sandbox, after: float = 0.05
+    sandbox: Sandbox,
 ) -> Iterator[pytest.ExceptionInfo[GuestInterrupted]]:
-    """The call in this block is, however late a busy machine begins it."""
-    over = threading.Event()
+    """The call in this block, which spins, is ended by one interrupt()."""
+    caller, over = threading.current_thread(), threading.Event()
 
     def interrupt() -> None:
-        while not over.wait(after):
-            sandbox.interrupt()
+        wait_until_it_spins(caller, over)
+        sandbox.interrupt()
 
     thread = threading.Thread(target=interrupt)
     thread.start()

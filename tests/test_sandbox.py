@@ -22,6 +22,7 @@ from conftest import (
     interrupted,
     require_driver,
     require_tracker,
+    wait_until_it_spins,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -580,7 +581,7 @@ def test_call_timeout_of_the_configuration(new_sandbox: New) -> None:
 
 def test_interrupt(simple: Sandbox) -> None:
     for _ in range(5):
-        with interrupted(simple, 0.02):
+        with interrupted(simple):
             simple.call("Spin")
         simple.restore()
     assert simple.call("Echo", "on") == "on"
@@ -864,13 +865,13 @@ def test_close_waits_for_a_call(driver: str) -> None:
 
     def spin() -> None:
         try:
-            sandbox.call("Spin", timeout=0.3)
+            sandbox.call("Spin", timeout=0.5)
         except GuestTimeout as error:
             ended.append(error)
 
     thread = threading.Thread(target=spin)
     thread.start()
-    time.sleep(0.1)
+    wait_until_it_spins(thread)
     sandbox.close()
     assert ended
     thread.join()

@@ -309,8 +309,8 @@ static int read_exit(struct hl_kvm *k, struct hl_exit *exit)
     return 0;
 }
 
-/* One KVM_RUN, or more where the ring was full.  With a full ring it looks at
- * no signal. */
+/* One KVM_RUN, or more where the ring was full.  While it is full, KVM_RUN
+ * does not look at signals. */
 static int enter(struct hl_kvm *k)
 {
     int err = 0;

@@ -194,7 +194,7 @@ static int overflow(struct hl_kvm_ring *r)
 
 /* Of a lost ring: how many entries are clear before a new one.  size: all are
  * clear, or all are new. */
-static size_t find(const struct hl_kvm_ring *r)
+static size_t count_clear(const struct hl_kvm_ring *r)
 {
     size_t i = 0;
 
@@ -207,7 +207,7 @@ static size_t find(const struct hl_kvm_ring *r)
 /* Pages of the entries that are new. */
 static int harvest(struct hl_kvm_ring *r)
 {
-    size_t passed = r->lost ? find(r) : 0;
+    size_t passed = r->lost ? count_clear(r) : 0;
 
     if (passed == r->size)
         return is_new(r, r->oldest) ? overflow(r) : 0;
