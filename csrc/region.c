@@ -32,8 +32,8 @@
 #include "mem/vma.h"
 #include "track/range.h"
 
-/* Arming splits huge pages, and copying all of small ones takes some 5 % more:
- * after so many such copies in a row, time is spent on making them whole. */
+/* Arming splits huge pages, and copying small ones takes some 5 % more: after
+ * so many copies of all in a row, time is spent on making them whole. */
 #define COLLAPSE_AFTER 16
 
 static int allocate(struct hl_region *r)
@@ -142,7 +142,6 @@ static int reopen(struct hl_region *r)
     char why[HL_WHY_SIZE];
     struct hl_tracker *fresh = NULL;
     int err = -ENOMEM;
-
     if (r->wanted->open == NULL)
         return -ECHILD;
     if (r->tracker)
@@ -263,7 +262,6 @@ static int arm_first(struct hl_region *r)
     int err = look_again(r);
     if (err < 0)
         return err;
-
     hl_pages_empty(&r->todo);
     r->tracker->armed = true;
     err = -EINVAL;
@@ -418,6 +416,10 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
 
     note_epoch(r);
     err = find_todo(r, snapshot, true);
+    if (err == -EACCES && !compares(r)) { /* which nobody could tell before */
+        r->changed = true;
+        err = find_todo(r, snapshot, true);
+    }
     if (err < 0)
         return err;
     hl_pages_or(&r->pending, &r->todo);
@@ -425,7 +427,6 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
     err = copy_back(r, snapshot, done);
     if (err < 0)
         return err;
-
     arm_cold(r, &r->todo);
     hl_pages_empty(&r->pending);
     compare(r, snapshot, &r->todo, &r->pending);

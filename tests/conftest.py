@@ -127,8 +127,10 @@ def wait_until_it_spins(
 
     By its own time: however busy the machine is, its call has begun then.
     """
-    clock = time.pthread_getcpuclockid(thread.ident or 0)
+    if not thread.is_alive():
+        return
     with contextlib.suppress(OSError):  # it has ended
+        clock = time.pthread_getcpuclockid(thread.ident or 0)
         begun = time.clock_gettime(clock)
         while time.clock_gettime(clock) - begun < 0.05:
             time.sleep(0.005)
@@ -140,12 +142,17 @@ def wait_until_it_spins(
 def interrupted(
     sandbox: Sandbox,
 ) -> Iterator[pytest.ExceptionInfo[GuestInterrupted]]:
-    """The call in this block, which spins, is ended by one interrupt()."""
+    """The call in this block, which spins, is ended by an interrupt().
+
+    By one, unless the thread was busy otherwise before its call began.
+    """
     caller, over = threading.current_thread(), threading.Event()
 
     def interrupt() -> None:
-        wait_until_it_spins(caller, over)
-        sandbox.interrupt()
+        while not over.is_set():
+            wait_until_it_spins(caller, over)
+            sandbox.interrupt()
+            over.wait(2)
 
     thread = threading.Thread(target=interrupt)
     thread.start()

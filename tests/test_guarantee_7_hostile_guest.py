@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -352,14 +353,21 @@ def test_signals_while_pages_are_protected(
     sandbox = new_sandbox(
         filler(interpreted=False), output_size=size + 8192, rearm="always"
     )
-    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    came: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: came.append(1))
     program = SENDER.format(parent=os.getpid())
     sender = subprocess.Popen([sys.executable, "-c", program])
     try:
+        end = time.monotonic() + 30
+        while not came and time.monotonic() < end:
+            time.sleep(0.01)
+        first = len(came)
         for _ in range(150 if driver == "kvm" else 2):
             sandbox.call("Go", size, 1)
             sandbox.restore()
             sandbox.verify()
+        assert 0 < first < len(came)
+        assert sender.poll() is None
     finally:
         sender.kill()
         sender.wait()

@@ -453,10 +453,11 @@ def test_host_functions_count_against_a_timeout(new_sandbox: New) -> None:
 
 @contextlib.contextmanager
 def within_a_second() -> Iterator[None]:
-    """By the clock, or by this thread's own time on a busy machine."""
+    """By this thread's own time; a busy machine may take longer, somewhat."""
     clock, own = time.monotonic(), time.thread_time()
     yield
-    assert min(time.monotonic() - clock, time.thread_time() - own) < 1.05
+    assert time.thread_time() - own < 1.05
+    assert time.monotonic() - clock < 15
 
 
 def spin_is_ended(sandbox: Sandbox) -> None:

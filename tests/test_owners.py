@@ -6,6 +6,8 @@ import pytest
 from conftest import require_tracker
 from test_memory_of_others import MEMORY, TAKEN_AWAY, run
 
+from hyperlight._binding import core
+
 HELPERS = """
 import gc, resource, signal
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -200,9 +202,17 @@ os._exit(0)
     run(MEMORY + HELPERS + script, tracker, when)
 
 
-def test_a_child_in_which_a_page_is_read_only(tracker: str) -> None:
+@pytest.mark.parametrize("asked", ["by ioctl", "as text"])
+def test_a_child_in_which_a_page_is_read_only(
+    tracker: str, asked: str
+) -> None:
     """It goes on, by copying all; no word of sizes."""
+    if asked == "as text" and not core.CAN_FAIL:
+        pytest.skip("built without HYPERLIGHT_FAULT_INJECTION=1")
     script = """
+if sys.argv[2] == "as text":  # as before Linux 6.11
+    from hyperlight._binding import core
+    core.plan_failure("query", 0, 1 << 30)
 manager = SnapshotManager(memory, tracker=tracker)
 manager.take()
 
@@ -228,7 +238,7 @@ def child():
 in_child(child)
 os._exit(0)
 """
-    run(MEMORY + HELPERS + script, tracker)
+    run(MEMORY + HELPERS + script, tracker, asked)
 
 
 def test_a_guess_writes_what_differs(tracker: str) -> None:

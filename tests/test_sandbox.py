@@ -870,11 +870,13 @@ def test_close_waits_for_a_call(driver: str) -> None:
             ended.append(error)
 
     thread = threading.Thread(target=spin)
+    begun = time.monotonic()
     thread.start()
     wait_until_it_spins(thread)
     sandbox.close()
-    assert ended
+    assert time.monotonic() - begun >= 0.5
     thread.join()
+    assert ended
 
 
 def test_a_snapshot_moves_to_another_sandbox(new_sandbox: New) -> None:

@@ -19,6 +19,9 @@
  *  R3. Entries that are not kept are clear, and the next one that the kernel
  *      fills is `next`; or `lost` is set: then that is any one, none is kept,
  *      and all are clear.
+ *  R4. The next entry that the kernel takes back is `taken`.  That is
+ * `oldest`, unless the kernel failed to take what was given back: then it is
+ * asked again the next time.
  *
  * The kernel has some entries in reserve for what a guest does before it looks
  * again whether the ring is full.  Where it interprets the guest they are too
@@ -26,8 +29,15 @@
  * and from one look to the next there may be thousands.  Then the kernel fills
  * entries a second time, kept ones too.  That this has happened can be seen,
  * since only then is the ring full to its last entry; how often, cannot.  So
- * every page counts as written, and where the kernel is shows at the next
- * entry that it fills. */
+ * every page counts as written (`guess`), and where the kernel is shows at the
+ * next entry that it fills.
+ *
+ * Since Linux 6.16 KVM_RESET_DIRTY_RINGS ends early where a signal is pending,
+ * and the pages of the entries that it took last, up to 64, are not protected.
+ * Where that was behind the last entry its result does not show it, so signals
+ * are blocked where pages are to be protected.  What cannot be blocked and
+ * ends it all the same (the process is stopped, frozen or traced just then) is
+ * a limit, and docs/explanation/limits.md says so. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -75,8 +85,10 @@ struct hl_kvm_ring {
     struct kvm_dirty_gfn *entries;
     size_t size;           /* a power of two */
     uint32_t oldest, next; /* R2; modulo size */
+    uint32_t taken;        /* R4 */
     bool short_of;
     bool lost;                      /* R3 */
+    bool guess;                     /* `open` holds more than was written */
     struct hl_pages open, writable; /* R1 */
 };
 
@@ -121,16 +133,13 @@ static void give_back(struct hl_kvm_ring *r, uint32_t slot, uint64_t offset)
     __atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 }
 
-/* Have the kernel take the entries that were given back, so many.
- *
- * Since Linux 6.16 a pending signal ends the call early: it says how many
- * entries it took, and up to 64 of those protected nothing.  Then all are
- * taken nevertheless, and the result is -EINTR. */
-static int reset(const struct hl_kvm_ring *r, size_t count)
+/* Have the kernel take all entries that were given back.  -EINTR: it did, and
+ * some of them have protected nothing. */
+static int reset(struct hl_kvm_ring *r)
 {
     int err = 0, in_vain = 0;
 
-    while (count) {
+    while (r->taken != r->oldest) {
         int taken = ioctl(r->kvm->vm_fd, KVM_RESET_DIRTY_RINGS, 0);
         if (taken < 0 && errno != EINTR)
             return -errno;
@@ -140,10 +149,10 @@ static int reset(const struct hl_kvm_ring *r, size_t count)
             return -EIO;
         else
             taken = 0;
-        if ((size_t)taken > count)
+        if ((uint32_t)taken > r->oldest - r->taken)
             return -EIO;
-        count -= (size_t)taken;
-        if (count)
+        r->taken += (uint32_t)taken;
+        if (r->taken != r->oldest)
             err = -EINTR;
     }
     return err;
@@ -154,9 +163,7 @@ static int give_many_back(struct hl_kvm_ring *r, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         give_back(r, NO_SLOT, 0);
-    if (r->lost)
-        r->next = r->oldest;
-    int err = reset(r, count);
+    int err = reset(r);
     return err == -EINTR ? 0 : err;
 }
 
@@ -179,17 +186,23 @@ static void note(struct hl_kvm_ring *r, const struct kvm_dirty_gfn *e)
     hl_pages_add(&r->writable, pages.first + e->offset);
 }
 
-static void lose(struct hl_kvm_ring *r)
+/* What was given back and not taken. */
+static void take_back(struct hl_kvm_ring *r)
 {
-    r->lost = r->short_of = true;
-    hl_pages_fill(&r->open);
+    while (r->oldest != r->taken)
+        if (!is_new(r, --r->oldest))
+            entry(r, r->oldest)->flags = 0;
 }
 
-/* Every entry is new or kept, and some may have been another before. */
-static int overflow(struct hl_kvm_ring *r)
+/* Nobody knows what was written, nor where the kernel is.  Give so many
+ * entries back, from the one on that it takes next. */
+static int lose(struct hl_kvm_ring *r, size_t count)
 {
-    lose(r);
-    return give_many_back(r, r->size);
+    r->lost = r->short_of = r->guess = true;
+    hl_pages_fill(&r->open);
+    take_back(r);
+    r->next = r->oldest + (uint32_t)count;
+    return give_many_back(r, count);
 }
 
 /* Of a lost ring: how many entries are clear before a new one.  size: all are
@@ -207,17 +220,22 @@ static size_t count_clear(const struct hl_kvm_ring *r)
 /* Pages of the entries that are new. */
 static int harvest(struct hl_kvm_ring *r)
 {
-    size_t passed = r->lost ? count_clear(r) : 0;
+    size_t passed = 0;
 
+    if (r->lost) {
+        take_back(r);
+        passed = count_clear(r);
+    }
     if (passed == r->size)
-        return is_new(r, r->oldest) ? overflow(r) : 0;
-    uint32_t first = r->oldest + (uint32_t)passed;
+        return is_new(r, r->oldest) ? lose(r, r->size) : 0;
+    uint32_t first = r->taken + (uint32_t)passed;
     if (r->lost)
         r->next = first;
     for (; r->next - first < r->size && is_new(r, r->next); r->next++)
         note(r, entry(r, r->next));
+    /* Every entry is new or kept, and some may have been another before. */
     if (!r->lost)
-        return r->next - first == r->size ? overflow(r) : 0;
+        return r->next - first == r->size ? lose(r, r->size) : 0;
     r->lost = false;
     return give_many_back(r, passed);
 }
@@ -228,20 +246,20 @@ int hl_kvm_ring_full(struct hl_kvm *k)
 
     if (r == NULL)
         return -EIO; /* nobody collects: the caller forgot to */
-    uint32_t oldest = r->oldest;
+    uint32_t taken = r->taken;
     int err = harvest(r);
     if (err < 0)
         return err;
     r->short_of = true;
     if (!r->lost && r->oldest != r->next)
         return give_all_back(r);
-    if (r->oldest != oldest)
-        return 0; /* overflow() has given back what it can */
+    if (r->taken != taken)
+        return 0; /* there is room again */
     /* Full, although no entry is new or kept: the kernel is further than we
-     * know, where it is lost or went once around the ring unseen.  It says
-     * that it is full from this many on. */
-    lose(r);
-    return give_many_back(r, r->size - RESERVED);
+     * know, where it is lost or went once around the ring unseen.  From this
+     * many on it says that it is full; half of them, for a later kernel may
+     * say so earlier. */
+    return lose(r, (r->size - RESERVED) / 2);
 }
 
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
@@ -250,6 +268,8 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 
     int err = harvest(r);
     hl_pages_or(dirty, &r->open);
+    if (err == 0 && r->guess)
+        err = -EOVERFLOW;
     return HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : err;
 }
 
@@ -278,15 +298,29 @@ static int protect_everything(struct hl_kvm_ring *r)
             return -errno;
     }
     hl_pages_empty(&r->writable);
-    r->short_of = false;
+    r->short_of = r->guess = false;
     return give_all_back(r);
+}
+
+/* reset() as it is where pages are to be protected. */
+static int reset_undisturbed(struct hl_kvm_ring *r)
+{
+    uint64_t mask;
+
+    if (r->taken == r->oldest)
+        return 0;
+    int err = hl_kvm_block_signals(&mask);
+    if (err < 0)
+        return err;
+    err = reset(r);
+    hl_kvm_unblock_signals(mask);
+    return err;
 }
 
 /* Protect those of the pages that are in `writable`, by one entry each. */
 static int protect(struct hl_kvm_ring *r, const struct hl_pages *pages)
 {
     const struct hl_vm_config *config = &r->kvm->config;
-    uint32_t before = r->oldest;
 
     for (size_t word = 0; hl_pages_word(pages, &word); word++) {
         uint64_t bits = pages->bits[word] & r->writable.bits[word];
@@ -302,7 +336,7 @@ static int protect(struct hl_kvm_ring *r, const struct hl_pages *pages)
             hl_pages_remove(&r->writable, page);
         }
     }
-    return reset(r, r->oldest - before);
+    return reset_undisturbed(r);
 }
 
 static void arm(struct hl_tracker *t, const struct hl_pages *pages)
@@ -318,8 +352,10 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
         return;
     r->short_of = true;
     hl_pages_or(&r->open, pages);
-    if (whole) /* a slot that is not logged protects nothing */
+    if (whole) { /* a slot that is not logged protects nothing */
+        r->guess = true;
         hl_pages_fill(&r->open);
+    }
 }
 
 static void leave(struct hl_tracker *t, const struct hl_pages *pages)

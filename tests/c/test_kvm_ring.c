@@ -2,6 +2,7 @@
  * virt/kvm/dirty_ring.c), where a guest may do what no processor does: add any
  * number of entries before anybody looks whether there is room. */
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -29,11 +30,12 @@ static struct {
     struct kvm_dirty_gfn *ring;
     uint32_t size, soft, filled, taken;
     bool open[PAGES], logged[4];
-    bool signals;
+    bool signals, refuses;
     int fails_in; /* calls that change a slot; 0: none fails */
 } kernel;
 
 static bool written[PAGES]; /* since it was armed */
+static int guesses, exact;  /* answers; the latter after one of the former */
 static uint64_t state;
 
 static uint32_t below(uint32_t n)
@@ -50,19 +52,47 @@ static struct kvm_dirty_gfn *entry(uint32_t at)
 
 /* ---- The kernel's side. ---- */
 
+static bool is_given_back(uint32_t at)
+{
+    return entry(at)->flags & IS_GIVEN_BACK;
+}
+
+/* Where a signal ends it: before so many entries, or just behind the last one,
+ * as if it had not.  Where signals are blocked, what is left is a process that
+ * is stopped, and of that what can be seen: an entry is left. */
+static uint32_t end_of_reset(void)
+{
+    uint32_t given = 0;
+    sigset_t blocked;
+
+    if (!kernel.signals || below(4))
+        return UINT32_MAX;
+    while (given < kernel.size && is_given_back(kernel.taken + given))
+        given++;
+    sigprocmask(SIG_BLOCK, NULL, &blocked);
+    if (sigismember(&blocked, SIGALRM))
+        return given && below(4) == 0 ? below(given) : UINT32_MAX;
+    return below(2) ? below(200) : given;
+}
+
 /* A pending signal ends it early; the last batch protects nothing then. */
 static int reset(void)
 {
     size_t batch[BATCH], in_batch = 0;
-    int taken = 0;
-    int end = kernel.signals && below(4) == 0 ? (int)below(200) : -1;
+    uint32_t taken = 0, end = end_of_reset();
 
-    for (; entry(kernel.taken)->flags & IS_GIVEN_BACK; taken++) {
+    if (kernel.refuses && below(8) == 0) {
+        errno = EPERM;
+        return -1;
+    }
+    for (;; taken++) {
         if (taken == end) {
             while (in_batch)
                 kernel.open[batch[--in_batch]] = true;
             break;
         }
+        if (!is_given_back(kernel.taken))
+            break;
         struct kvm_dirty_gfn *e = entry(kernel.taken++);
         size_t page = e->slot == 0 || e->slot == 2
                           ? first_of[e->slot] + (size_t)e->offset
@@ -76,7 +106,7 @@ static int reset(void)
         e->flags = 0;
     }
     CHECK(kernel.filled - kernel.taken < UINT32_MAX / 2);
-    return taken;
+    return (int)taken;
 }
 
 static int set_slot(const struct kvm_userspace_memory_region *region)
@@ -151,7 +181,8 @@ static void run(struct hl_kvm *k)
     for (uint32_t bursts = below(6); bursts; bursts--) {
         int full = 0;
         while (kernel.filled - kernel.taken >= kernel.soft) {
-            CHECK(hl_kvm_ring_full(k) == 0);
+            int err = hl_kvm_ring_full(k);
+            CHECK(err == 0 || (err == -EPERM && kernel.refuses));
             CHECK(++full < 1000);
         }
         burst();
@@ -163,7 +194,12 @@ static void run(struct hl_kvm *k)
 static void all_is_reported(struct hl_tracker *t, struct hl_pages *dirty)
 {
     hl_pages_empty(dirty);
-    CHECK(t->ops->collect(t, dirty) == 0);
+    int err = t->ops->collect(t, dirty);
+    CHECK(err == 0 || err == -EOVERFLOW || (err == -EPERM && kernel.refuses));
+    guesses += err < 0;
+    exact += err == 0 && guesses > 0;
+    if (err < 0)
+        hl_pages_fill(dirty);
     for (size_t page = 0; page < PAGES; page++)
         CHECK(!written[page] || hl_pages_has(dirty, page));
 }
@@ -186,7 +222,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *dirty,
             written[page] = false;
 }
 
-static void sequence(bool signals, bool fails)
+static void sequence(bool signals, bool fails, bool refuses)
 {
     size_t page_size = hl_page_size();
     struct hl_kvm k = {.vm_fd = VM_FD, .ring_size = 1024u << below(2)};
@@ -216,6 +252,7 @@ static void sequence(bool signals, bool fails)
     kernel.soft = kernel.size - (below(2) ? KEPT_BACK : 64);
     kernel.filled = kernel.taken = 0;
     kernel.signals = signals;
+    kernel.refuses = refuses;
     CHECK(hl_pages_init(&dirty, PAGES) == 0);
     CHECK(hl_pages_init(&pages, PAGES) == 0);
     CHECK(hl_kvm_ring_open(&k, memory, PAGES, &t, why) == 0);
@@ -235,17 +272,27 @@ static void sequence(bool signals, bool fails)
     close(k.cpu_fd);
 }
 
-static void many(bool signals, bool fails)
+static void many(bool signals, bool fails, bool refuses)
 {
+    int all_guesses = 0, all_exact = 0;
+
     for (uint64_t seed = 1; seed <= SEQUENCES; seed++) {
         state = seed * UINT64_C(0x9e3779b97f4a7c15);
-        sequence(signals, fails);
+        guesses = exact = 0;
+        sequence(signals, fails, refuses);
+        all_guesses += guesses;
+        all_exact += exact;
     }
+    CHECK(all_guesses > SEQUENCES && all_exact > SEQUENCES);
 }
 
-static void no_write_is_lost(void) { many(false, false); }
-static void nor_where_signals_come(void) { many(true, false); }
-static void nor_where_slots_cannot_be_changed(void) { many(false, true); }
+static void no_write_is_lost(void) { many(false, false, false); }
+static void nor_where_signals_come(void) { many(true, false, false); }
+static void nor_where_slots_cannot_be_changed(void)
+{
+    many(false, true, false);
+}
+static void nor_where_the_kernel_refuses(void) { many(true, true, true); }
 
 int main(void)
 {
@@ -255,5 +302,6 @@ int main(void)
     RUN(no_write_is_lost);
     RUN(nor_where_signals_come);
     RUN(nor_where_slots_cannot_be_changed);
+    RUN(nor_where_the_kernel_refuses);
     return 0;
 }
