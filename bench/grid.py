@@ -53,7 +53,8 @@ class Cell:
 
 def sides() -> tuple[str, ...]:
     """Those that memory of this process has here."""
-    names = [info.name for info in trackers() if info.available]
+    found = trackers()
+    names = [t.name for t in found if t.available and t.driver is None]
     libraries = filter(others.available, others.OTHERS)
     # The first is the one that `after` uses.
     return ("before", "after", "memcpy", *names[1:-1], *libraries)

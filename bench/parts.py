@@ -20,7 +20,8 @@ def runner(description: str) -> pyperf.Runner:
         program_args=None, metadata={"description": description}
     )
     parser = made.argparser
-    names = [info.name for info in trackers() if info.available]
+    found = trackers()
+    names = [t.name for t in found if t.available and t.driver is None]
     parser.add_argument("--trackers", default=",".join(names))
     parser.add_argument("--sizes", default="64KiB,1MiB,64MiB")
     parser.add_argument("--dirty", default="1,16,256")

@@ -138,6 +138,35 @@ int hl_manager_begin(void *memory, size_t page_count, bool borrowed,
     return make(blank, false, out, why);
 }
 
+struct wanted {
+    struct hl_region blank;
+    struct hl_manager **out;
+};
+
+static int try_one(void *context, struct hl_candidate candidate, char *why)
+{
+    struct wanted *w = context;
+
+    w->blank.wanted = candidate.ops;
+    return hl_refusal(make(w->blank, false, w->out, why));
+}
+
+int hl_manager_begin_with(void *memory, size_t page_count, bool borrowed,
+                          const char *tracker, bool adaptive,
+                          struct hl_manager **out, struct hl_choice *choice,
+                          char *why)
+{
+    struct hl_wish wish = {.name = tracker, .page_count = page_count};
+    struct wanted w = {
+        .blank = {.memory = memory,
+                  .page_count = page_count,
+                  .adaptive = adaptive,
+                  .borrowed = borrowed},
+        .out = out,
+    };
+    return hl_choose(&wish, try_one, &w, choice, why);
+}
+
 void hl_manager_settle(struct hl_manager *m)
 {
     atomic_store(&m->settled, true);

@@ -25,6 +25,7 @@
 #define HL_MANAGER_H
 
 #include "base.h"
+#include "choose.h"
 #include "region.h"
 
 struct hl_manager;
@@ -64,6 +65,12 @@ int hl_manager_new(void *memory, size_t page_count,
 int hl_manager_begin(void *memory, size_t page_count, bool borrowed,
                      const struct hl_tracker_ops *tracker, bool adaptive,
                      struct hl_manager **out, char *why) HL_MUST_CHECK;
+/* The same with the tracker of that name, or, NULL, the first that works; as
+ * hl_choose, whose errors it has besides. */
+int hl_manager_begin_with(void *memory, size_t page_count, bool borrowed,
+                          const char *tracker, bool adaptive,
+                          struct hl_manager **out, struct hl_choice *choice,
+                          char *why) HL_MUST_CHECK;
 void hl_manager_settle(struct hl_manager *manager);
 
 /* The same with a tracker that is open already and that nobody else can open,

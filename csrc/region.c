@@ -137,18 +137,17 @@ static void take_all_for_written(struct hl_region *r)
 /* In a child: what the kernel knew of our pages belongs to the parent. */
 static int reopen(struct hl_region *r)
 {
-    const struct hl_tracker_ops *const choices[] = {
-        r->wanted, &hl_track_sigsegv, &hl_track_full};
-    char why[HL_WHY_SIZE];
-    struct hl_tracker *fresh = NULL;
-    int err = -ENOMEM;
     if (r->wanted->open == NULL)
         return -ECHILD;
+    char why[HL_WHY_SIZE];
+    struct hl_tracker *fresh = NULL;
     if (r->tracker)
         r->tracker->ops->close(r->tracker, true);
     r->tracker = NULL;
-    for (size_t i = 0; i < HL_ARRAY_SIZE(choices) && err < 0; i++)
-        err = choices[i]->open(r->memory, r->page_count, &fresh, why);
+    int err = r->wanted->open(r->memory, r->page_count, &fresh, why);
+    for (size_t i = 0; i < hl_tracker_count && err < 0; i++)
+        if (hl_trackers[i]->survives_fork)
+            err = hl_trackers[i]->open(r->memory, r->page_count, &fresh, why);
     if (err < 0)
         return err;
     r->tracker = fresh;
@@ -427,6 +426,7 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
     err = copy_back(r, snapshot, done);
     if (err < 0)
         return err;
+
     arm_cold(r, &r->todo);
     hl_pages_empty(&r->pending);
     compare(r, snapshot, &r->todo, &r->pending);

@@ -53,7 +53,6 @@ static int map_slots(struct hl_sandbox *s, const struct hl_sandbox_config *c,
             .host = (char *)s->map.addr + at,
             .addr = c->slots[i].addr,
             .size = c->slots[i].size,
-            .logged = c->slots[i].logged,
         };
         at += c->slots[i].size;
     }
@@ -75,35 +74,72 @@ static void set_entry_registers(struct hl_sandbox *s,
     regs->gpr[HL_RDI] = info;
 }
 
-/* The tracker that the driver has, or the best of the host's. */
-static int start_tracking(struct hl_sandbox *s,
-                          const struct hl_sandbox_config *c, char *memory,
-                          size_t page_count, char *why)
-{
-    const struct hl_tracker_ops *host =
-        c->tracker ? hl_tracker_find(c->tracker) : NULL;
-    struct hl_tracker *tracker;
-    int err = -ENOENT;
+/* The memory that snapshots hold. */
+struct tracked {
+    struct hl_sandbox *sandbox;
+    char *memory;
+    size_t page_count;
+    bool adaptive;
+};
 
-    if (host)
-        return hl_manager_new(memory, page_count, host, c->adaptive,
-                              &s->manager, why);
-    if (s->driver->track) {
-        err = s->driver->track(s->vm, memory, page_count, &tracker, why);
-        if (err < 0)
-            return err;
-        err = hl_manager_adopt(tracker, c->adaptive, &s->manager, why);
-        if (err < 0)
-            tracker->ops->close(tracker, false);
-        return err;
+/* A machine whose logged slots are those that are tracked, if it is to say
+ * what the guest writes: dirty logging costs time even if nobody reads it. */
+static int make_machine(struct tracked *t, const struct hl_vm_tracker *tracker,
+                        char *why)
+{
+    struct hl_vm_config *vm = &t->sandbox->memory;
+    const char *end = t->memory + t->page_count * hl_page_size();
+
+    if (t->sandbox->vm)
+        t->sandbox->driver->destroy(t->sandbox->vm);
+    t->sandbox->vm = NULL;
+    vm->tracker = tracker;
+    for (size_t i = 0; i < vm->slot_count; i++) {
+        const char *host = vm->slots[i].host;
+        vm->slots[i].logged = tracker && host >= t->memory && host < end;
     }
-    if (c->tracker)
-        return hl_why(why, -EINVAL, "driver %s has no such tracker",
-                      s->driver->name);
-    for (size_t i = 0; i < hl_tracker_count && err < 0; i++)
-        err = hl_manager_new(memory, page_count, hl_trackers[i], c->adaptive,
-                             &s->manager, why);
+    return t->sandbox->driver->create(vm, &t->sandbox->vm, why);
+}
+
+/* hl_try: a machine, and a manager of its memory with this tracker. */
+static int start(void *context, struct hl_candidate candidate, char *why)
+{
+    struct tracked *t = context;
+    struct hl_manager **manager = &t->sandbox->manager;
+    struct hl_tracker *tracker;
+
+    int err = make_machine(t, candidate.vm, why);
+    if (err < 0)
+        return err;
+    if (candidate.vm == NULL)
+        return hl_refusal(hl_manager_new(t->memory, t->page_count,
+                                         candidate.ops, t->adaptive, manager,
+                                         why));
+    err = candidate.vm->open(t->sandbox->vm, t->memory, t->page_count,
+                             &tracker, why);
+    if (err < 0)
+        return hl_refusal(err);
+    err = hl_manager_adopt(tracker, t->adaptive, manager, why);
+    if (err < 0)
+        tracker->ops->close(tracker, false);
     return err;
+}
+
+/* Slots that are logged lie together. */
+static struct tracked tracked_memory(struct hl_sandbox *s,
+                                     const struct hl_sandbox_config *c)
+{
+    struct tracked t = {.sandbox = s, .adaptive = c->adaptive};
+    size_t size = 0;
+
+    for (size_t i = s->memory.slot_count; i-- > 0;) {
+        if (!c->slots[i].logged)
+            continue;
+        t.memory = s->memory.slots[i].host;
+        size += s->memory.slots[i].size;
+    }
+    t.page_count = size / hl_page_size();
+    return t;
 }
 
 static struct hl_guest_info info_of(const struct hl_sandbox_config *c)
@@ -145,14 +181,11 @@ static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
 }
 
 static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
-                  char *why)
+                  struct hl_choice *choice, char *why)
 {
     struct hl_vm_config *vm = &s->memory;
-    char *memory = NULL;
-    size_t size = 0;
     uint64_t info = 0;
 
-    vm->tracker = c->tracker;
     memcpy(vm->regions, c->regions, sizeof vm->regions);
     vm->region_count = c->region_count;
     int err = map_slots(s, c, vm, why);
@@ -160,24 +193,15 @@ static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
         err = fill_memory(s, c, vm, &info, why);
     if (err < 0)
         return err;
-    for (size_t i = vm->slot_count; i-- > 0;) {
-        if (!vm->slots[i].logged)
-            continue;
-        memory = vm->slots[i].host;
-        size += vm->slots[i].size;
-        /* Dirty logging costs time even if nobody reads it. */
-        vm->slots[i].logged =
-            c->tracker == NULL || !hl_tracker_find(c->tracker);
-    }
-    err = s->driver->create(vm, &s->vm, why);
+    struct tracked t = tracked_memory(s, c);
+    struct hl_wish wish = {s->driver, c->tracker, t.page_count};
+    err = hl_choose(&wish, start, &t, choice, why);
     if (err < 0)
         return err;
     set_entry_registers(s, c, info);
-    s->output_first = (size_t)(s->output - memory) / hl_page_size();
+    s->output_first = (size_t)(s->output - t.memory) / hl_page_size();
     s->output_pages = c->output.size / hl_page_size();
-    err = start_tracking(s, c, memory, size / hl_page_size(), why);
-    vm->tracker = NULL; /* it was the caller's */
-    return err;
+    return 0;
 }
 
 static void release(struct hl_sandbox *s)
@@ -198,16 +222,19 @@ static void release(struct hl_sandbox *s)
 }
 
 int hl_sandbox_new(const struct hl_sandbox_config *config,
-                   struct hl_sandbox **out, char *why)
+                   struct hl_sandbox **out, struct hl_choice *choice,
+                   char *why)
 {
     struct hl_sandbox *s = calloc(1, sizeof *s);
+
+    *choice = (struct hl_choice){0};
     if (s == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
     s->driver = config->driver;
     s->rest = HL_READY;
     atomic_init(&s->refs, 1);
     hl_turn_init(&s->turn);
-    int err = set_up(s, config, why);
+    int err = set_up(s, config, choice, why);
     if (err < 0) {
         release(s);
         free(s);

@@ -27,6 +27,7 @@
 #define HL_SANDBOX_H
 
 #include "base.h"
+#include "choose.h"
 #include "manager.h"
 #include "turn.h"
 #include "vm/driver.h"
@@ -41,7 +42,7 @@ struct hl_sandbox_slot {
 
 struct hl_sandbox_config {
     const struct hl_driver_ops *driver;
-    const char *tracker; /* a name; NULL: the best there is */
+    const char *tracker; /* a name; NULL: what hl_choose chooses */
     bool adaptive;
     struct hl_sandbox_slot slots[HL_VM_SLOTS]; /* in the host's order */
     size_t slot_count;
@@ -52,10 +53,12 @@ struct hl_sandbox_config {
 };
 
 /* Load the guest; it runs when a call begins.  On error nothing is left, and
- * `why` holds a sentence: -EINVAL for a guest or layout that cannot be, what
- * driver or tracker say otherwise.  *out has one reference. */
+ * `why` holds a sentence: -EINVAL for a guest or layout that cannot be,
+ * -ENOENT and -EOPNOTSUPP as hl_choose, what the driver says otherwise.
+ * `choice` says which tracker it is, and why.  *out has one reference. */
 int hl_sandbox_new(const struct hl_sandbox_config *config,
-                   struct hl_sandbox **out, char *why) HL_MUST_CHECK;
+                   struct hl_sandbox **out, struct hl_choice *choice,
+                   char *why) HL_MUST_CHECK;
 struct hl_sandbox *hl_sandbox_ref(struct hl_sandbox *sandbox);
 /* The last one closes it, if nobody did. */
 void hl_sandbox_unref(struct hl_sandbox *sandbox);

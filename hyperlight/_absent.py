@@ -10,16 +10,26 @@ from hyperlight.errors import DriverUnavailable, TrackerUnavailable
 
 PAGE_SIZE = 4096
 HUGE_NEVER, HUGE_AUTO, HUGE_ALWAYS = range(3)
-TRACKERS = tuple(
-    (name, name in ("uffd", "softdirty", "full"))
-    for name in ("uffd", "uffd-sigbus", "sigsegv", "softdirty", "full")
+# As the core's rows: hyperlight/registry.py.
+TRACKERS = (
+    ("uffd", None, True, True, False, False),
+    ("uffd-sigbus", None, False, True, True, False),
+    ("sigsegv", None, False, True, True, True),
+    ("softdirty", None, True, True, False, False),
+    ("full", None, True, False, False, False),
+    ("kvm-ring", "kvm", False, True, False, False),
+    ("kvm-log", "kvm", False, True, False, False),
 )
+ASKED_FOR, FIRST_CHOICE, NEXT_CHOICE, TOLD = range(4)
 CAN_FAIL = False
 TYPES = (
     *("none", "int32", "int64", "uint32", "uint64", "float", "double"),
     *("bool", "str", "bytes"),
 )
-DRIVERS = ("kvm", "emulator")
+DRIVERS = (
+    ("kvm", "/dev/kvm", True, False),
+    ("emulator", None, False, True),
+)
 REPLY_SIZE = 4096
 LEFT_READY, LEFT_HOST_CALL, LEFT_LOG, LEFT_ABORT = range(1, 5)
 LEFT_EXCEPTION, LEFT_INTERRUPTED, LEFT_TIMEOUT, LEFT_BROKEN = range(-1, -5, -1)
@@ -30,7 +40,7 @@ MESSAGE_LOG, MESSAGE_FUNCTIONS = range(4, 6)
 _REASON = f"not compiled in: needs Linux, and this is {sys.platform}"
 
 
-def probe_tracker(name: str) -> str | None:
+def probe_tracker(name: str, driver: str | None = None) -> str | None:
     return _REASON
 
 
@@ -38,8 +48,8 @@ def why_not_tracked(memory: Any, name: str) -> str | None:
     return _REASON
 
 
-def is_boundary(name: str) -> bool:
-    return name != "emulator"
+def candidates(driver: str | None, page_count: int) -> tuple[str, ...]:
+    return ()
 
 
 def probe_driver(name: str) -> str | None:

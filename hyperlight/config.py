@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, SupportsFloat, SupportsIndex, get_args
 
 from hyperlight._binding import core
+from hyperlight.registry import DRIVERS, TRACKERS
 from hyperlight.text import brief
 from hyperlight.units import format_size, parse_size
 
@@ -19,7 +20,12 @@ Rearm = Literal["adaptive", "always"]
 _SIZES = ("heap_size", "stack_size", "input_size", "output_size")
 _SMALLEST = {"stack_size": 8192}
 _LARGEST = 1 << 45
-_GUEST_TRACKERS = ("kvm-ring", "kvm-log")
+
+#: A driver's own first: they are what a sandbox has by preference.
+_TRACKER_NAMES = tuple(
+    tracker.name
+    for tracker in sorted(TRACKERS, key=lambda t: t.driver is None)
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,9 @@ class SandboxConfig:
     input_size: SupportsIndex | str = "16KiB"
     #: Holds a result, a log line, or the arguments of a host function.
     output_size: SupportsIndex | str = "16KiB"
-    #: How the guest's writes are noticed: ``"auto"``, ``"kvm-ring"`` or
-    #: ``"kvm-log"`` (driver ``kvm``), or a name from
-    #: :func:`hyperlight.trackers`.
+    #: How the guest's writes are noticed: ``"auto"``, or a name from
+    #: :func:`hyperlight.trackers`: one of the driver's own, ``"full"``, or,
+    #: where the driver is the emulator, any of the host's.
     tracker: str = "auto"
     #: A name from :func:`hyperlight.drivers`, or ``"auto"`` for the first
     #: that works.
@@ -69,9 +75,8 @@ class SandboxConfig:
         for name in _SIZES:
             size = _page_multiple(name, getattr(self, name))
             object.__setattr__(self, name, size)
-        _require(self, "driver", ("auto", *core.DRIVERS))
-        host = tuple(name for name, _ in core.TRACKERS)
-        _require(self, "tracker", ("auto", *_GUEST_TRACKERS, *host))
+        _require(self, "driver", ("auto", *(d.name for d in DRIVERS)))
+        _require(self, "tracker", ("auto", *_TRACKER_NAMES))
         _require(self, "rearm", get_args(Rearm))
         for name in ("call_timeout", "start_timeout"):
             timeout = check_timeout(name, getattr(self, name))

@@ -11,6 +11,7 @@ from typing import Any
 
 from hyperlight._binding import core
 from hyperlight.drivers import DriverInfo, drivers
+from hyperlight.registry import DRIVERS, TRACKERS, Driver
 from hyperlight.trackers import TrackerInfo, fault_handlers, trackers
 from hyperlight.version import __version__
 
@@ -23,7 +24,7 @@ _DEFAULT_MAP_COUNT = 65530
 def examine() -> dict[str, Any]:
     """Everything, as plain data: trackers, drivers, host facts, advice."""
     found, machines = trackers(), drivers()
-    host = {**_host_facts(), "/dev/kvm": _device("/dev/kvm", machines)}
+    host = {**_host_facts(), **_devices(machines)}
     return {
         "version": __version__,
         "trackers": [asdict(info) for info in found],
@@ -89,64 +90,94 @@ def _meminfo(key: str) -> str | None:
     return None
 
 
-def _device(path: str, found: list[DriverInfo]) -> str:
-    """As the driver found it, which used it; rights alone say little."""
-    if any(info.name == "kvm" and info.available for info in found):
+def _devices(found: list[DriverInfo]) -> dict[str, str]:
+    """As the drivers found them, which used them; rights alone say little."""
+    usable = {info.name for info in found if info.available}
+    return {
+        driver.device: _device(driver, usable)
+        for driver in DRIVERS
+        if driver.device
+    }
+
+
+def _device(driver: Driver, usable: set[str]) -> str:
+    if driver.name in usable:
         return "usable"
-    if not os.path.lexists(path):
-        return "absent"
-    return "not usable: see driver kvm"
+    if driver.device and os.path.lexists(driver.device):
+        return f"not usable: see driver {driver.name}"
+    return "absent"
 
 
 def _driver_advice(found: list[DriverInfo]) -> list[str]:
+    """What to do where no hardware runs guests, or nothing at all."""
     reasons = {info.name: info.reason for info in found if not info.available}
-    lines = []
-    if "kvm" in reasons:
-        lines.append(f"Run sandboxes on hardware: {reasons['kvm']}.")
-        if len(reasons) == len(found):
-            lines.append(
-                f"Run them in software meanwhile: {reasons['emulator']}."
-                if "emulator" in reasons
-                else "Sandboxes cannot run here."
-            )
+    here = [d for d in DRIVERS if any(d.name == info.name for info in found)]
+    hardware = [d.name for d in here if d.is_boundary]
+    software = [d.name for d in here if not d.is_boundary]
+    if not hardware or not reasons.keys() >= set(hardware):
+        return []
+    lines = [f"Run sandboxes on hardware: {_any_of(hardware, reasons)}."]
+    if not software:
+        lines.append("Sandboxes cannot run here.")
+    elif reasons.keys() >= set(software):
+        lines.append(
+            f"Run them in software meanwhile: {_any_of(software, reasons)}."
+        )
     return lines
 
 
-def _uffd_advice(reason: str) -> str:
+def _any_of(names: list[str], reasons: dict[str, str]) -> str:
+    if len(names) == 1:
+        return reasons[names[0]]
+    return "; or ".join(f"{name}: {reasons[name]}" for name in names)
+
+
+def _advice_on(name: str, reason: str) -> str:
     """What to do about the reason that was found, and about no other."""
     if "too old" in reason:
-        return "Upgrade to Linux 6.7 or later for tracker uffd."
+        return f"Upgrade the kernel for tracker {name}: {reason}."
     if "forbidden here" in reason or "seccomp" in reason:
         return (
-            "Allow userfaultfd for tracker uffd: add the userfaultfd "
-            "system call to the container's seccomp profile."
+            f"Allow tracker {name} in the container's seccomp profile: "
+            f"{reason}."
         )
     if "/proc" in reason and not os.path.exists("/proc/self"):
-        return f"Mount /proc, which tracker uffd reads ({reason})."
-    return f"Tracker uffd cannot be used: {reason}."
+        return f"Mount /proc, which tracker {name} reads ({reason})."
+    return f"Tracker {name} cannot be used: {reason}."
+
+
+def _advice_on_others(usable: set[str], count: int | None) -> list[str]:
+    """What those need that take the best one's place."""
+    told = [t.name for t in TRACKERS if t.uses_signal and t.name in usable]
+    lines = []
+    if told:
+        lines.append(
+            f"Leave SIGSEGV and SIGBUS unblocked in threads that write to "
+            f"memory tracked by {' or '.join(told)}: the kernel ends a "
+            f"process whose fault it cannot deliver."
+        )
+    if count and count <= _DEFAULT_MAP_COUNT:
+        lines += [
+            f"Tracker {tracker.name} splits mappings: with vm.max_map_count="
+            f"{count} it marks wide ranges beyond about {count // 2} lone "
+            f"pages. sysctl vm.max_map_count=1048576 raises that."
+            for tracker in TRACKERS
+            if tracker.splits_mappings
+        ]
+    return lines
 
 
 def _advice(found: list[TrackerInfo], host: dict[str, Any]) -> list[str]:
     """One line for each thing worth changing, most important first."""
     if sys.platform != "linux":
         return ["Run on Linux: every tracker is a Linux mechanism."]
-    usable = {info.name: info for info in found if info.available}
     lines = []
-    if "uffd" not in usable:
-        reason = next((i.reason for i in found if i.name == "uffd"), "")
-        lines.append(_uffd_advice(reason))
-        if usable.keys() & {"uffd-sigbus", "sigsegv"}:
-            lines.append(
-                "Leave SIGSEGV and SIGBUS unblocked in threads that write to "
-                "memory tracked by sigsegv or uffd-sigbus: the kernel ends a "
-                "process whose fault it cannot deliver."
-            )
-    count = host["vm.max_map_count"]
-    if "uffd" not in usable and count and count <= _DEFAULT_MAP_COUNT:
-        lines.append(
-            f"Tracker sigsegv splits mappings: with vm.max_map_count={count} "
-            f"it marks wide ranges beyond about {count // 2} lone pages. "
-            f"sysctl vm.max_map_count=1048576 raises that."
+    best = next((info for info in found if info.driver is None), None)
+    if best and not best.available:
+        lines.append(_advice_on(best.name, best.reason))
+        lines += _advice_on_others(
+            {info.name for info in found if info.available},
+            host["vm.max_map_count"],
         )
     if host["transparent huge pages"] == "never":
         lines.append(

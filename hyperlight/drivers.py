@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hyperlight._binding import core
 from hyperlight.errors import DriverUnavailable, EmulatorWarning
+from hyperlight.registry import DRIVERS, Driver
 
 __all__ = ["DriverInfo", "choose_driver", "drivers"]
 
@@ -30,7 +31,7 @@ class DriverInfo:
 def drivers() -> list[DriverInfo]:
     """All drivers in order of preference, each tried for real."""
     found = []
-    for name in core.DRIVERS:
+    for name in (driver.name for driver in DRIVERS):
         try:
             found.append(_probe(name))
         except OSError as error:  # a limit: it may work in a moment
@@ -87,7 +88,7 @@ def _libraries() -> list[str]:
 _working: set[str] = set()
 
 
-def choose_driver(wanted: str, names: Sequence[str] = core.DRIVERS) -> str:
+def choose_driver(wanted: str, known: Sequence[Driver] = DRIVERS) -> str:
     """The name of a driver that works; `wanted` may be ``"auto"``.
 
     Warns:
@@ -99,7 +100,10 @@ def choose_driver(wanted: str, names: Sequence[str] = core.DRIVERS) -> str:
         OSError: A limit of this process was met while it was tried.
     """
     reasons = []
-    for name in names if wanted == "auto" else (wanted,):
+    for driver in known:
+        name = driver.name
+        if wanted not in ("auto", name):
+            continue
         if name not in _working:
             info = _probe(name)
             if not info.available:
@@ -110,7 +114,7 @@ def choose_driver(wanted: str, names: Sequence[str] = core.DRIVERS) -> str:
                 )
                 continue
             _working.add(name)
-        if wanted == "auto" and not core.is_boundary(name):
+        if wanted == "auto" and not driver.is_boundary:
             _warn(name, reasons)
         return name
     usable = [i.name for i in drivers() if i.available]

@@ -38,8 +38,6 @@ _ERROR_NO_FUNCTION, _ERROR_ARGUMENTS, _ERROR_HOST = 2, 3, 5  # guest/abi.h
 
 _LOGGING = "a handler of log lines"
 
-_LARGE = 64 << 20  # bytes of tracked memory
-
 Guest = str | os.PathLike[str] | bytes
 
 
@@ -72,17 +70,9 @@ class Machine:
             hashlib.sha256(file).digest(),
             planned.layout,
         )
-        tracker, self.why = _tracker_for(self.driver, config.tracker, planned)
-        self.core = core.SandboxCore(
-            self.driver,
-            tracker,
-            config.rearm == "adaptive",
-            file,
-            planned.base,
-            planned.slots,
-            planned.mapped(),
-            planned.spans(),
-        )
+        self.core = _start(self.driver, config, file, planned)
+        #: Why it has that tracker.
+        self.why = _why(self.core.because, planned)
         stay_ahead_of_handlers()
         self.core.face = token
         #: Before the guest ran, and when it had come up; None once closed.
@@ -336,35 +326,47 @@ def _read_guest(guest: Guest) -> tuple[str, bytes]:
     return path.name, path.read_bytes()
 
 
-def _tracker_for(
-    driver: str, wanted: str, planned: Plan
-) -> tuple[str | None, str]:
-    """The tracker to ask the core for (None: the first there is), and why.
+def _start(
+    driver: str, config: SandboxConfig, file: bytes, planned: Plan
+) -> core.SandboxCore:
+    """The guest in its machine.
 
     Raises:
-        TrackerUnavailable: The driver cannot use the one that is wanted.
+        TrackerUnavailable: The driver cannot use the tracker that is wanted.
     """
-    usable: tuple[str, ...] = ("kvm-ring", "kvm-log", "full")
-    if driver != "kvm":
-        usable = tuple(n for n, _ in core.TRACKERS)
-    if wanted != "auto":
-        if wanted not in usable:
-            raise TrackerUnavailable(
-                wanted,
-                f"driver {driver!r} cannot tell a guest's writes by it",
-                usable,
-            )
-        return wanted, "asked for by name"
-    tracked = sum(size for _, size, logged in planned.slots if logged)
-    # Guests write by instructions only, and a handler knows at once what a
-    # walk of page tables has to look for.
-    if (
-        driver != "kvm"
-        and tracked >= _LARGE
-        and core.probe_tracker("uffd-sigbus") is None
-    ):
-        return "uffd-sigbus", (
-            f"looking for writes in {format_size(tracked)} would cost more "
-            f"than being told of each"
+    tracked = _tracked(planned)
+    try:
+        return core.SandboxCore(
+            driver,
+            None if config.tracker == "auto" else config.tracker,
+            config.rearm == "adaptive",
+            file,
+            planned.base,
+            planned.slots,
+            planned.mapped(),
+            planned.spans(),
         )
-    return None, "the first that this driver works with here"
+    except TrackerUnavailable as error:
+        usable = core.candidates(driver, tracked // core.PAGE_SIZE)
+        reason = error.reason
+        if error.tracker not in usable:
+            reason = f"driver {driver!r} cannot tell a guest's writes by it"
+        raise TrackerUnavailable(
+            error.tracker, reason, [n for n in usable if n != error.tracker]
+        ) from None
+
+
+def _tracked(planned: Plan) -> int:
+    """Bytes of what snapshots hold."""
+    return sum(size for _, size, logged in planned.slots if logged)
+
+
+def _why(because: int, planned: Plan) -> str:
+    if because == core.ASKED_FOR:
+        return "asked for by name"
+    if because == core.TOLD:
+        return (
+            f"looking for writes in {format_size(_tracked(planned))} would "
+            f"cost more than being told of each"
+        )
+    return "the first that this driver works with here"

@@ -12,6 +12,7 @@ from hyperlight._copying import NotCopied
 from hyperlight.errors import TrackerMissedPage, TrackerUnavailable
 from hyperlight.memory import SharedMemory
 from hyperlight.pageset import PageSet
+from hyperlight.registry import HOST_TRACKERS
 from hyperlight.snapshot import Snapshot, require_same_size
 from hyperlight.trackers import stay_ahead_of_handlers, trackers
 from hyperlight.units import one_of
@@ -20,7 +21,11 @@ __all__ = ["RestoreStats", "SnapshotManager"]
 
 Rearm = Literal["adaptive", "always"]
 
-_TRACKERS = tuple(name for name, _ in core.TRACKERS)
+_WHY = {
+    core.ASKED_FOR: "asked for by name",
+    core.FIRST_CHOICE: "the first choice, and it works",
+    core.NEXT_CHOICE: "the first that works, after those in passed_over",
+}
 
 
 class RestoreStats(NamedTuple):
@@ -43,8 +48,8 @@ class SnapshotManager(NotCopied):
         memory: What to manage, kept open until the manager is closed. One
             manager to a page.
         tracker: How writes are noticed: a name from
-            :func:`hyperlight.trackers`, or ``"auto"`` for the first of them
-            that can track this memory.
+            :func:`hyperlight.trackers` that belongs to no driver, or
+            ``"auto"`` for the first of them that can track this memory.
         rearm: ``"adaptive"`` leaves pages that are written in nearly every
             epoch unarmed and copies them back each time; ``"always"`` arms
             every page again, so that :meth:`dirty` says more exactly what was
@@ -83,39 +88,36 @@ class SnapshotManager(NotCopied):
                 f"memory={memory!r} is not a SharedMemory: wrap it with "
                 f"SharedMemory.from_buffer"
             )
-        self._wanted = one_of("tracker", tracker, ("auto", *_TRACKERS))
+        wanted = one_of("tracker", tracker, ("auto", *HOST_TRACKERS))
         self._rearm = one_of("rearm", rearm, get_args(Rearm))
         self._verifies = os.environ.get("HYPERLIGHT_VERIFY") == "1"
-        self._passed_over: dict[str, str] = {}
         self._memory = memory
-        self._core = self._start(memory, self._wanted)
+        self._core = self._start(memory, wanted)
 
-    def _start(self, memory: SharedMemory, tracker: str) -> core.ManagerCore:
-        names = _TRACKERS if tracker == "auto" else (tracker,)
-        for name in names:
-            try:
-                made = core.ManagerCore(
-                    memory, name, self._rearm == "adaptive"
-                )
-            except TrackerUnavailable as error:
-                self._passed_over[name] = error.reason
+    def _start(self, memory: SharedMemory, wanted: str) -> core.ManagerCore:
+        adaptive = self._rearm == "adaptive"
+        try:
+            if wanted == "auto":
+                made = core.ManagerCore(memory, None, adaptive)
             else:
-                # A child of fork may have to do with a trap, whatever this is.
-                stay_ahead_of_handlers()
-                return made
-        raise TrackerUnavailable(
-            tracker,
-            "; ".join(dict.fromkeys(self._passed_over.values())),
-            self._usable(memory),
-        )
+                made = core.ManagerCore(memory, wanted, adaptive)
+        except TrackerUnavailable as error:
+            raise TrackerUnavailable(
+                wanted, error.reason, self._usable(memory, wanted)
+            ) from None
+        # A child of fork may have to do with a trap, whatever this is.
+        stay_ahead_of_handlers()
+        return made
 
-    def _usable(self, memory: SharedMemory) -> list[str]:
+    @staticmethod
+    def _usable(memory: SharedMemory, failed: str) -> list[str]:
         """Trackers that this memory can have: not one that just failed."""
         return [
             info.name
             for info in trackers()
             if info.available
-            and info.name not in self._passed_over
+            and info.driver is None
+            and failed not in ("auto", info.name)
             and core.why_not_tracked(memory, info.name) is None
         ]
 
@@ -284,22 +286,17 @@ class SnapshotManager(NotCopied):
         ``store_bytes`` and ``store_reserved`` (of the page store that this
         manager's snapshots share; bytes).
         """
-        counts = self._open_core().stats()
+        made = self._open_core()
+        counts = made.stats()
+        why = _WHY[made.because]
+        if counts["reopened"]:
+            why = "what a child made by fork could open"
         return {
             **counts,
-            "why": self._why(counts),
+            "why": why,
             "rearm": self._rearm,
-            "passed_over": dict(self._passed_over),
+            "passed_over": dict(made.passed_over),
         }
-
-    def _why(self, counts: dict[str, Any]) -> str:
-        if counts["reopened"]:
-            return "what a child made by fork could open"
-        if self._wanted != "auto":
-            return "asked for by name"
-        if self._passed_over:
-            return "the first that works, after those in passed_over"
-        return "the first choice, and it works"
 
     @property
     def closed(self) -> bool:

@@ -9,6 +9,7 @@ import signal
 from dataclasses import dataclass
 
 from hyperlight._binding import core
+from hyperlight.registry import TRACKERS, Tracker
 
 __all__ = [
     "FaultHandlerInfo",
@@ -31,6 +32,9 @@ class TrackerInfo:
     #: Writes by system calls into tracked memory are seen; otherwise they
     #: fail with ``EFAULT`` while the page is armed.
     kernel_writes: bool
+    #: The driver whose guests' writes it finds; None: it tracks what this
+    #: process writes.
+    driver: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,26 @@ class FaultHandlerInfo:
 
 
 def trackers() -> list[TrackerInfo]:
-    """All trackers in order of preference, each tried for real."""
-    return [_probe(name, kernel) for name, kernel in core.TRACKERS]
+    """All trackers, each tried for real.
+
+    Those of this process's memory come first, and then those that a driver
+    has of its own; both in order of preference.
+    """
+    return [_probe(tracker) for tracker in TRACKERS]
 
 
-def _probe(name: str, kernel_writes: bool) -> TrackerInfo:
-    reason = core.probe_tracker(name)
-    return TrackerInfo(name, reason is None, reason or "", kernel_writes)
+def _probe(tracker: Tracker) -> TrackerInfo:
+    try:
+        reason = core.probe_tracker(tracker.name, tracker.driver)
+    except OSError as error:  # a limit: it may work in a moment
+        reason = str(error.strerror)
+    return TrackerInfo(
+        tracker.name,
+        reason is None,
+        reason or "",
+        tracker.kernel_writes,
+        tracker.driver,
+    )
 
 
 def fault_handlers() -> list[FaultHandlerInfo]:

@@ -21,12 +21,15 @@ from hyperlight import (
     SandboxConfig,
     SharedMemory,
     SnapshotManager,
+    registry,
 )
 from hyperlight._binding import core
 
 HERE = Path(__file__).parent
 
-TRACKERS = ("uffd", "uffd-sigbus", "sigsegv", "softdirty", "full")
+_HOST = [tracker for tracker in registry.TRACKERS if tracker.driver is None]
+
+TRACKERS = registry.HOST_TRACKERS
 
 _reasons: dict[str, str] = {
     info.name: info.reason
@@ -48,13 +51,13 @@ def tracker(request: pytest.FixtureRequest) -> str:
     return require_tracker(request.param)
 
 
-@pytest.fixture(params=[name for name in TRACKERS if name != "full"])
+@pytest.fixture(params=[t.name for t in _HOST if t.arms])
 def real_tracker(request: pytest.FixtureRequest) -> str:
     """Each tracker that tracks."""
     return require_tracker(request.param)
 
 
-@pytest.fixture(params=["sigsegv", "uffd-sigbus"])
+@pytest.fixture(params=[t.name for t in _HOST if t.uses_signal])
 def trap(request: pytest.FixtureRequest) -> str:
     """Each tracker that needs a signal handler."""
     return require_tracker(request.param)
@@ -66,7 +69,7 @@ def rearm(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-DRIVERS = ("kvm", "emulator")
+DRIVERS = tuple(driver.name for driver in registry.DRIVERS)
 
 _driver_reasons: dict[str, str] = {
     info.name: info.reason
@@ -89,10 +92,7 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 
 #: Trackers that a sandbox can have, by driver.
-SANDBOX_TRACKERS = {
-    "kvm": ("kvm-ring", "kvm-log", "full"),
-    "emulator": ("uffd", "uffd-sigbus", "sigsegv", "full"),
-}
+SANDBOX_TRACKERS = {name: core.candidates(name, 1) for name in DRIVERS}
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from conftest import HERE, run_python
 import hyperlight
 from hyperlight import DriverInfo, TrackerInfo, demo, doctor, trackers
 from hyperlight.cli import cli
+from hyperlight.registry import Driver
 
 HYPERLIGHT = [sys.executable, "-m", "hyperlight"]
 
@@ -50,7 +51,7 @@ def test_doctor_as_json() -> None:
 @pytest.mark.parametrize(
     ("reason", "says"),
     [
-        ("this kernel is too old: ...", "Upgrade to Linux 6.7"),
+        ("this kernel is too old: ...", "Upgrade the kernel"),
         ("userfaultfd: forbidden here, ...", "seccomp profile"),
     ],
 )
@@ -298,14 +299,14 @@ def test_doctor_advises_on_drivers() -> None:
 @pytest.mark.parametrize(
     ("reason", "says"),
     [
-        ("userfaultfd: forbidden here, by a seccomp filter", "profile."),
-        ("this kernel is too old: ...", "Upgrade to Linux 6.7"),
+        ("userfaultfd: forbidden here, by a seccomp filter", "profile: user"),
+        ("this kernel is too old: Linux 6.7 is needed", "Upgrade the kernel"),
         ("UFFDIO_API: Invalid argument", "cannot be used: UFFDIO_API"),
         ("/proc/self/pagemap: Permission denied", "cannot be used: /proc"),
     ],
 )
 def test_doctor_blames_what_was_found(reason: str, says: str) -> None:
-    line = doctor._uffd_advice(reason)
+    line = doctor._advice_on("uffd", reason)
     assert says in line
     assert ("seccomp" in line) is ("seccomp" in reason)
 
@@ -313,7 +314,9 @@ def test_doctor_blames_what_was_found(reason: str, says: str) -> None:
 def test_doctor_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "exists", lambda path: False)
     monkeypatch.setattr(doctor, "_read", lambda path: None)
-    line = doctor._uffd_advice("/proc/self/pagemap: No such file or directory")
+    line = doctor._advice_on(
+        "uffd", "/proc/self/pagemap: No such file or directory"
+    )
     assert line.startswith("Mount /proc")
     assert doctor._host_facts()["seccomp"] == "unknown"
     monkeypatch.undo()
@@ -322,13 +325,15 @@ def test_doctor_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_doctor_believes_the_driver_about_dev_kvm(tmp_path: Path) -> None:
-    path = str(tmp_path / "kvm")
+    path = tmp_path / "kvm"
+    kvm = Driver("kvm", str(path), is_boundary=True, host_sees_writes=False)
+    assert doctor._device(kvm, set()) == "absent"
+    path.touch()
+    assert doctor._device(kvm, {"kvm"}) == "usable"
+    assert doctor._device(kvm, set()) == "not usable: see driver kvm"
     works, not_ = DriverInfo("kvm", True, ""), DriverInfo("kvm", False, "no")
-    assert doctor._device(path, [not_]) == "absent"
-    Path(path).touch()
-    assert doctor._device(path, [works]) == "usable"
-    assert doctor._device(path, [not_]) == "not usable: see driver kvm"
-    assert doctor._device(path, []) == "not usable: see driver kvm"
+    assert doctor._devices([works]) == {"/dev/kvm": "usable"}
+    assert "usable" not in doctor._devices([not_])["/dev/kvm"].split(":")
 
 
 # Text from outside.

@@ -22,15 +22,17 @@ C_FILES = {
     "hot.h": 2,
     "hot.c": 2,
 }
-C_FILES |= {"region.h": 4, "region.c": 4, "manager.h": 5, "manager.c": 5}
+C_FILES |= {"region.h": 4, "region.c": 4, "choose.h": 6, "choose.c": 6}
+C_FILES |= {"manager.h": 7, "manager.c": 7}
 C_FILES |= {"turn.h": 3, "turn.c": 3, "mappings.h": 3, "mappings.c": 3}
-C_FILES |= {"sandbox.h": 6, "sandbox.c": 6}
+C_FILES |= {"sandbox.h": 8, "sandbox.c": 8}
 
 PYTHON_LAYERS = [
     {"version", "text", "_cc", "_copying", "run"},
     {"errors", "units", "guestlog"},
     {"_core", "_absent"},
     {"_binding"},
+    {"registry"},
     {"pageset", "memory", "trackers", "drivers", "guest"},
     {"snapshot", "config", "layout", "hostfuncs"},
     {"manager", "faults"},

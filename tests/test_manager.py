@@ -485,17 +485,20 @@ def test_trackers_are_described() -> None:
         "sigsegv",
         "softdirty",
         "full",
+        "kvm-ring",
+        "kvm-log",
     ]
     for info in infos:
         assert bool(info.reason) != info.available
         assert info.kernel_writes == (
             info.name in ("uffd", "softdirty", "full")
         )
+        assert info.driver == ("kvm" if "kvm" in info.name else None)
         assert isinstance(info, hyperlight.TrackerInfo)
     for handler in hyperlight.fault_handlers():
         assert isinstance(handler, hyperlight.FaultHandlerInfo)
         assert handler.installed or not handler.first
-    assert infos[-1].available
+    assert next(info for info in infos if info.name == "full").available
     assert all(isinstance(d, DriverInfo) for d in hyperlight.drivers())
     assert [d.name for d in hyperlight.drivers()]
 

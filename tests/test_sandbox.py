@@ -939,8 +939,7 @@ def test_every_tracker(new_sandbox: New, driver: str, tracker: str,
         with pytest.raises(TrackerUnavailable, match=f"driver '{driver}'"):
             new_sandbox(tracker=tracker)
         return
-    if not tracker.startswith("kvm"):
-        require_tracker(tracker)
+    require_tracker(tracker)
     sandbox = new_sandbox(tracker=tracker, rearm=rearm)
     assert sandbox.tracker == tracker
     for i in range(60):

@@ -61,6 +61,7 @@ const struct hl_tracker_ops hl_track_full = {
     .name = "full",
     .kernel_writes = true,
     .arms = false,
+    .survives_fork = true,
     .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE |
              HL_KIND_FILE_COPY | HL_KIND_HUGETLB | HL_KIND_DEVICE |
              HL_KIND_UNKNOWN,

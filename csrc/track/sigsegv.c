@@ -121,6 +121,8 @@ const struct hl_tracker_ops hl_track_sigsegv = {
     .kernel_writes = false,
     .arms = true,
     .splits_mappings = true,
+    .uses_signal = true,
+    .survives_fork = true,
     .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE |
              HL_KIND_FILE_COPY | HL_KIND_UNKNOWN,
     .probe = probe,

@@ -47,20 +47,24 @@ struct hl_tracker_ops {
     bool kernel_writes;   /* writes by system calls are seen, not refused */
     bool arms;            /* false: every page is reported always */
     bool splits_mappings; /* arming changes what may be done with a page */
+    bool uses_signal;     /* a handler of ours is told of each first write */
+    bool survives_fork;   /* can be opened in a child, whatever it lacks */
     size_t collect_cost;  /* at the least, in pages that could be copied */
 
     /* Kinds of memory (enum hl_kind) that it tracks: on any other, open is
-     * refused with -EOPNOTSUPP.  None tracks what this process stands on. */
+     * refused with -EOPNOTSUPP.  None tracks what this process stands on.  0
+     * for a machine's own tracker. */
     unsigned kinds;
     /* A page that its owner drops (madvise) is reported, on each of those
      * kinds.  Where it is not, that is a limit that the documents name. */
     bool sees_drops;
 
-    /* Try it for real on memory of its own.  0, or -errno and a sentence. */
+    /* Try it for real on memory of its own.  0, or -errno and a sentence.
+     * NULL: a machine's own, which hl_driver_try tries. */
     int (*probe)(char *why);
 
     /* Start on [addr, +page_count).  On error nothing is left behind and `why`
-     * holds a sentence.  NULL: it takes more than memory to open one. */
+     * holds a sentence.  NULL: a machine's own (struct hl_vm_tracker). */
     int (*open)(void *addr, size_t page_count, struct hl_tracker **out,
                 char *why);
 
@@ -90,10 +94,10 @@ struct hl_tracker_ops {
     void (*close)(struct hl_tracker *tracker, bool forked);
 };
 
-/* All trackers in order of preference. */
+/* Trackers of what this process writes, in order of preference; and one of
+ * them by its name, or NULL. */
 extern const struct hl_tracker_ops *const hl_trackers[];
 extern const size_t hl_tracker_count;
-
 const struct hl_tracker_ops *hl_tracker_find(const char *name);
 
 /* For the trackers' own files. */

@@ -191,6 +191,7 @@ const struct hl_tracker_ops hl_track_uffd_sigbus = {
     .name = "uffd-sigbus",
     .kernel_writes = false,
     .arms = true,
+    .uses_signal = true,
     .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_UNKNOWN,
     .probe = probe,
     .open = sigbus_open,

@@ -27,17 +27,41 @@ const struct hl_driver_ops *hl_driver_find(const char *name)
 /* out %al, HL_PORT_GUEST: at CPL 3, which is all that is promised. */
 static const unsigned char leave[] = {0xe6, HL_PORT_GUEST};
 
-static int run_it(const struct hl_driver_ops *ops, char *memory, size_t tables,
-                  char *why)
+static int run_once(struct hl_vm *vm, char *why)
+{
+    struct hl_exit exit;
+    int err;
+
+    vm->ops->regs(vm)->rip = CODE;
+    do
+        err = vm->ops->run(vm, &exit);
+    while (err == 0 && exit.reason == HL_EXIT_KICKED);
+    if (err < 0)
+        return hl_why(why, err, "an instruction did not run: %s",
+                      strerror(-err));
+    if (exit.reason != HL_EXIT_CALL)
+        return hl_why(why, -EIO,
+                      "an instruction at CPL 3 did not run: exit %d, vector "
+                      "%llu, rip %#llx, cr2 %#llx",
+                      (int)exit.reason, (unsigned long long)exit.frame.vector,
+                      (unsigned long long)exit.frame.rip,
+                      (unsigned long long)exit.cr2);
+    return 0;
+}
+
+static int try_with(const struct hl_driver_ops *ops,
+                    const struct hl_vm_tracker *tracker, char *memory,
+                    size_t tables, char *why)
 {
     struct hl_vm_config config = {
-        .slots = {{memory, CODE, PAGE, false},
+        .slots = {{memory, CODE, PAGE, tracker != NULL},
                   {memory + PAGE, TABLES, tables, false}},
         .slot_count = 2,
         .regions = {{CODE, PAGE, HL_PERM_READ | HL_PERM_EXECUTE}},
         .region_count = 1,
+        .tracker = tracker,
     };
-    struct hl_exit exit;
+    struct hl_tracker *opened = NULL;
     struct hl_vm *vm;
 
     memcpy(memory, leave, sizeof leave);
@@ -48,25 +72,18 @@ static int run_it(const struct hl_driver_ops *ops, char *memory, size_t tables,
     err = ops->create(&config, &vm, why);
     if (err < 0)
         return err;
-    ops->regs(vm)->rip = CODE;
-    do
-        err = ops->run(vm, &exit);
-    while (err == 0 && exit.reason == HL_EXIT_KICKED);
-    if (err < 0)
-        (void)hl_why(why, err, "an instruction did not run: %s",
-                     strerror(-err));
-    else if (exit.reason != HL_EXIT_CALL)
-        err = hl_why(why, -EIO,
-                     "an instruction at CPL 3 did not run: exit %d, vector "
-                     "%llu, rip %#llx, cr2 %#llx",
-                     (int)exit.reason, (unsigned long long)exit.frame.vector,
-                     (unsigned long long)exit.frame.rip,
-                     (unsigned long long)exit.cr2);
+    if (tracker)
+        err = tracker->open(vm, memory, 1, &opened, why);
+    if (err == 0)
+        err = run_once(vm, why);
+    if (opened)
+        opened->ops->close(opened, false);
     ops->destroy(vm);
     return err;
 }
 
-int hl_driver_try(const struct hl_driver_ops *ops, char *why)
+int hl_driver_try(const struct hl_driver_ops *ops,
+                  const struct hl_vm_tracker *tracker, char *why)
 {
     struct hl_x86_region code = {CODE, PAGE, HL_PERM_READ};
     size_t tables = hl_x86_tables_size(TABLES, &code, 1);
@@ -75,7 +92,7 @@ int hl_driver_try(const struct hl_driver_ops *ops, char *why)
     int err = hl_map_create(&map, PAGE + tables, HL_HUGE_NEVER);
     if (err < 0)
         return hl_why(why, err, "mmap: %s", strerror(-err));
-    err = run_it(ops, map.addr, tables, why);
+    err = try_with(ops, tracker, map.addr, tables, why);
     hl_map_destroy(&map);
     return err;
 }

@@ -49,7 +49,9 @@ struct hl_vm_config {
     size_t region_count;
     struct hl_x86_tables tables;
     uint64_t fs_base;
-    const char *tracker; /* that track() is to open; NULL: the best */
+    /* That of the driver which will be opened; NULL: none, and no slot is
+     * logged. */
+    const struct hl_vm_tracker *tracker;
 };
 
 /* Registers, in the order in which instructions number them. */
@@ -84,25 +86,33 @@ struct hl_exit {
 
 struct hl_vm;
 
+/* A tracker of what the guest writes to the logged slots. */
+struct hl_vm_tracker {
+    const struct hl_tracker_ops *ops;
+
+    /* On a machine that was made for it, whose logged slots are [memory,
+     * +page_count) of the host; the machine must outlive it and not run during
+     * its calls.  -EOPNOTSUPP: this host has none. */
+    int (*open)(struct hl_vm *vm, void *memory, size_t page_count,
+                struct hl_tracker **out, char *why);
+};
+
 struct hl_driver_ops {
     const char *name;
-    bool is_boundary; /* made to keep in a guest that means harm */
+    const char *device;    /* a file that it opens; NULL: none */
+    bool is_boundary;      /* made to keep in a guest that means harm */
+    bool host_sees_writes; /* the guest's writes are writes of this process:
+                              its trackers track them */
 
-    /* Try it for real: make a machine and run an instruction.  0, or -errno
-     * and a sentence that says what to install or whom to ask. */
-    int (*probe)(char *why);
+    /* Its own, in order of preference. */
+    const struct hl_vm_tracker *trackers;
+    size_t tracker_count;
 
     /* The memory must outlive the machine.  On error nothing is left and `why`
      * (HL_WHY_SIZE bytes) holds a sentence. */
     int (*create)(const struct hl_vm_config *config, struct hl_vm **out,
                   char *why);
     void (*destroy)(struct hl_vm *vm);
-
-    /* A tracker of the guest's writes to the logged slots, which are
-     * [memory, +page_count) of the host; the machine must outlive it and not
-     * run during its calls.  NULL: writes show as this process's own do. */
-    int (*track)(struct hl_vm *vm, void *memory, size_t page_count,
-                 struct hl_tracker **out, char *why);
 
     /* The registers that the next run() starts with; they stay valid until
      * then and hold what the guest had when it left.  Costs nothing. */
@@ -138,9 +148,11 @@ extern const struct hl_driver_ops *const hl_drivers[];
 extern const size_t hl_driver_count;
 const struct hl_driver_ops *hl_driver_find(const char *name);
 
-/* Run an instruction of a new machine of this driver: what probe() is for
- * most of them. */
-int hl_driver_try(const struct hl_driver_ops *ops, char *why);
+/* Try it for real: run an instruction of a new machine, whose writes that
+ * tracker of the driver's (or NULL) is to find.  0, or -errno and a sentence
+ * that says what to install or whom to ask. */
+int hl_driver_try(const struct hl_driver_ops *ops,
+                  const struct hl_vm_tracker *tracker, char *why);
 
 /* For the drivers' own files. */
 extern const struct hl_driver_ops hl_driver_kvm, hl_driver_emulator;

@@ -268,11 +268,9 @@ static int load(struct hl_vm *vm, const void *state)
     return 0;
 }
 
-static int probe(char *why) { return hl_driver_try(&hl_driver_emulator, why); }
-
 const struct hl_driver_ops hl_driver_emulator = {
     .name = "emulator",
-    .probe = probe,
+    .host_sees_writes = true,
     .create = create,
     .destroy = destroy,
     .regs = registers,

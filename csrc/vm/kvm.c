@@ -152,15 +152,10 @@ static int map_run(struct hl_kvm *k, int kvm_fd)
     return 0;
 }
 
-static bool wants_ring(const struct hl_vm_config *config)
-{
-    return config->tracker == NULL || strcmp(config->tracker, "kvm-ring") == 0;
-}
-
 /* The steps of create; *what names the one that failed. */
 static int set_up(struct hl_kvm *k, int kvm_fd, const char **what)
 {
-    size_t logged = logged_pages(&k->config);
+    const struct hl_vm_tracker *tracker = k->config.tracker;
     int err;
 
     *what = "KVM_CREATE_VM";
@@ -169,8 +164,9 @@ static int set_up(struct hl_kvm *k, int kvm_fd, const char **what)
         return -errno;
     /* Refused by processors that do not need it. */
     (void)ioctl(k->vm_fd, KVM_SET_TSS_ADDR, VMX_PAGES);
-    if (logged && wants_ring(&k->config))
-        k->ring_size = hl_kvm_ring_enable(kvm_fd, k->vm_fd, logged);
+    if (tracker && tracker->ops == &hl_kvm_ring_ops)
+        k->ring_size =
+            hl_kvm_ring_enable(kvm_fd, k->vm_fd, logged_pages(&k->config));
     *what = "KVM_SET_USER_MEMORY_REGION";
     err = set_slots(k);
     if (err < 0)
@@ -234,20 +230,6 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     }
     *out = &k->vm;
     return 0;
-}
-
-static int open_tracker(struct hl_vm *vm, void *memory, size_t page_count,
-                        struct hl_tracker **out, char *why)
-{
-    struct hl_kvm *k = hl_kvm_of(vm);
-
-    if (k->ring_size)
-        return hl_kvm_ring_open(k, memory, page_count, out, why);
-    if (k->config.tracker && wants_ring(&k->config))
-        return hl_why(why, -EOPNOTSUPP,
-                      "this kernel's KVM has no dirty rings: Linux 5.11 is "
-                      "needed");
-    return hl_kvm_log_open(k, memory, page_count, out, why);
 }
 
 static struct hl_vm_regs *registers(struct hl_vm *vm)
@@ -353,15 +335,19 @@ static int run(struct hl_vm *vm, struct hl_exit *exit)
     return 0;
 }
 
-static int probe(char *why) { return hl_driver_try(&hl_driver_kvm, why); }
+static const struct hl_vm_tracker trackers[] = {
+    {&hl_kvm_ring_ops, hl_kvm_ring_open},
+    {&hl_kvm_log_ops, hl_kvm_log_open},
+};
 
 const struct hl_driver_ops hl_driver_kvm = {
     .name = "kvm",
+    .device = "/dev/kvm",
     .is_boundary = true,
-    .probe = probe,
+    .trackers = trackers,
+    .tracker_count = HL_ARRAY_SIZE(trackers),
     .create = create,
     .destroy = destroy,
-    .track = open_tracker,
     .regs = registers,
     .run = run,
     .kick = hl_kvm_kick,

@@ -120,17 +120,16 @@ uint32_t hl_kvm_pkru(const struct hl_kvm *k, const struct kvm_xsave *from);
 void hl_kvm_put_pkru(const struct hl_kvm *k, struct kvm_xsave *to,
                      uint32_t value);
 
-/* kvm_ring.c, kvm_log.c: trackers of the logged slots, which are
- * [memory, +page_count).
- *
- * The size that a ring for so many pages has, 0: this KVM has no rings.  To be
+/* kvm_ring.c, kvm_log.c: trackers of the logged slots. */
+extern const struct hl_tracker_ops hl_kvm_ring_ops, hl_kvm_log_ops;
+/* The size that a ring for so many pages has, 0: this KVM has no rings.  To be
  * asked, and the ring made, before there is a vCPU. */
 size_t hl_kvm_ring_enable(int kvm_fd, int vm_fd, size_t page_count);
-int hl_kvm_ring_open(struct hl_kvm *k, void *memory, size_t page_count,
+int hl_kvm_ring_open(struct hl_vm *vm, void *memory, size_t page_count,
                      struct hl_tracker **out, char *why) HL_MUST_CHECK;
 /* Make room in a full ring; the vCPU must not run. */
 int hl_kvm_ring_full(struct hl_kvm *k) HL_MUST_CHECK;
-int hl_kvm_log_open(struct hl_kvm *k, void *memory, size_t page_count,
+int hl_kvm_log_open(struct hl_vm *vm, void *memory, size_t page_count,
                     struct hl_tracker **out, char *why) HL_MUST_CHECK;
 
 /* A logged slot's pages, as such a tracker counts them. */

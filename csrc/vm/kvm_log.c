@@ -132,7 +132,7 @@ static void log_close(struct hl_tracker *t, bool forked)
     free(log);
 }
 
-static const struct hl_tracker_ops kvm_log = {
+const struct hl_tracker_ops hl_kvm_log_ops = {
     .name = "kvm-log",
     .kernel_writes = false,
     .arms = true,
@@ -145,9 +145,10 @@ static const struct hl_tracker_ops kvm_log = {
     .close = log_close,
 };
 
-int hl_kvm_log_open(struct hl_kvm *k, void *memory, size_t page_count,
+int hl_kvm_log_open(struct hl_vm *vm, void *memory, size_t page_count,
                     struct hl_tracker **out, char *why)
 {
+    struct hl_kvm *k = hl_kvm_of(vm);
     struct kvm_enable_cap cap = {
         .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
         .args[0] = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
@@ -168,7 +169,7 @@ int hl_kvm_log_open(struct hl_kvm *k, void *memory, size_t page_count,
         return hl_why(why, -ENOMEM, "out of memory");
     }
     hl_pages_fill(&log->open);
-    log->tracker = (struct hl_tracker){.ops = &kvm_log,
+    log->tracker = (struct hl_tracker){.ops = &hl_kvm_log_ops,
                                        .addr = memory,
                                        .page_count = page_count,
                                        .page_size = hl_page_size()};

@@ -387,7 +387,7 @@ static void ring_close(struct hl_tracker *t, bool forked)
     free(r);
 }
 
-static const struct hl_tracker_ops kvm_ring = {
+const struct hl_tracker_ops hl_kvm_ring_ops = {
     .name = "kvm-ring",
     .kernel_writes = false,
     .arms = true,
@@ -400,13 +400,18 @@ static const struct hl_tracker_ops kvm_ring = {
     .close = ring_close,
 };
 
-int hl_kvm_ring_open(struct hl_kvm *k, void *memory, size_t page_count,
+int hl_kvm_ring_open(struct hl_vm *vm, void *memory, size_t page_count,
                      struct hl_tracker **out, char *why)
 {
+    struct hl_kvm *k = hl_kvm_of(vm);
+    if (k->ring_size == 0)
+        return hl_why(why, -EOPNOTSUPP,
+                      "this kernel's KVM has no dirty rings: Linux 5.11 is "
+                      "needed");
     struct hl_kvm_ring *r = calloc(1, sizeof *r);
     if (r == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
-    r->tracker = (struct hl_tracker){.ops = &kvm_ring,
+    r->tracker = (struct hl_tracker){.ops = &hl_kvm_ring_ops,
                                      .addr = memory,
                                      .page_count = page_count,
                                      .page_size = hl_page_size()};

@@ -35,9 +35,9 @@ cdef extern from "manager.h" nogil:
         size_t pages, hot
         hl_region_stats counts
         hl_store_usage store
-    int hl_manager_begin(void *memory, size_t page_count, bint borrowed,
-                         const hl_tracker_ops *tracker, bint adaptive,
-                         hl_manager **out, char *why)
+    int hl_manager_begin_with(void *memory, size_t page_count, bint borrowed,
+                              const char *tracker, bint adaptive,
+                              hl_manager **out, hl_choice *choice, char *why)
     void hl_manager_settle(hl_manager *manager)
     bint hl_manager_close(hl_manager *manager, hl_mirror *mirror)
     const char *hl_manager_tracker(const hl_manager *manager)
@@ -148,25 +148,31 @@ cdef class ManagerCore:
     cdef const char *name_of
     cdef str name
     cdef readonly size_t page_count
+    #: Which tracker was taken why, and what was tried before: name, reason.
+    cdef readonly int because
+    cdef readonly dict passed_over
     cdef object _current  # SnapshotCore or None
     cdef object _top  # Pushed or None
 
-    def __init__(self, MemoryCore memory not None, str tracker not None,
-                 bint adaptive):
+    def __init__(self, MemoryCore memory not None, str tracker, bint adaptive):
         cdef char why[HL_WHY_SIZE]
-        cdef const hl_tracker_ops *ops = find_tracker(tracker)
+        cdef bytes name = b"" if tracker is None else tracker.encode()
+        cdef const char *wanted = NULL
+        cdef hl_choice choice
         cdef hl_manager *made = NULL
         cdef size_t page_count
         cdef int rc
         if self.manager != NULL or self.starting:
             raise ValueError("this manager is already set up")
+        if tracker is not None:
+            wanted = name
         why[0] = 0
         memory.hold()
         self.starting = True
         page_count = memory.size // hl_page_size()
         with nogil:
-            rc = hl_manager_begin(memory.at, page_count, memory.borrowed,
-                                  ops, adaptive, &made, why)
+            rc = hl_manager_begin_with(memory.at, page_count, memory.borrowed,
+                                       wanted, adaptive, &made, &choice, why)
         self.starting = False
         memory.unhold()
         if rc == 0:
@@ -175,8 +181,13 @@ cdef class ManagerCore:
             self.page_count = page_count
             hl_manager_settle(made)
             self.memory = memory
+            self.because = choice.because
+            self.passed_over = passed_over(&choice)
             return
         what = why.decode("utf-8", "replace")
+        if choice.chosen.ops == NULL:
+            refuse_tracker(&choice, tracker, what)
+        tracker = choice.chosen.ops.name.decode()
         if rc == -EEXIST:
             raise TrackerOverlap(what)
         if rc == -ENOMEM:

@@ -46,7 +46,7 @@ cdef extern from "sandbox.h" nogil:
         hl_span tables, thread, stack, heap, input, output
         hl_image image
     int hl_sandbox_new(const hl_sandbox_config *config, hl_sandbox **out,
-                       char *why)
+                       hl_choice *choice, char *why)
     hl_sandbox *hl_sandbox_ref(hl_sandbox *sandbox)
     void hl_sandbox_unref(hl_sandbox *sandbox)
     void hl_sandbox_close(hl_sandbox *sandbox)
@@ -73,6 +73,7 @@ cdef extern from "sandbox.h" nogil:
 
 cdef extern from "<errno.h>":
     int EAGAIN, EBADF, ECHILD, EBUSY, EDEADLK, EINVAL, EMFILE, ENFILE
+    int ENOENT, EOPNOTSUPP
 
 LEFT_READY = HL_LEAVE_READY
 LEFT_HOST_CALL = HL_LEAVE_HOST_CALL
@@ -131,12 +132,15 @@ cdef class SandboxCore:
     cdef readonly size_t page_count
     #: Name of the tracker in use.
     cdef readonly str tracker
+    #: Why that one.
+    cdef readonly int because
     #: The SnapshotCore that the sandbox equalled at the last take or restore.
     cdef readonly SnapshotCore current
 
-    def __init__(self, str driver not None, tracker, bint adaptive,
+    def __init__(self, str driver not None, str tracker, bint adaptive,
                  bytes file not None, base, slots, regions, spans not None):
         cdef char why[HL_WHY_SIZE]
+        cdef hl_choice choice
         cdef hl_sandbox_config c
         cdef hl_elf elf
         cdef bytes tracker_name
@@ -151,7 +155,7 @@ cdef class SandboxCore:
         c.driver = find_driver(driver)
         if tracker is not None:
             tracker_name = tracker.encode()
-            c.tracker = PyBytes_AS_STRING(tracker_name)
+            c.tracker = tracker_name
         c.adaptive = adaptive
         for addr, size, logged in slots:
             c.slots[n] = hl_sandbox_slot(addr, size, logged)
@@ -170,17 +174,19 @@ cdef class SandboxCore:
         c.image.base = base
         why[0] = 0
         with nogil:
-            rc = hl_sandbox_new(&c, &self.sandbox, why)
+            rc = hl_sandbox_new(&c, &self.sandbox, &choice, why)
+        what = why.decode("utf-8", "replace")
         if rc == -EINVAL:
-            raise ValueError(why.decode())
+            raise ValueError(what)
         if rc == -ENOMEM:
-            raise MemoryError(f"sandbox: {why.decode()}")
+            raise MemoryError(f"sandbox: {what}")
         if rc in (-EMFILE, -ENFILE, -EAGAIN):
-            raise OSError(-rc, f"sandbox: {why.decode()}")
-        if rc < 0 and tracker is not None:
-            raise TrackerUnavailable(tracker, why.decode())
+            raise OSError(-rc, f"sandbox: {what}")
+        if rc in (-ENOENT, -EOPNOTSUPP) and choice.chosen.ops == NULL:
+            refuse_tracker(&choice, tracker, what)
         if rc < 0:
-            raise DriverUnavailable(driver, why.decode())
+            raise DriverUnavailable(driver, what)
+        self.because = choice.because
         self.input_size, self.output_size = c.input.size, c.output.size
         self.state_size = hl_sandbox_state_size(self.sandbox)
         self.page_count = hl_manager_page_count(

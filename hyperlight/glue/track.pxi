@@ -4,6 +4,9 @@ cdef extern from "track/track.h" nogil:
     struct hl_tracker_ops:
         const char *name
         bint kernel_writes
+        bint arms
+        bint splits_mappings
+        bint uses_signal
         int (*probe)(char *why) noexcept nogil
     const hl_tracker_ops *const hl_trackers[]
     const size_t hl_tracker_count
@@ -55,28 +58,12 @@ cdef extern from *:
     void HL_LINGER() nogil
     void hl_fail_plan(hl_fail_point point, unsigned skip, unsigned count)
 
-#: Names in order of preference, and whether writes by system calls are seen.
-TRACKERS = tuple(
-    (hl_trackers[i].name.decode(), bool(hl_trackers[i].kernel_writes))
-    for i in range(hl_tracker_count))
-
 
 cdef const hl_tracker_ops *find_tracker(str name) except NULL:
     cdef const hl_tracker_ops *ops = hl_tracker_find(name.encode())
     if ops == NULL:
         raise ValueError(f"no tracker is called {name!r}")
     return ops
-
-
-def probe_tracker(str name not None):
-    """Try a tracker on memory of its own: None, or why it cannot be used."""
-    cdef char why[HL_WHY_SIZE]
-    cdef const hl_tracker_ops *ops = find_tracker(name)
-    cdef int rc
-    why[0] = 0
-    with nogil:
-        rc = ops.probe(why)
-    return None if rc >= 0 else why.decode()
 
 
 def why_not_tracked(MemoryCore memory not None, str name not None):

@@ -32,8 +32,15 @@ cdef extern from "vm/driver.h" nogil:
         char detail[112]
     struct hl_driver_ops:
         const char *name
+        const char *device
         bint is_boundary
-        int (*probe)(char *why) noexcept nogil
+        bint host_sees_writes
+        const hl_vm_tracker *trackers
+        size_t tracker_count
+    struct hl_vm_tracker:
+        const hl_tracker_ops *ops
+    int hl_driver_try(const hl_driver_ops *ops, const hl_vm_tracker *tracker,
+                      char *why)
     const hl_driver_ops *const hl_drivers[]
     const size_t hl_driver_count
     const hl_driver_ops *hl_driver_find(const char *name)
@@ -46,41 +53,10 @@ cdef extern from "vm/driver.h" nogil:
 cdef extern from "<errno.h>":
     int EMFILE, ENFILE, EAGAIN, EINTR
 
-#: Names of the drivers in order of preference.
-DRIVERS = tuple(hl_drivers[i].name.decode() for i in range(hl_driver_count))
-
-cdef const hl_driver_ops *find_driver(str name) except NULL:
-    cdef const hl_driver_ops *ops = hl_driver_find(name.encode())
-    if ops == NULL:
-        raise ValueError(f"no driver is called {name!r}")
-    return ops
-
 
 def set_emulator_library(str path not None):
     """Where the emulator is; remembered for the life of the process."""
     hl_emulator_set_library(os.fsencode(path))
-
-
-def is_boundary(str name not None):
-    """Whether the driver was made to keep in a guest that means harm."""
-    return bool(find_driver(name).is_boundary)
-
-
-def probe_driver(str name not None):
-    """Make a machine and run an instruction: None, or why that failed."""
-    cdef char why[HL_WHY_SIZE]
-    cdef const hl_driver_ops *ops = find_driver(name)
-    cdef int rc
-    why[0] = 0
-    with nogil:
-        rc = ops.probe(why)
-    if rc >= 0:
-        return None
-    reason = why.decode("utf-8", "replace")
-    # What is lacking now says nothing of the host.
-    if rc in (-EMFILE, -ENFILE, -EAGAIN, -EINTR):
-        raise OSError(-rc, f"driver {name}: {reason}")
-    return reason
 
 
 cdef int read_elf(bytes file, hl_elf *elf) except -1:

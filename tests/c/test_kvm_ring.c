@@ -255,7 +255,7 @@ static void sequence(bool signals, bool fails, bool refuses)
     kernel.refuses = refuses;
     CHECK(hl_pages_init(&dirty, PAGES) == 0);
     CHECK(hl_pages_init(&pages, PAGES) == 0);
-    CHECK(hl_kvm_ring_open(&k, memory, PAGES, &t, why) == 0);
+    CHECK(hl_kvm_ring_open(&k.vm, memory, PAGES, &t, why) == 0);
     memset(kernel.open, false, sizeof kernel.open);
     memset(written, true, sizeof written);
 

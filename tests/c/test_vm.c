@@ -25,9 +25,10 @@
 #define INPUT ((uint64_t)0x500000)
 #define TABLES ((uint64_t)0x10000)
 
-/* The driver, and for writes_are_found its tracker. */
+/* The driver, and for writes_are_found its own tracker, or the host's. */
 static const struct hl_driver_ops *ops;
-static const char *tracker;
+static const struct hl_vm_tracker *own;
+static const struct hl_tracker_ops *tracker;
 
 /* Position-independent guests. */
 #define GUEST(name, text)                                                     \
@@ -50,7 +51,7 @@ static struct bed boot(const char *code, const char *end)
                     {STACK, PAGE, HL_PERM_READ | HL_PERM_WRITE}},
         .region_count = 4,
         .slot_count = 5,
-        .tracker = tracker,
+        .tracker = own,
     };
     size_t tables = hl_x86_tables_size(TABLES, config.regions, 4);
     char why[HL_WHY_SIZE] = "";
@@ -64,8 +65,8 @@ static struct bed boot(const char *code, const char *end)
         {memory, TABLES, tables, false},
         {memory + tables, CODE, PAGE, false},
         {bed.input, INPUT, PAGE, false},
-        {bed.data, DATA, 16 * PAGE, ops->track != NULL},
-        {bed.data + 16 * PAGE, STACK, PAGE, ops->track != NULL},
+        {bed.data, DATA, 16 * PAGE, own != NULL},
+        {bed.data + 16 * PAGE, STACK, PAGE, own != NULL},
     };
     memcpy(config.slots, slots, sizeof slots);
     CHECK(hl_x86_build(memory, tables, TABLES, config.regions, 4,
@@ -276,7 +277,7 @@ static void broken_machines_are_reported(void)
     struct hl_map map;
     struct bed bed;
 
-    if (!ops->track)
+    if (ops->host_sees_writes)
         return; /* it has no memory but slots, and uses no IDT */
     CHECK(hl_map_create(&map, tables + PAGE, HL_HUGE_NEVER) == 0);
     char *memory = map.addr;
@@ -324,13 +325,12 @@ static struct hl_manager *track(struct bed *bed, bool adaptive)
     struct hl_tracker *t;
     int err;
 
-    if (ops->track) {
-        CHECK(ops->track(bed->vm, bed->data, TRACKED, &t, why) == 0);
+    if (own) {
+        CHECK(own->open(bed->vm, bed->data, TRACKED, &t, why) == 0);
         err = hl_manager_adopt(t, adaptive, &m, why);
-        CHECK(strcmp(hl_manager_tracker(m), tracker) == 0);
+        CHECK(hl_manager_tracker(m) == own->ops->name);
     } else {
-        err = hl_manager_new(bed->data, TRACKED, hl_tracker_find(tracker),
-                             adaptive, &m, why);
+        err = hl_manager_new(bed->data, TRACKED, tracker, adaptive, &m, why);
     }
     if (err < 0)
         fprintf(stderr, "%s\n", why);
@@ -386,14 +386,18 @@ static void writes_are_found(bool adaptive)
 
 static void writes_are_found_by_every_tracker(void)
 {
-    static const char *const of_kvm[] = {"kvm-ring", "kvm-log"};
-    static const char *const of_host[] = {"uffd", "sigsegv"};
     char why[HL_WHY_SIZE] = "";
 
-    for (size_t i = 0; i < 2; i++) {
-        tracker = ops->track ? of_kvm[i] : of_host[i];
-        if (!ops->track && hl_tracker_find(tracker)->probe(why) < 0) {
-            printf("skipped %s: %s\n", tracker, why);
+    for (size_t i = 0; i < ops->tracker_count; i++) {
+        own = &ops->trackers[i];
+        writes_are_found(false);
+        writes_are_found(true);
+    }
+    own = NULL;
+    for (size_t i = 0; i < hl_tracker_count && ops->host_sees_writes; i++) {
+        tracker = hl_trackers[i];
+        if (tracker->probe(why) < 0) {
+            printf("skipped %s: %s\n", tracker->name, why);
             continue;
         }
         writes_are_found(false);
@@ -422,7 +426,7 @@ static void sweep_many(bool adaptive)
                     {SWEEP, SWEPT * PAGE, HL_PERM_READ | HL_PERM_WRITE}},
         .region_count = 2,
         .slot_count = 3,
-        .tracker = tracker,
+        .tracker = own,
     };
     size_t tables = hl_x86_tables_size(TABLES, config.regions, 2);
     static const struct {
@@ -449,7 +453,7 @@ static void sweep_many(bool adaptive)
                        &config.tables) == 0);
     memcpy(memory + tables, sweep, (size_t)(sweep_end - sweep));
     CHECK(ops->create(&config, &bed.vm, why) == 0);
-    CHECK(ops->track(bed.vm, data, SWEPT, &t, why) == 0);
+    CHECK(own->open(bed.vm, data, SWEPT, &t, why) == 0);
     CHECK(hl_manager_adopt(t, adaptive, &m, why) == 0);
     ops->regs(bed.vm)->rip = CODE;
     (void)call(&bed);
@@ -476,14 +480,12 @@ static void sweep_many(bool adaptive)
 
 static void many_pages_are_found(void)
 {
-    static const char *const trackers[] = {"kvm-ring", "kvm-log"};
-
-    for (size_t i = 0; i < 2 && ops->track; i++) {
-        tracker = trackers[i];
+    for (size_t i = 0; i < ops->tracker_count; i++) {
+        own = &ops->trackers[i];
         sweep_many(false);
         sweep_many(true);
     }
-    tracker = NULL;
+    own = NULL;
 }
 
 GUEST(spin, "1: jmp 1b");
@@ -671,7 +673,7 @@ static void run_all(void)
 {
     char why[HL_WHY_SIZE] = "";
 
-    if (ops->probe(why) < 0) {
+    if (hl_driver_try(ops, NULL, why) < 0) {
         printf("skipped %s: %s\n", ops->name, why);
         return;
     }

@@ -40,6 +40,7 @@ from hyperlight import (
     Sandbox,
     SandboxConfig,
 )
+from hyperlight._binding import core
 
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parent.parent / "csrc"
@@ -48,10 +49,7 @@ AREA = 1 << 16
 RUNS = 300  # a round
 #: Places that are left out, to see what there is besides.
 IGNORED = tuple(os.environ.get("FUZZ_IGNORE", "").split())
-TRACKERS = {
-    "kvm": ("kvm-ring", "kvm-log", "full"),
-    "emulator": ("uffd", "uffd-sigbus", "sigsegv", "full"),
-}
+USABLE = {info.name for info in hyperlight.trackers() if info.available}
 
 #: What See() saves first, 8 bytes each.
 SAVED = """
@@ -248,7 +246,9 @@ class Round:
         drivers = [d.name for d in hyperlight.drivers() if d.available]
         weights = [3 if name == "kvm" else 1 for name in drivers]
         self.driver = self.source.choices(drivers, weights)[0]
-        self.tracker = self.source.choice(TRACKERS[self.driver])
+        self.tracker = self.source.choice(
+            [t for t in core.candidates(self.driver, 1) if t in USABLE]
+        )
         self.config = SandboxConfig(
             driver=self.driver,
             tracker=self.tracker,

@@ -41,12 +41,13 @@ from hyperlight import (
     TrackerUnavailable,
 )
 from hyperlight._binding import core
+from hyperlight.registry import HOST_TRACKERS
 
 PAGE = core.PAGE_SIZE
 STEPS = 60
 SIZES = (1, 3, 24, 24, 64, 65, 130, 1100)
 KINDS = ("own", "private", "shared", "memfd", "file", "file-copy")
-TRACKERS = ("auto", "uffd", "uffd-sigbus", "sigsegv", "softdirty", "full")
+TRACKERS = ("auto", *HOST_TRACKERS)
 TRAPS = ("uffd-sigbus", "sigsegv")
 POINTS = ("store-alloc", "node-alloc", "arm", "collect")
 

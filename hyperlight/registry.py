@@ -1,0 +1,48 @@
+"""The core's tables of trackers and drivers: what differs between them.
+
+Nothing else here knows one of them by its name.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hyperlight._binding import core
+
+__all__ = ["DRIVERS", "HOST_TRACKERS", "TRACKERS", "Driver", "Tracker"]
+
+
+class Tracker(NamedTuple):
+    """A row of the core's table, struct hl_tracker_ops."""
+
+    name: str
+    #: The driver whose own it is; None: it tracks what this process writes.
+    driver: str | None
+    #: Writes by system calls are seen, not refused.
+    kernel_writes: bool
+    #: False: it takes every page for written, always.
+    arms: bool
+    #: A signal handler is told of each first write.
+    uses_signal: bool
+    #: Arming splits mappings, of which a process may have so many.
+    splits_mappings: bool
+
+
+class Driver(NamedTuple):
+    """A row of the core's table, struct hl_driver_ops."""
+
+    name: str
+    #: A file that it opens, if it does.
+    device: str | None
+    #: Made to keep in a guest that means harm.
+    is_boundary: bool
+    #: A guest's writes are writes of this process.
+    host_sees_writes: bool
+
+
+#: Both in order of preference; trackers of this process come first.
+TRACKERS = tuple(Tracker(*row) for row in core.TRACKERS)
+DRIVERS = tuple(Driver(*row) for row in core.DRIVERS)
+
+#: Names of those that track what this process writes.
+HOST_TRACKERS = tuple(t.name for t in TRACKERS if t.driver is None)
