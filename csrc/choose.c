@@ -97,7 +97,8 @@ int hl_choose(const struct hl_wish *wish, hl_try *try, void *context,
     choice->chosen = (struct hl_candidate){NULL, NULL};
     choice->passed_count = 0;
     if (count == 0)
-        return hl_why(why, -ENOENT, "no tracker of that name can be used here");
+        return hl_why(why, -ENOENT,
+                      "no tracker of that name can be used here");
     for (size_t i = 0; i < count; i++) {
         choice->chosen = candidates[i];
         err = try(context, candidates[i], why);

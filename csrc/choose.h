@@ -30,7 +30,8 @@ struct hl_wish {
 
 struct hl_candidate {
     const struct hl_tracker_ops *ops;
-    const struct hl_vm_tracker *vm; /* the driver's own; NULL: this process's */
+    const struct hl_vm_tracker
+        *vm; /* the driver's own; NULL: this process's */
 };
 
 enum hl_because {

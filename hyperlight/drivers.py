@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hyperlight._binding import core
+from hyperlight.emulator import find_emulator
 from hyperlight.errors import DriverUnavailable, EmulatorWarning
 from hyperlight.registry import DRIVERS, Driver
 
@@ -49,38 +48,6 @@ def _probe(name: str) -> DriverInfo:
     find_emulator()
     reason = core.probe_driver(name)
     return DriverInfo(name, reason is None, reason or "")
-
-
-def find_emulator() -> str | None:
-    """Tell the core where the ``unicorn`` package has its library.
-
-    Looks each time, since it may have been installed meanwhile.
-    """
-    for path in _libraries():
-        core.set_emulator_library(path)
-        return path
-    return None
-
-
-def _libraries() -> list[str]:
-    """Paths of Unicorn's library, the version that is wanted first.
-
-    Whatever is wrong with a package of that name, or with what imports go
-    through, means that there is none.
-    """
-    try:
-        spec = importlib.util.find_spec("unicorn")
-        found = [
-            path
-            for folder in (spec and spec.submodule_search_locations) or ()
-            for path in Path(folder).glob("lib/libunicorn.so*")
-            if path.is_file()
-        ]
-    except Exception:
-        return []
-    return sorted(
-        map(str, found), key=lambda path: (not path.endswith(".so.2"), path)
-    )
 
 
 # What was found to work once is taken to go on working; what did not may have

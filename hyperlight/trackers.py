@@ -9,6 +9,7 @@ import signal
 from dataclasses import dataclass
 
 from hyperlight._binding import core
+from hyperlight.emulator import find_emulator
 from hyperlight.registry import TRACKERS, Tracker
 
 __all__ = [
@@ -60,6 +61,8 @@ def trackers() -> list[TrackerInfo]:
 
 
 def _probe(tracker: Tracker) -> TrackerInfo:
+    if tracker.driver:
+        find_emulator()
     try:
         reason = core.probe_tracker(tracker.name, tracker.driver)
     except OSError as error:  # a limit: it may work in a moment

@@ -25,6 +25,7 @@ from hyperlight import (
 )
 from hyperlight._binding import core
 from hyperlight.cli import cli
+from hyperlight.emulator import find_emulator
 
 drivers_module = importlib.import_module("hyperlight.drivers")
 
@@ -297,7 +298,7 @@ def test_where_no_memory_may_be_made_executable(driver: str) -> None:
 _LIMITED = """
 import ctypes, resource, sys
 import hyperlight
-from hyperlight.drivers import find_emulator
+from hyperlight.emulator import find_emulator
 ctypes.CDLL(find_emulator())
 with open("/proc/self/statm") as statm:
     used = int(statm.read().split()[0]) * resource.getpagesize()
@@ -407,10 +408,10 @@ def test_packages_that_are_odd(monkeypatch: pytest.MonkeyPatch) -> None:
     without_spec = types.ModuleType("unicorn")
     without_spec.__spec__ = None
     monkeypatch.setitem(sys.modules, "unicorn", without_spec)
-    assert drivers_module.find_emulator() is None
+    assert find_emulator() is None
     monkeypatch.delitem(sys.modules, "unicorn")
     monkeypatch.setattr(sys, "meta_path", [_Refuses()])
-    assert drivers_module.find_emulator() is None
+    assert find_emulator() is None
 
 
 def test_a_package_that_is_installed_later(
@@ -419,14 +420,14 @@ def test_a_package_that_is_installed_later(
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "unicorn", raising=False)
     monkeypatch.setattr(core, "set_emulator_library", id)
-    assert drivers_module.find_emulator() is None
+    assert find_emulator() is None
     folder = tmp_path / "unicorn" / "lib"
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").touch()
     (folder / "libunicorn.so.1").touch()
     (folder / "libunicorn.so.2").touch()
     importlib.invalidate_caches()
-    assert drivers_module.find_emulator() == str(folder / "libunicorn.so.2")
+    assert find_emulator() == str(folder / "libunicorn.so.2")
 
 
 _NOT_ONE = """

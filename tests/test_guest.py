@@ -16,10 +16,13 @@ import pytest
 
 from hyperlight import GuestAborted, Sandbox, SandboxConfig, guest
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() != "x86_64",
-    reason="guests are built on x86-64 Linux",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        sys.platform != "linux" or platform.machine() != "x86_64",
+        reason="guests are built on x86-64 Linux",
+    ),
+    pytest.mark.unsanitized,  # which tests compilers and linkers
+]
 
 Build = Callable[..., Path]
 

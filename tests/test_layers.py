@@ -32,7 +32,7 @@ PYTHON_LAYERS = [
     {"errors", "units", "guestlog"},
     {"_core", "_absent"},
     {"_binding"},
-    {"registry"},
+    {"registry", "emulator"},
     {"pageset", "memory", "trackers", "drivers", "guest"},
     {"snapshot", "config", "layout", "hostfuncs"},
     {"manager", "faults"},

@@ -117,13 +117,13 @@ def candidates(driver, size_t page_count):
                   for c in found[:hl_candidates(&wish, found)]])
 
 
-cdef dict passed_over(const hl_choice *choice):
+cdef dict passed_over(hl_choice *choice):
     """Names of those tried in vain, and why."""
     return {p.name.decode(): p.why.decode("utf-8", "replace")
             for p in choice.passed[:choice.passed_count]}
 
 
-cdef int refuse_tracker(const hl_choice *choice, tracker, str why) except -1:
+cdef int refuse_tracker(hl_choice *choice, tracker, str why) except -1:
     """Raise what a choice of none, or one that ended in an error, means."""
     reasons = dict.fromkeys(passed_over(choice).values()) or (why,)
     raise TrackerUnavailable(tracker or "auto", "; ".join(reasons))

@@ -14,8 +14,8 @@ static const struct hl_tracker_ops two = {.name = "two", .arms = true};
 static const struct hl_vm_tracker own[] = {{&one, NULL}, {&two, NULL}};
 static const struct hl_driver_ops apart = {
     .name = "apart", .trackers = own, .tracker_count = 2};
-static const struct hl_driver_ops within = {
-    .name = "within", .host_sees_writes = true};
+static const struct hl_driver_ops within = {.name = "within",
+                                            .host_sees_writes = true};
 
 static struct hl_candidate found[HL_CANDIDATES];
 

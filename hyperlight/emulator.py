@@ -1,0 +1,42 @@
+"""Where the emulator's library is."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from hyperlight._binding import core
+
+__all__ = ["find_emulator"]
+
+
+def find_emulator() -> str | None:
+    """Tell the core where the ``unicorn`` package has its library.
+
+    Looks each time, since it may have been installed meanwhile.
+    """
+    for path in _libraries():
+        core.set_emulator_library(path)
+        return path
+    return None
+
+
+def _libraries() -> list[str]:
+    """Paths of Unicorn's library, the version that is wanted first.
+
+    Whatever is wrong with a package of that name, or with what imports go
+    through, means that there is none.
+    """
+    try:
+        spec = importlib.util.find_spec("unicorn")
+        found = [
+            path
+            for folder in (spec and spec.submodule_search_locations) or ()
+            for path in Path(folder).glob("lib/libunicorn.so*")
+            if path.is_file()
+        ]
+    except Exception:
+        return []
+    return sorted(
+        map(str, found), key=lambda path: (not path.endswith(".so.2"), path)
+    )
