@@ -169,5 +169,4 @@ def extensions() -> list[Extension]:
 setup(
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildExt},
-    package_dir={"hyperlight.bench": "bench"},
 )

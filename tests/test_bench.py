@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ for needed in ("click", "jinja2", "matplotlib", "numpy", "pyperf", "rich"):
 import numpy as np  # noqa: E402
 from click.testing import CliRunner  # noqa: E402
 
-from hyperlight.bench import gate, grid, others, session  # noqa: E402
+from hyperlight.bench import grid, others, session  # noqa: E402
 from hyperlight.bench.host import (  # noqa: E402
     PATTERNS,
     Bed,
@@ -30,6 +31,7 @@ from hyperlight.bench.rows import (  # noqa: E402
 )
 from hyperlight.cli import cli  # noqa: E402
 
+ROOT = Path(__file__).parent.parent
 MIB = 1 << 20
 
 #: Those of PR #683, and what they were found to say of it.
@@ -153,7 +155,11 @@ def test_limits_know_their_noise() -> None:
 def test_the_gate_fails_beyond_the_noise_only(
     pairs: list[tuple[float, float]], at_most: float, kept: bool
 ) -> None:
-    assert gate.verdict(pairs, at_most).kept is kept
+    gate = ROOT / "bench/gate.py"
+    if not gate.exists():
+        pytest.skip("the scripts are not beside the tests")
+    verdict = runpy.run_path(str(gate))["verdict"]
+    assert verdict(pairs, at_most).kept is kept
 
 
 def test_the_model_counts_what_is_walked_and_copied() -> None:
