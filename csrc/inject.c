@@ -1,4 +1,4 @@
-#include "fail.h"
+#include "inject.h"
 
 #ifdef HL_FAULT_INJECTION
 #include <stdatomic.h>
@@ -6,14 +6,14 @@
 
 /* skip in the high half, count in the low: one word, so that a pass in a
  * signal handler and a plan made elsewhere never see half of each other. */
-static _Atomic uint64_t plans[HL_FAIL_POINTS];
+static _Atomic uint64_t plans[HL_INJECT_POINTS];
 
-void hl_fail_plan(enum hl_fail_point point, unsigned skip, unsigned count)
+void hl_inject_plan(enum hl_inject_point point, unsigned skip, unsigned count)
 {
     atomic_store(&plans[point], (uint64_t)skip << 32 | count);
 }
 
-bool hl_fail_now(enum hl_fail_point point)
+bool hl_inject_now(enum hl_inject_point point)
 {
     uint64_t plan = atomic_load(&plans[point]);
     uint64_t next;
@@ -28,7 +28,7 @@ bool hl_fail_now(enum hl_fail_point point)
 
 void hl_linger(void)
 {
-    if (hl_fail_now(HL_FAIL_LINGER))
+    if (hl_inject_now(HL_INJECT_LINGER))
         nanosleep(&(struct timespec){.tv_nsec = 30000}, NULL);
 }
 #endif

@@ -3,11 +3,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "fail.h"
-#include "mem/map.h"
-#include "mem/wait.h"
+#include "inject.h"
+#include "sys/map.h"
+#include "sys/wait.h"
 #include "vm/watch.h"
 
 /* From here on what a message leaves of the one before is dropped instead of
@@ -299,11 +298,11 @@ const void *hl_sandbox_output(const struct hl_sandbox *s) { return s->output; }
 static void scrub(char *input, size_t from, size_t to)
 {
     size_t page = hl_page_size();
-    size_t first = (from + page - 1) / page * page;
+    size_t first = hl_align_up(from, page);
 
     if (to > first && to - first >= DROP_FROM) {
-        size_t last = (to + page - 1) / page * page;
-        if (madvise(input + first, last - first, MADV_DONTNEED) == 0)
+        size_t last = hl_align_up(to, page);
+        if (hl_memory_drop(input + first, last - first))
             to = first;
     }
     memset(input + from, 0, to - from);
@@ -345,7 +344,7 @@ static int run_once(struct hl_sandbox *s, struct hl_exit *exit)
 {
     struct hl_watch watch = {s->deadline, kick, s, NULL, NULL};
 
-    int err = HL_FAIL(HL_FAIL_RUN) ? -EAGAIN : 0;
+    int err = HL_INJECT(HL_INJECT_RUN) ? -EAGAIN : 0;
     if (err == 0 && s->deadline)
         err = hl_watch_start(&watch);
     if (err < 0)

@@ -26,12 +26,12 @@
 #ifndef HL_SANDBOX_H
 #define HL_SANDBOX_H
 
+#include "abi/native/loading.h"
 #include "base.h"
 #include "choose.h"
-#include "manager.h"
+#include "manager/manager.h"
 #include "turn.h"
 #include "vm/driver.h"
-#include "vm/loading.h"
 
 struct hl_sandbox;
 

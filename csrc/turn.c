@@ -1,10 +1,9 @@
 #include "turn.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 
-#include "mem/forked.h"
-#include "mem/wait.h"
+#include "sys/forked.h"
+#include "sys/wait.h"
 
 #define STATE 0xfu
 #define ASKED 0x10u   /* U2 */
@@ -18,33 +17,9 @@
 #define POLITE_NS UINT64_C(20000000)
 #define NAP_NS UINT64_C(100000)
 
-static _Atomic uintptr_t last_name;
-
-/* The only thread of the parent's that a child has. */
-static _Atomic uintptr_t survivor;
-
-/* A thread is named by a number that no other had.  The thread that forks
- * keeps its name in the child. */
-static uintptr_t self(void)
-{
-    static _Thread_local uintptr_t mine;
-
-    if (mine == 0)
-        mine = atomic_fetch_add(&last_name, 1) + 1;
-    return mine;
-}
-
-static void in_child(void) { atomic_store(&survivor, self()); }
-
-__attribute__((constructor)) static void follow_forks(void)
-{
-    (void)pthread_atfork(NULL, NULL, in_child);
-}
-
 bool hl_turn_owner_lives(const struct hl_turn *turn)
 {
-    uintptr_t owner = atomic_load(&turn->owner);
-    return owner != 0 && owner == atomic_load(&survivor);
+    return hl_thread_forked(atomic_load(&turn->owner));
 }
 
 void hl_turn_init(struct hl_turn *turn)
@@ -65,7 +40,7 @@ enum hl_state hl_turn_state(const struct hl_turn *turn)
 /* Nobody else ever writes this thread's name there. */
 bool hl_turn_is_mine(const struct hl_turn *turn)
 {
-    return atomic_load(&turn->owner) == self();
+    return atomic_load(&turn->owner) == hl_thread_number();
 }
 
 bool hl_turn_is_forked(const struct hl_turn *turn)
@@ -83,7 +58,7 @@ static bool lets_others_in(const struct hl_turn *turn, bool waits)
 {
     uint32_t others = atomic_load(&turn->waiting) - (waits ? 1 : 0);
 
-    return others > 0 && atomic_load(&turn->last) == self() &&
+    return others > 0 && atomic_load(&turn->last) == hl_thread_number() &&
            hl_now() < atomic_load(&turn->left_at) + POLITE_NS;
 }
 
@@ -107,7 +82,7 @@ int hl_turn_enter(struct hl_turn *turn, enum hl_state wanted, bool waits)
             return -EAGAIN;
         if (atomic_compare_exchange_weak(&turn->word, &word,
                                          wanted | (word & WAITING))) {
-            atomic_store(&turn->owner, self());
+            atomic_store(&turn->owner, hl_thread_number());
             atomic_store(&turn->last, 0);
             return 0;
         }
@@ -144,7 +119,7 @@ void hl_turn_leave(struct hl_turn *turn, enum hl_state state)
     atomic_store(&turn->owner, 0);
     if (atomic_load(&turn->waiting)) {
         atomic_store(&turn->left_at, hl_now());
-        atomic_store(&turn->last, self());
+        atomic_store(&turn->last, hl_thread_number());
     }
     if (atomic_exchange(&turn->word, state) & WAITING)
         hl_wake(&turn->word);

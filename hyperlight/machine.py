@@ -33,7 +33,6 @@ from hyperlight.units import format_size
 
 __all__ = ["Guest", "Machine"]
 
-_MOST_ARGUMENTS = 64 + 1  # and the name
 _ERROR_NO_FUNCTION, _ERROR_ARGUMENTS, _ERROR_HOST = 2, 3, 5  # guest/abi.h
 
 _LOGGING = "a handler of log lines"
@@ -198,8 +197,11 @@ class Machine:
             functools.partial(self._serve, limit),
         )
 
-    def _serve(self, limit: Limit, reason: int) -> None:
+    def _serve(self, limit: Limit, reason: int) -> Exception | None:
         """Do what the guest asks for until it is ready.
+
+        Returns what a host function raised last, which the guest may pass on,
+        deal with, or replace by a failure of its own.
 
         Raises:
             GuestAborted: It will never be.
@@ -211,17 +213,14 @@ class Machine:
                 if reason == core.LEFT_HOST_CALL:
                     failure = self._serve_call()
                 elif reason == core.LEFT_LOG:
-                    level, text = self.core.message(core.MESSAGE_LOG, 2)[1]
+                    level, text = self.core.message(core.MESSAGE_LOG)
                     self.core.inside = _LOGGING
                     self._log.line(level, text)
                     self.core.inside = None
                 else:
                     self._give_up(limit, reason)
                 reason = self.core.resume()
-            # A guest may also deal with a failure, or fail otherwise.
-            if failure is not None and self.core.failed_by() == _ERROR_HOST:
-                self.core.end()
-                raise failure
+            return failure
         finally:
             self.core.inside = _LOGGING
             self._log.end()
@@ -229,9 +228,8 @@ class Machine:
 
     def _serve_call(self) -> Exception | None:
         """Call a host function for the guest; what it raised, if anything."""
-        wanted, (name, *values) = self.core.message(
-            core.MESSAGE_CALL, _MOST_ARGUMENTS
-        )
+        name, *values = self.core.message(core.MESSAGE_CALL)
+        wanted = self.core.wanted()
         function = self.host_functions.get(name)
         if function is None:
             self.core.reply_error(
@@ -271,7 +269,7 @@ class Machine:
         if reason == core.LEFT_INTERRUPTED:
             raise GuestInterrupted(limit.function)
         if reason == core.LEFT_ABORT:
-            code, text = self.core.message(core.MESSAGE_ERROR, 2)[1]
+            code, text = self.core.message(core.MESSAGE_ERROR)
             raise GuestAborted(f"the guest gave up: {text} (code {code})")
         raise describe_fault(
             self.core.left_by(),

@@ -1,11 +1,11 @@
-#include "vm/elf.h"
+#include "image/elf.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#include "track/track.h"
-#include "vm/elf_file.h"
-#include "vm/x86.h"
+#include "image/elf_file.h"
+#include "image/x86.h"
+#include "why.h"
 
 #define PAGE ((uint64_t)4096)
 #define ALIGN_LIMIT ((uint64_t)2 << 20)

@@ -15,8 +15,8 @@
  * writable.
  *
  * Pure: no system call, no lock. */
-#ifndef HL_VM_ELF_H
-#define HL_VM_ELF_H
+#ifndef HL_IMAGE_ELF_H
+#define HL_IMAGE_ELF_H
 
 #include "base.h"
 

@@ -1,10 +1,10 @@
 /* For the loader's own files: what is still the file's word, not checked. */
-#ifndef HL_VM_ELF_FILE_H
-#define HL_VM_ELF_FILE_H
+#ifndef HL_IMAGE_ELF_FILE_H
+#define HL_IMAGE_ELF_FILE_H
 
 #include <elf.h>
 
-#include "vm/elf.h"
+#include "image/elf.h"
 
 #define HL_ELF_NOT_STATIC                                                     \
     "it is linked dynamically: link with -static or -static-pie"

@@ -1,10 +1,10 @@
-#include "vm/elf_file.h"
+#include "image/elf_file.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#include "track/track.h"
-#include "vm/x86.h"
+#include "image/x86.h"
+#include "why.h"
 
 /* Younger than some C libraries that this is built with. */
 #ifndef DT_RELR

@@ -1,4 +1,4 @@
-#include "vm/x86.h"
+#include "image/x86.h"
 
 #include <string.h>
 

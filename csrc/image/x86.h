@@ -14,8 +14,8 @@
  *
  * Pure: no system call, no lock; fills in bytes of memory that the caller
  * owns. */
-#ifndef HL_VM_X86_H
-#define HL_VM_X86_H
+#ifndef HL_IMAGE_X86_H
+#define HL_IMAGE_X86_H
 
 #include "base.h"
 #include "guest/abi.h"

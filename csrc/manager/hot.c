@@ -1,4 +1,4 @@
-#include "hot.h"
+#include "manager/hot.h"
 
 #include <stdlib.h>
 #include <string.h>

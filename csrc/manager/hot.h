@@ -18,8 +18,8 @@
  * a while, and each time for longer.
  *
  * Only advice: whatever it says, nothing is lost. */
-#ifndef HL_HOT_H
-#define HL_HOT_H
+#ifndef HL_MANAGER_HOT_H
+#define HL_MANAGER_HOT_H
 
 #include "base.h"
 #include "mem/pages.h"

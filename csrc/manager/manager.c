@@ -1,9 +1,9 @@
-#include "manager.h"
+#include "manager/manager.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "mem/lock.h"
+#include "sys/lock.h"
 
 struct hl_manager {
     struct hl_lock lock; /* first: cast in in_child; guards `region` */

@@ -2,7 +2,7 @@
  * use them, and what becomes of them when somebody closes it.
  *
  * Threads: any thread may make any call at any time.  A manager's lock
- * (mem/lock.h) is held inside each call from the first look at its state to
+ * (sys/lock.h) is held inside each call from the first look at its state to
  * the last change, and only there: calls on one manager wait for each other,
  * and no Python code runs with it held.  A fork waits for calls under way.
  *
@@ -21,12 +21,12 @@
  * disagree as soon as an exception, a signal handler, another thread or a fork
  * falls between two assignments, so the manager writes both: with its lock
  * held, in the call that makes a snapshot current. */
-#ifndef HL_MANAGER_H
-#define HL_MANAGER_H
+#ifndef HL_MANAGER_MANAGER_H
+#define HL_MANAGER_MANAGER_H
 
 #include "base.h"
 #include "choose.h"
-#include "region.h"
+#include "manager/region.h"
 
 struct hl_manager;
 

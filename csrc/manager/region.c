@@ -20,16 +20,16 @@
  * page would fault.  A write by another thread between the copying and the
  * arming of its page would be forgotten, so what was armed is compared once
  * more: one that differs stays in `pending`.  Hot pages need no such look. */
-#include "region.h"
+#include "manager/region.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "mappings.h"
-#include "mem/forked.h"
-#include "mem/map.h"
-#include "mem/vma.h"
+#include "sys/forked.h"
+#include "sys/map.h"
+#include "sys/vma.h"
+#include "track/mappings.h"
 #include "track/range.h"
 
 /* Arming splits huge pages, and copying small ones takes some 5 % more: after

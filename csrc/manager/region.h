@@ -4,18 +4,18 @@
  * is current and which pages may differ from it change together, inside one
  * call.
  *
- * Threads: one call at a time on a region; csrc/manager.c sees to that, and
- * is all that uses this.  Other threads may write to the memory throughout: a
- * write that ended before take began is in the snapshot; any other is in it or
- * reported dirty afterwards.
+ * Threads: one call at a time on a region; csrc/manager/manager.c sees to
+ * that, and is all that uses this.  Other threads may write to the memory
+ * throughout: a write that ended before take began is in the snapshot; any
+ * other is in it or reported dirty afterwards.
  *
  * Fork: a child's region opens its tracker anew on first use and takes every
  * page for changed; where that tracker cannot be had, one that can. */
-#ifndef HL_REGION_H
-#define HL_REGION_H
+#ifndef HL_MANAGER_REGION_H
+#define HL_MANAGER_REGION_H
 
 #include "base.h"
-#include "hot.h"
+#include "manager/hot.h"
 #include "snapshot/apply.h"
 #include "snapshot/snapshot.h"
 #include "track/track.h"

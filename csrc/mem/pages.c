@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "fail.h"
+#include "inject.h"
 
 static size_t word_count(const struct hl_pages *set)
 {

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "fail.h"
+#include "inject.h"
 
 /* Chunk k has FIRST_CHUNK << k nodes. */
 #define FIRST_CHUNK ((size_t)64)
@@ -64,7 +64,7 @@ uint32_t hl_nodes_alloc(struct hl_nodes *nodes)
 {
     uint32_t number = nodes->unused;
 
-    if (HL_FAIL(HL_FAIL_NODE_ALLOC))
+    if (HL_INJECT(HL_INJECT_NODE_ALLOC))
         return 0;
     if (number != 0) {
         nodes->unused = hl_nodes_get(nodes, number)->child[0];

@@ -3,13 +3,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "fail.h"
+#include "inject.h"
 #include "mem/bitmap.h"
-#include "mem/lock.h"
 #include "mem/runs.h"
 #include "snapshot/nodes.h"
+#include "sys/lock.h"
+#include "sys/memory.h"
 
 /* Slab k has FIRST_SLAB << k slots, so that a slot's slab follows from the
  * slot's highest bit and nothing ever moves.  Where the system has no room for
@@ -28,8 +28,6 @@
 /* Where little is free, this many slots are looked through for it at a time:
  * one free page in a GiB must not cost every take a walk through the GiB. */
 #define LOOK_THROUGH ((size_t)8192)
-
-#define HUGE_SIZE ((size_t)2 << 20)
 
 /* Freeing the index's chunks takes no time worth speaking of. */
 #define FEW_CHUNKS 8
@@ -87,7 +85,7 @@ struct hl_store *hl_store_ref(struct hl_store *s)
 static void unmap_slab(struct slab *slab)
 {
     if (slab->base != NULL)
-        munmap(slab->base, slab->mapped);
+        hl_memory_release(slab->base, slab->mapped);
     free(slab->refs);
     free(slab->free);
     free(slab->warm);
@@ -141,10 +139,9 @@ static int map_slab(struct hl_store *s, size_t k, size_t slots)
     size_t words = hl_bitmap_words(slots), size = slots * s->page_size;
 
     *slab = (struct slab){.slots = slots};
-    slab->mapped = size < HUGE_SIZE ? size : size + HUGE_SIZE;
-    char *base = mmap(NULL, slab->mapped, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base != MAP_FAILED)
+    slab->mapped = size < HL_HUGE_SIZE ? size : size + HL_HUGE_SIZE;
+    void *base = NULL;
+    if (hl_memory_reserve(&hl_anonymous, slab->mapped, true, &base) == 0)
         slab->base = base;
     slab->refs = calloc(slab->slots, sizeof *slab->refs);
     slab->free = calloc(words, sizeof *slab->free);
@@ -153,11 +150,11 @@ static int map_slab(struct hl_store *s, size_t k, size_t slots)
         unmap_slab(slab);
         return -ENOMEM;
     }
-    uintptr_t up = size < HUGE_SIZE ? 0 : (uintptr_t)base % HUGE_SIZE;
-    slab->mem = base + (up ? HUGE_SIZE - up : 0);
+    uintptr_t up = size < HL_HUGE_SIZE ? 0 : (uintptr_t)base % HL_HUGE_SIZE;
+    slab->mem = slab->base + (up ? HL_HUGE_SIZE - up : 0);
     /* One page is to take one page, even where the system's default is huge
      * pages everywhere. */
-    (void)madvise(base, slab->mapped, MADV_NOHUGEPAGE);
+    hl_memory_want_huge(base, slab->mapped, false);
     return 0;
 }
 
@@ -166,12 +163,11 @@ static int map_slab(struct hl_store *s, size_t k, size_t slots)
 static void ask_for_huge(const struct hl_store *s, const struct slab *slab,
                          size_t first, size_t count)
 {
-    size_t start = first * s->page_size, end = start + count * s->page_size;
+    size_t start = hl_align_up(first * s->page_size, HL_HUGE_SIZE);
+    size_t end = hl_align_down((first + count) * s->page_size, HL_HUGE_SIZE);
 
-    start = (start + HUGE_SIZE - 1) / HUGE_SIZE * HUGE_SIZE;
-    end = end / HUGE_SIZE * HUGE_SIZE;
     if (start < end)
-        (void)madvise(slab->mem + start, end - start, MADV_HUGEPAGE);
+        hl_memory_want_huge(slab->mem + start, end - start, true);
 }
 
 /* Slots that were never used, of the newest slab; 0 if it has none left. */
@@ -200,8 +196,8 @@ static int add_slab(struct hl_store *s, size_t slots, size_t smallest)
     if (s->slab_count == SLABS)
         return -ENOMEM;
     for (; err < 0 && slots >= smallest; slots /= 2)
-        err = HL_FAIL(HL_FAIL_SLAB) ? -ENOMEM
-                                    : map_slab(s, s->slab_count, slots);
+        err = HL_INJECT(HL_INJECT_SLAB) ? -ENOMEM
+                                        : map_slab(s, s->slab_count, slots);
     if (err == 0)
         s->slab_count++;
     return err;
@@ -302,7 +298,7 @@ ssize_t hl_store_alloc(struct hl_store *s, size_t want, uint32_t *first)
 {
     size_t k = 0, at = 0;
 
-    if (HL_FAIL(HL_FAIL_STORE_ALLOC))
+    if (HL_INJECT(HL_INJECT_STORE_ALLOC))
         return -ENOMEM;
     hl_store_lock(s);
     size_t got = alloc_slots(s, want, &k, &at);
@@ -322,22 +318,22 @@ ssize_t hl_store_alloc(struct hl_store *s, size_t want, uint32_t *first)
  * in 512, and khugepaged would fill the holes by itself. */
 static void forbid_huge(const struct hl_store *s, const struct slab *slab)
 {
-    size_t huge = HUGE_SIZE / s->page_size, start = 0, end = 0;
+    size_t huge = HL_HUGE_SIZE / s->page_size, start = 0, end = 0;
     struct hl_run run;
 
     for (size_t at = 0; hl_run_next(slab->warm, slab->end, &at, &run);) {
-        size_t first = run.first / huge * huge;
+        size_t first = hl_align_down(run.first, huge);
         if (first > end) { /* what adjoins is one syscall and one mapping */
-            (void)madvise(slab->mem + start * s->page_size,
-                          (end - start) * s->page_size, MADV_NOHUGEPAGE);
+            hl_memory_want_huge(slab->mem + start * s->page_size,
+                                (end - start) * s->page_size, false);
             start = first;
         }
-        end = (run.first + run.count + huge - 1) / huge * huge;
+        end = hl_align_up(run.first + run.count, huge);
         if (end > slab->slots)
             end = slab->slots;
     }
-    (void)madvise(slab->mem + start * s->page_size,
-                  (end - start) * s->page_size, MADV_NOHUGEPAGE);
+    hl_memory_want_huge(slab->mem + start * s->page_size,
+                        (end - start) * s->page_size, false);
 }
 
 /* Give resident free pages of one slab back to the system. */
@@ -347,8 +343,8 @@ static void cool_slab(struct hl_store *s, struct slab *slab)
 
     forbid_huge(s, slab);
     for (size_t at = 0; hl_run_next(slab->warm, slab->end, &at, &run);) {
-        (void)madvise(slab->mem + run.first * s->page_size,
-                      run.count * s->page_size, MADV_DONTNEED);
+        (void)hl_memory_drop(slab->mem + run.first * s->page_size,
+                             run.count * s->page_size);
         s->warm -= run.count;
     }
     hl_bitmap_zero(slab->warm, slab->slots);

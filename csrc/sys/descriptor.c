@@ -1,10 +1,10 @@
-#include "mem/descriptor.h"
+#include "sys/descriptor.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "mem/lock.h"
+#include "sys/lock.h"
 
 /* A number alone does not say what file it is: whoever closes all descriptors
  * of a process frees ours, and the next file that is opened gets the number.

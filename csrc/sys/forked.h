@@ -3,13 +3,19 @@
  * After fork() a userfaultfd, a pagemap descriptor and the like still belong
  * to the parent.  Whoever holds one remembers the generation and asks again
  * before using it.  What a fork does with locks, and where the number is
- * changed: mem/lock.c. */
-#ifndef HL_MEM_FORKED_H
-#define HL_MEM_FORKED_H
+ * changed: sys/lock.c. */
+#ifndef HL_SYS_FORKED_H
+#define HL_SYS_FORKED_H
 
 #include "base.h"
 
 /* A number that is different in a child.  Costs one load. */
 unsigned hl_fork_generation(void);
+
+/* This thread, by a number that no other had: never 0.  The thread that forks
+ * keeps its number in the child... */
+uintptr_t hl_thread_number(void);
+/* ...and is the only one of its parent's that a child has. */
+bool hl_thread_forked(uintptr_t number);
 
 #endif

@@ -1,4 +1,4 @@
-#include "mem/heap.h"
+#include "sys/heap.h"
 
 #include <fcntl.h>
 #include <stdio.h>

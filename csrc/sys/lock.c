@@ -1,9 +1,9 @@
-#include "mem/lock.h"
+#include "sys/lock.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "mem/forked.h"
+#include "sys/forked.h"
 
 /* Before all ranks; held over a whole fork (L3). */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
@@ -121,11 +121,28 @@ static void in_parent(void)
     pthread_mutex_unlock(&registry);
 }
 
+static _Atomic uintptr_t last_number, survivor;
+
+uintptr_t hl_thread_number(void)
+{
+    static _Thread_local uintptr_t mine;
+
+    if (mine == 0)
+        mine = atomic_fetch_add(&last_number, 1) + 1;
+    return mine;
+}
+
+bool hl_thread_forked(uintptr_t number)
+{
+    return number != 0 && number == atomic_load(&survivor);
+}
+
 /* The registry is ours while the callbacks run, as nobody else is here; it is
  * let go of last because they walk along it. */
 static void in_child(void)
 {
     atomic_fetch_add(&generation, 1);
+    atomic_store(&survivor, hl_thread_number());
     let_all_go();
     for (size_t rank = HL_RANK_COUNT; rank-- > 0;)
         for (struct hl_lock *l = locks[rank]; l != NULL; l = l->next)

@@ -1,8 +1,9 @@
 /* Mappings: zero-filled private memory between two guard pages. */
-#ifndef HL_MEM_MAP_H
-#define HL_MEM_MAP_H
+#ifndef HL_SYS_MAP_H
+#define HL_SYS_MAP_H
 
 #include "base.h"
+#include "sys/memory.h"
 
 enum hl_huge { HL_HUGE_NEVER, HL_HUGE_AUTO, HL_HUGE_ALWAYS };
 
@@ -16,8 +17,6 @@ struct hl_map {
     void *base;      /* the whole reservation, guard pages included */
     size_t reserved; /* bytes from base on */
 };
-
-size_t hl_page_size(void);
 
 /* Map `size` bytes, rounded up to pages, not populated: memory is used when it
  * is touched.  -ENOMEM: too large for this process or this machine. */

@@ -1,4 +1,4 @@
-#include "mem/threads.h"
+#include "sys/threads.h"
 
 #include <stdatomic.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "mem/vma.h"
+#include "sys/vma.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,11 +10,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "fail.h"
-#include "mem/descriptor.h"
-#include "mem/heap.h"
-#include "mem/map.h"
-#include "mem/uapi.h"
+#include "inject.h"
+#include "sys/descriptor.h"
+#include "sys/heap.h"
+#include "sys/map.h"
+#include "sys/uapi.h"
 
 /* One mapping. */
 struct line {
@@ -244,7 +244,7 @@ int hl_vma_query(const void *addr, size_t size, struct hl_vma *vma)
 
     w.fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS);
     int err = w.fd < 0 ? w.fd : walk(&w);
-    if (err == -ENOTTY || err == -EPERM || HL_FAIL(HL_FAIL_QUERY))
+    if (err == -ENOTTY || err == -EPERM || HL_INJECT(HL_INJECT_QUERY))
         err = query_text(start, end, vma); /* an older kernel, or a filter */
     if (err == -ENOENT)
         err = without_proc(start, end, vma);
@@ -259,7 +259,7 @@ int hl_vma_allows(const void *addr, size_t size, int prot)
     int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS), err = 0, got = 1;
     struct line line;
 
-    if (fd < 0 || HL_FAIL(HL_FAIL_QUERY))
+    if (fd < 0 || HL_INJECT(HL_INJECT_QUERY))
         return -ENOTTY;
     /* A hole is worse than a missing right, so the walk goes on behind one. */
     for (; at < end; at = line.end) {
@@ -314,7 +314,7 @@ int hl_vma_each(const void *addr, size_t size, hl_vma_found *found,
     int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS), got;
     struct line line;
 
-    if (fd < 0 || HL_FAIL(HL_FAIL_QUERY))
+    if (fd < 0 || HL_INJECT(HL_INJECT_QUERY))
         return each_by_text(&e);
     while ((got = ask(fd, e.at, &line)) > 0 && pass_on(&e, &line))
         ;

@@ -1,4 +1,4 @@
-#include "mem/wait.h"
+#include "sys/wait.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>

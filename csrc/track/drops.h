@@ -24,7 +24,7 @@
 
 #include "base.h"
 #include "mem/pages.h"
-#include "mem/vma.h"
+#include "sys/vma.h"
 #include "track/scan.h"
 #include "track/track.h"
 

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fail.h"
-#include "mem/lock.h"
-#include "mem/vma.h"
+#include "inject.h"
+#include "sys/lock.h"
+#include "sys/vma.h"
 #include "track/chain.h"
 
 /* Ascending by start, disjoint, never changed while it is published. */
@@ -167,7 +167,7 @@ void hl_fault_quiesce(void)
 static struct table *new_table(size_t room)
 {
     struct table *table =
-        HL_FAIL(HL_FAIL_TABLE)
+        HL_INJECT(HL_INJECT_TABLE)
             ? NULL
             : malloc(sizeof *table + room * sizeof table->regions[0]);
     if (table != NULL)

@@ -1,10 +1,10 @@
-#include "mappings.h"
+#include "track/mappings.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "mem/map.h"
-#include "mem/vma.h"
+#include "sys/map.h"
+#include "sys/vma.h"
 #include "track/scan.h"
 #include "track/uffd_fd.h"
 #include "why.h"

@@ -1,7 +1,7 @@
 /* What memory is mapped as, asked before it is touched: who steps into a hole,
  * on a guard, or on a page that its owner closed, dies.  Any thread. */
-#ifndef HL_MAPPINGS_H
-#define HL_MAPPINGS_H
+#ifndef HL_TRACK_MAPPINGS_H
+#define HL_TRACK_MAPPINGS_H
 
 #include "base.h"
 #include "mem/pages.h"

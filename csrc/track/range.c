@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem/lock.h"
+#include "sys/lock.h"
 #include "track/track.h"
 
 struct range {

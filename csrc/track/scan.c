@@ -1,7 +1,7 @@
 #include "track/scan.h"
 
-#include "mem/descriptor.h"
-#include "mem/map.h"
+#include "sys/descriptor.h"
+#include "sys/map.h"
 
 int hl_scan_open(struct hl_scan *scan)
 {

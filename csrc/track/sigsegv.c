@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
-#include "mem/map.h"
-#include "mem/vma.h"
+#include "sys/map.h"
+#include "sys/vma.h"
 #include "track/trap.h"
 
 #ifndef PR_GET_MDWE /* 6.3 */

@@ -17,11 +17,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fail.h"
-#include "mem/lock.h"
-#include "mem/map.h"
-#include "mem/threads.h"
-#include "mem/vma.h"
+#include "inject.h"
+#include "sys/lock.h"
+#include "sys/map.h"
+#include "sys/threads.h"
+#include "sys/vma.h"
 #include "track/track.h"
 
 struct softdirty {
@@ -62,7 +62,7 @@ static int keep_everybodys_bits(void)
 static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 {
     struct softdirty *s = (struct softdirty *)t;
-    int err = HL_FAIL(HL_FAIL_ARM) ? -ENOMEM : 0;
+    int err = HL_INJECT(HL_INJECT_ARM) ? -ENOMEM : 0;
 
     hl_lock_acquire(&lock);
     if (err == 0 && hl_is_single_threaded())
@@ -90,7 +90,7 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
     struct softdirty *s = (struct softdirty *)t;
 
     hl_lock_acquire(&lock);
-    int err = HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : read_bits(s);
+    int err = HL_INJECT(HL_INJECT_COLLECT) ? -ENOMEM : read_bits(s);
     hl_pages_or(dirty, &s->kept);
     hl_lock_release(&lock);
     return err;

@@ -1,12 +1,12 @@
 #include "track/trap.h"
 
-#include "fail.h"
-#include "mem/map.h"
-#include "mem/vma.h"
+#include "inject.h"
+#include "sys/map.h"
+#include "sys/vma.h"
 
 static int change(struct hl_trap *trap, struct hl_run run, bool closed)
 {
-    if (HL_FAIL(closed ? HL_FAIL_ARM : HL_FAIL_UNPROTECT))
+    if (HL_INJECT(closed ? HL_INJECT_ARM : HL_INJECT_UNPROTECT))
         return -ENOMEM;
     return trap->protect(trap, run, closed);
 }

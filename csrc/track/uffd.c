@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fail.h"
-#include "mem/map.h"
-#include "mem/vma.h"
+#include "inject.h"
+#include "sys/map.h"
+#include "sys/vma.h"
 #include "track/drops.h"
 #include "track/scan.h"
 #include "track/track.h"
@@ -188,7 +188,7 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
     struct hl_run run = armed_stretch(u);
     struct into into = {t, dirty};
 
-    if (HL_FAIL(HL_FAIL_COLLECT))
+    if (HL_INJECT(HL_INJECT_COLLECT))
         return -ENOMEM;
     hl_pages_or(dirty, &u->open);
     hl_pages_or(dirty, &u->found);
@@ -235,7 +235,7 @@ static int arm_stretch(struct uffd *u, const struct hl_pages *pages,
 {
     struct arming arming = {u, pages};
 
-    if (HL_FAIL(HL_FAIL_ARM))
+    if (HL_INJECT(HL_INJECT_ARM))
         return -ENOMEM;
     return hl_scan_walk(&u->scan, HL_SCAN_ARM_WRITTEN,
                         address(&u->tracker, stretch.first),

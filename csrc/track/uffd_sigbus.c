@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "mem/map.h"
-#include "mem/vma.h"
+#include "sys/map.h"
+#include "sys/vma.h"
 #include "track/trap.h"
 #include "track/uffd_fd.h"
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "mem/map.h"
+#include "sys/map.h"
 
 const struct hl_driver_ops *const hl_drivers[] = {
 #ifdef __x86_64__

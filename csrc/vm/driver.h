@@ -2,7 +2,7 @@
  *
  * Each driver is one file that fills in a struct hl_driver_ops; driver.c lists
  * them in order of preference.  A machine has one vCPU, which runs at CPL 3 in
- * long mode on the tables that vm/x86.h builds.
+ * long mode on the tables that image/x86.h builds.
  *
  * What every driver promises:
  *
@@ -28,8 +28,8 @@
 #define HL_VM_DRIVER_H
 
 #include "base.h"
+#include "image/x86.h"
 #include "track/track.h"
-#include "vm/x86.h"
 
 #define HL_VM_SLOTS 8
 

@@ -4,10 +4,10 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-#include "fail.h"
-#include "mem/lock.h"
-#include "mem/threads.h"
-#include "mem/wait.h"
+#include "inject.h"
+#include "sys/lock.h"
+#include "sys/threads.h"
+#include "sys/wait.h"
 
 #define AGAIN_NS UINT64_C(1000000)
 #define NEVER ((uint64_t)INT64_MAX)
@@ -84,7 +84,7 @@ static int make_thread(void)
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     void *number = (void *)(uintptr_t)last_number;
-    err = HL_FAIL(HL_FAIL_THREAD)
+    err = HL_INJECT(HL_INJECT_THREAD)
               ? EAGAIN
               : pthread_create(&thread, &attributes, watch_all, number);
     if (err == EINVAL) /* thread-local data may take more of it than that */

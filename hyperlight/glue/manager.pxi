@@ -15,12 +15,12 @@ cdef extern from "snapshot/apply.h" nogil:
         size_t copied
         size_t zeroed
 
-cdef extern from "region.h" nogil:
+cdef extern from "manager/region.h" nogil:
     struct hl_region_stats:
         size_t takes, restores, stored, copied, zeroed
         size_t raced, guesses, reopened, collapsed, expected
 
-cdef extern from "manager.h" nogil:
+cdef extern from "manager/manager.h" nogil:
     struct hl_mirror:
         void **current
         void *new_current

@@ -19,7 +19,7 @@ cdef extern from "turn.h" nogil:
     void hl_turn_unqueue(hl_turn *turn)
     void hl_turn_wait(hl_turn *turn)
 
-cdef extern from "mem/wait.h" nogil:
+cdef extern from "sys/wait.h" nogil:
     uint64_t hl_now()
 
 cdef extern from "sandbox.h" nogil:
@@ -75,22 +75,14 @@ cdef extern from "<errno.h>":
     int EAGAIN, EBADF, ECHILD, EBUSY, EDEADLK, EINVAL, EMFILE, ENFILE
     int ENOENT, EOPNOTSUPP
 
-LEFT_READY = HL_LEAVE_READY
-LEFT_HOST_CALL = HL_LEAVE_HOST_CALL
-LEFT_LOG = HL_LEAVE_LOG
-LEFT_ABORT = HL_LEAVE_ABORT
-# What else ended a run; no guest's own number.
-cdef enum:
-    LEAVES_EXCEPTION = -1
-    LEAVES_INTERRUPTED = -2
-    LEAVES_TIMEOUT = -3
-    LEAVES_BROKEN = -4
-LEFT_EXCEPTION = LEAVES_EXCEPTION
-LEFT_INTERRUPTED = LEAVES_INTERRUPTED
-LEFT_TIMEOUT = LEAVES_TIMEOUT
-LEFT_BROKEN = LEAVES_BROKEN
-
-cdef enum: MOST_FUNCTIONS = 4096
+LEFT_READY = <int>HL_LEFT_READY
+LEFT_HOST_CALL = <int>HL_LEFT_HOST_CALL
+LEFT_LOG = <int>HL_LEFT_LOG
+LEFT_ABORT = <int>HL_LEFT_ABORT
+LEFT_EXCEPTION = <int>HL_LEFT_EXCEPTION
+LEFT_INTERRUPTED = <int>HL_LEFT_INTERRUPTED
+LEFT_TIMEOUT = <int>HL_LEFT_TIMEOUT
+LEFT_BROKEN = <int>HL_LEFT_BROKEN
 
 EXIT_CALL = <int>HL_EXIT_CALL
 EXIT_EXCEPTION = <int>HL_EXIT_EXCEPTION
@@ -120,7 +112,7 @@ cdef class SandboxCore:
 
     cdef hl_sandbox *sandbox
     cdef hl_exit left
-    cdef size_t input_size, output_size, call_size
+    cdef hl_call io
     cdef size_t state_size
     #: Whose Python runs in the middle of a call, for an error's words.
     cdef public str inside
@@ -187,7 +179,8 @@ cdef class SandboxCore:
         if rc < 0:
             raise DriverUnavailable(driver, what)
         self.because = choice.because
-        self.input_size, self.output_size = c.input.size, c.output.size
+        hl_call_init(&self.io, hl_sandbox_input(self.sandbox), c.input.size,
+                     hl_sandbox_output(self.sandbox), c.output.size)
         self.state_size = hl_sandbox_state_size(self.sandbox)
         self.page_count = hl_manager_page_count(
             hl_sandbox_manager(self.sandbox))
@@ -350,12 +343,12 @@ cdef class SandboxCore:
         try:
             hl_sandbox_set_deadline(
                 self.sandbox, hl_now() + limit if limit else 0)
-            self.call_size = 0
+            hl_call_nothing(&self.io)
             self._begin(0, 0)
             reason = self._run()
-            if reason != HL_LEAVE_READY:
+            if reason != HL_LEFT_READY:
                 serve(reason)
-            texts = self.message(MESSAGE_FUNCTIONS, MOST_FUNCTIONS)[1]
+            texts = self.message(MESSAGE_FUNCTIONS)
             hl_sandbox_end(self.sandbox)
             return texts
         finally:
@@ -365,22 +358,26 @@ cdef class SandboxCore:
              serve):
         """Call a GuestFunction; see start() for `limit` and `serve`.
 
+        What `serve` returns, an exception of a host function's or None, is
+        raised where the guest passed that failure on.
+
         Raises:
             TypeError, ValueError: An argument is wrong; the guest did not run.
             GuestError: The function said no.
             GuestAborted: The guest broke the rules.
         """
         cdef int reason
+        failure = None
         self._enter(HL_CALL, "call", token)
         try:
             hl_sandbox_set_deadline(
                 self.sandbox, hl_now() + limit if limit else 0)
             self._write_call(function, args)
-            self._begin(self.call_size, 0)
+            self._begin(self.io.size, 0)
             reason = self._run()
-            if reason != HL_LEAVE_READY:
-                serve(reason)
-            return self._result(function.result)
+            if reason != HL_LEFT_READY:
+                failure = serve(reason)
+            return self._result(function.result, failure)
         finally:
             self.inside = None
             self._leave()
@@ -392,11 +389,11 @@ cdef class SandboxCore:
         try:
             hl_sandbox_set_deadline(self.sandbox, 0)
             self._write_call(function, args)
-            self._begin(self.call_size, 0)
+            self._begin(self.io.size, 0)
             start = hl_now()
             self._run()
             end = hl_now()
-            self._result(function.result)
+            self._result(function.result, None)
             return end - start
         finally:
             self._leave()
@@ -409,35 +406,30 @@ cdef class SandboxCore:
 
     cdef int _write_call(self, function, tuple args) except -1:
         """Write a call, whose arguments may be anybody's Python code."""
-        cdef hl_wire_writer w
         cdef bytes name = function.encoded
         cdef bytes types = function.arguments
         cdef Py_ssize_t i, n = len(args)
         cdef const char *codes = PyBytes_AS_STRING(types)
-        cdef char *input = <char *>hl_sandbox_input(self.sandbox)
         if n != len(types):
             raise TypeError(
                 f"{function.signature}: takes "
                 f"{count(len(types), 'argument')}, not {n}")
-        hl_wire_begin(&w, input, self.input_size - REPLY_ROOM)
-        check(hl_wire_put_raw(&w, PyBytes_AS_STRING(name), len(name), 1),
+        check(hl_call_begin(&self.io, PyBytes_AS_STRING(name), len(name)),
               "call")
         self.inside = "an argument's own code"
         try:
             for i in range(n):
                 try:
-                    put_value(&w, codes[i], args[i])
+                    put_value(&self.io.writer, codes[i], args[i])
                 except REFUSALS as error:
                     raise refusal(error)(
                         f"{function.signature}: argument {i + 1}, "
                         f"{brief(args[i])}, is no {TYPES[codes[i]]}: "
                         f"{error}") from None
         finally:
-            hl_sandbox_wrote(self.sandbox, w.at - input)
+            hl_sandbox_wrote(self.sandbox, hl_call_written(&self.io))
         self.inside = None
-        self.call_size = check(
-            hl_wire_end(&w, HL_MESSAGE_CALL, HL_NONE), "call")
-        return 0
+        return check(hl_call_end(&self.io), "call")
 
     def reply(self, int code, value):
         """Write what a host function returned.
@@ -446,37 +438,32 @@ cdef class SandboxCore:
         where that is not what it asked for; or whatever the value's own code
         raises.
         """
-        cdef hl_wire_writer w
         cdef hl_sandbox *s = self._calling()
-        cdef char *input = <char *>hl_sandbox_input(s)
-        hl_wire_begin(&w, input + self.call_size,
-                      self.input_size - self.call_size)
+        hl_call_reply(&self.io)
         try:
-            put_value(&w, code, None if code == HL_NONE else value)
+            put_value(&self.io.writer, code,
+                      None if code == HL_NONE else value)
         except REFUSALS as error:
             raise refusal(error)(str(error)) from None
         finally:
-            hl_sandbox_wrote(s, w.at - input)
-        self._begin(self.call_size + check(
-            hl_wire_end(&w, HL_MESSAGE_RESULT, HL_NONE), "reply"),
-            self.call_size)
+            hl_sandbox_wrote(s, hl_call_written(&self.io))
+        self._replied(HL_MESSAGE_RESULT)
 
     def reply_error(self, int code, str text not None):
         """Write that a host function failed."""
-        cdef hl_wire_writer w
         cdef hl_sandbox *s = self._calling()
-        cdef char *input = <char *>hl_sandbox_input(s)
-        hl_wire_begin(&w, input + self.call_size,
-                      self.input_size - self.call_size)
+        hl_call_reply(&self.io)
         try:
-            put_value(&w, HL_I32, code)
-            put_value(&w, HL_STR, text[:200].encode(
+            put_value(&self.io.writer, HL_I32, code)
+            put_value(&self.io.writer, HL_STR, text[:200].encode(
                 "utf-8", "replace").decode())
         finally:
-            hl_sandbox_wrote(s, w.at - input)
-        self._begin(self.call_size + check(
-            hl_wire_end(&w, HL_MESSAGE_ERROR, HL_NONE), "reply"),
-            self.call_size)
+            hl_sandbox_wrote(s, hl_call_written(&self.io))
+        self._replied(HL_MESSAGE_ERROR)
+
+    cdef int _replied(self, hl_message_kind kind) except -1:
+        cdef ssize_t size = hl_call_replied(&self.io, kind)
+        return self._begin(check(size, "reply"), self.io.size)
 
     def resume(self):
         """Let the guest go on; one of LEFT_*."""
@@ -485,29 +472,19 @@ cdef class SandboxCore:
 
     cdef int _run(self) except 0:
         cdef hl_sandbox *s = self.sandbox
-        cdef int rc
+        cdef int rc, left
         while True:
             with nogil:
                 rc = hl_sandbox_run(s, &self.left)
             if rc == -ECHILD:
                 raise ValueError(FORKED)
             check(rc, "run")
-            if self.left.reason == HL_EXIT_CALL:
-                if HL_LEAVE_READY <= self.left.value <= HL_LEAVE_ABORT:
-                    return self.left.value
-                return LEAVES_BROKEN
-            if self.left.reason == HL_EXIT_KICKED:
-                self.inside = "a signal handler"
-                PyErr_CheckSignals()
-                self.inside = None
-                continue
-            if self.left.reason == HL_EXIT_INTERRUPTED:
-                return LEAVES_INTERRUPTED
-            if self.left.reason == HL_EXIT_TIMEOUT:
-                return LEAVES_TIMEOUT
-            if self.left.reason == HL_EXIT_EXCEPTION:
-                return LEAVES_EXCEPTION
-            return LEAVES_BROKEN
+            left = hl_call_left(&self.left)
+            if left != HL_LEFT_KICKED:
+                return left
+            self.inside = "a signal handler"
+            PyErr_CheckSignals()
+            self.inside = None
 
     def left_by(self):
         """(reason, value, vector, error code, rip, cr2) of the last run."""
@@ -525,86 +502,54 @@ cdef class SandboxCore:
         """What the driver knows of the exception that ended it, or ""."""
         return self.left.detail.decode()
 
-    def end(self):
-        """The call is over, and the guest can be called again."""
-        hl_sandbox_end(self._calling())
-
-    def failed_by(self):
-        """Code of the error that the guest left, or 0 if it left none."""
-        cdef hl_wire_reader r
-        cdef const void *output = hl_sandbox_output(self._calling())
-        if (hl_wire_open(&r, output, self.output_size) < 0
-                or r.kind != HL_MESSAGE_ERROR):
-            return 0
-        return self.message(MESSAGE_ERROR, 2)[1][0]
-
-    cdef object _result(self, int code):
+    cdef object _result(self, int code, failure):
         """The value of the type that the guest left, ending the call.
 
         Raises:
             GuestError: It left an error instead; the call has ended.
             GuestAborted: It left something else; the call has not ended.
+            failure: If the error is that a host function had failed.
         """
-        cdef hl_wire_reader r
-        cdef hl_wire_value v
-        cdef object value = None
-        cdef const void *output = hl_sandbox_output(self.sandbox)
-        if hl_wire_open(&r, output, self.output_size) < 0:
-            raise malformed(r.wrong)
-        if r.kind == HL_MESSAGE_ERROR:
-            error, text = self.message(MESSAGE_ERROR, 2)[1]
-            self.end()
-            raise GuestError(error, text)
-        if r.kind != HL_MESSAGE_RESULT:
-            raise malformed(b"neither a result nor an error")
-        if hl_wire_next(&r, &v) < 0:
-            raise malformed(r.wrong)
-        if <int>v.type != code:
-            raise malformed(b"a result of another type")
-        if hl_wire_close(&r) < 0:
-            raise malformed(r.wrong)
-        try:
-            value = value_of(&v)
-        except ValueError:
-            raise malformed(b"text that is not UTF-8") from None
+        if hl_call_open_result(&self.io, <hl_type>code) < 0:
+            raise malformed(self.io.wrong)
+        values = self._values()
         hl_sandbox_end(self.sandbox)
-        return value
+        if self.io.kind == HL_MESSAGE_RESULT:
+            return values[0]
+        if failure is not None and values[0] == HL_ERROR_HOST:
+            raise failure
+        raise GuestError(*values)
 
-    def message(self, int kind, Py_ssize_t limit):
-        """(type wanted back, values) of the message that the guest left.
+    def message(self, int kind):
+        """The values of the message that the guest left.
 
         Raises:
-            GuestAborted: It is none of that kind, or has over `limit` values.
+            GuestAborted: It is none of that kind.
         """
-        cdef hl_wire_reader r
+        self._calling()
+        if hl_call_open(&self.io, <hl_message_kind>kind) < 0:
+            raise malformed(self.io.wrong)
+        return self._values()
+
+    def wanted(self):
+        """The type of the result that the message read last asks for."""
+        return <int>self.io.reader.result
+
+    cdef list _values(self):
         cdef hl_wire_value v
-        cdef const void *output = hl_sandbox_output(self._calling())
-        if hl_wire_open(&r, output, self.output_size) < 0:
-            raise malformed(r.wrong)
-        if <int>r.kind != kind:
-            raise malformed(b"a message of another kind")
-        if r.left > limit:
-            raise malformed(b"too many values")
-        values = []
-        types = []
+        cdef list values = []
+        cdef int rc
         try:
-            while r.left:
-                if hl_wire_next(&r, &v) < 0:
-                    raise malformed(r.wrong)
-                types.append(<int>v.type)
+            while True:
+                rc = hl_call_next(&self.io, &v)
+                if rc <= 0:
+                    break
                 values.append(value_of(&v))
         except ValueError:
             raise malformed(b"text that is not UTF-8") from None
-        if hl_wire_close(&r) < 0:
-            raise malformed(r.wrong)
-        shape = message_shapes.get(kind)
-        if shape is not None and types != shape:
-            raise malformed(b"values of other types")
-        if kind == MESSAGE_CALL and types[:1] != [HL_STR]:
-            raise malformed(b"a call of nothing")
-        if kind == MESSAGE_FUNCTIONS and set(types) - {HL_STR}:
-            raise malformed(b"values of other types")
-        return r.result, values
+        if rc < 0:
+            raise malformed(self.io.wrong)
+        return values
 
     # Snapshots.
 
@@ -702,12 +647,6 @@ cdef class SandboxCore:
         finally:
             if not mine:
                 self._leave()
-
-
-cdef dict message_shapes = {
-    MESSAGE_ERROR: [<int>HL_I32, <int>HL_STR],
-    MESSAGE_LOG: [<int>HL_I32, <int>HL_STR],
-}
 
 
 cdef malformed(const char *wrong):

@@ -28,12 +28,12 @@ cdef extern from "track/fault.h" nogil:
 
 cdef extern from *:
     """
-    #include "fail.h"
+    #include "inject.h"
     #ifdef HL_FAULT_INJECTION
     #define HL_CAN_FAIL 1
     #else
     #define HL_CAN_FAIL 0
-    static inline void hl_fail_plan(int point, unsigned skip, unsigned count)
+    static inline void hl_inject_plan(int point, unsigned skip, unsigned count)
     {
         (void)point;
         (void)skip;
@@ -42,21 +42,21 @@ cdef extern from *:
     #endif
     """
     bint HL_CAN_FAIL
-    cdef enum hl_fail_point:
-        HL_FAIL_STORE_ALLOC
-        HL_FAIL_NODE_ALLOC
-        HL_FAIL_ARM
-        HL_FAIL_COLLECT
-        HL_FAIL_UNPROTECT
-        HL_FAIL_SLICE
-        HL_FAIL_THREAD
-        HL_FAIL_RUN
-        HL_FAIL_TABLE
-        HL_FAIL_QUERY
-        HL_FAIL_SLAB
-        HL_FAIL_LINGER
+    cdef enum hl_inject_point:
+        HL_INJECT_STORE_ALLOC
+        HL_INJECT_NODE_ALLOC
+        HL_INJECT_ARM
+        HL_INJECT_COLLECT
+        HL_INJECT_UNPROTECT
+        HL_INJECT_SLICE
+        HL_INJECT_THREAD
+        HL_INJECT_RUN
+        HL_INJECT_TABLE
+        HL_INJECT_QUERY
+        HL_INJECT_SLAB
+        HL_INJECT_LINGER
     void HL_LINGER() nogil
-    void hl_fail_plan(hl_fail_point point, unsigned skip, unsigned count)
+    void hl_inject_plan(hl_inject_point point, unsigned skip, unsigned count)
 
 
 cdef const hl_tracker_ops *find_tracker(str name) except NULL:
@@ -109,19 +109,19 @@ def followed_by_reclaim(original):
 #: True in builds whose allocations and system calls can be made to fail.
 CAN_FAIL = bool(HL_CAN_FAIL)
 
-cdef dict fail_points = {
-    "store-alloc": HL_FAIL_STORE_ALLOC,
-    "node-alloc": HL_FAIL_NODE_ALLOC,
-    "arm": HL_FAIL_ARM,
-    "collect": HL_FAIL_COLLECT,
-    "unprotect": HL_FAIL_UNPROTECT,
-    "slice": HL_FAIL_SLICE,
-    "thread": HL_FAIL_THREAD,
-    "run": HL_FAIL_RUN,
-    "table": HL_FAIL_TABLE,
-    "query": HL_FAIL_QUERY,
-    "slab": HL_FAIL_SLAB,
-    "linger": HL_FAIL_LINGER,
+cdef dict inject_points = {
+    "store-alloc": HL_INJECT_STORE_ALLOC,
+    "node-alloc": HL_INJECT_NODE_ALLOC,
+    "arm": HL_INJECT_ARM,
+    "collect": HL_INJECT_COLLECT,
+    "unprotect": HL_INJECT_UNPROTECT,
+    "slice": HL_INJECT_SLICE,
+    "thread": HL_INJECT_THREAD,
+    "run": HL_INJECT_RUN,
+    "table": HL_INJECT_TABLE,
+    "query": HL_INJECT_QUERY,
+    "slab": HL_INJECT_SLAB,
+    "linger": HL_INJECT_LINGER,
 }
 
 
@@ -129,4 +129,4 @@ def plan_failure(str point not None, unsigned skip=0, unsigned count=1):
     """Make `count` passes of a point fail after `skip` more; tests only."""
     if not HL_CAN_FAIL:
         raise RuntimeError("built without fault injection")
-    hl_fail_plan(fail_points[point], skip, count)
+    hl_inject_plan(inject_points[point], skip, count)

@@ -1,6 +1,6 @@
 # csrc/vm: drivers, guests' files, page tables.
 
-cdef extern from "vm/elf.h" nogil:
+cdef extern from "image/elf.h" nogil:
     struct hl_elf_segment:
         uint64_t addr, size
         unsigned perms

@@ -5,7 +5,7 @@
 
 #include "check.h"
 #include "choose.h"
-#include "mem/map.h"
+#include "sys/memory.h"
 
 #define MUCH ((size_t)64 << 20)
 

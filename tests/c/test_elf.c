@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "check.h"
+#include "image/elf.h"
+#include "image/x86.h"
 #include "track/track.h"
-#include "vm/elf.h"
-#include "vm/x86.h"
 
 #define BASE ((uint64_t)0x400000)
 #define FILE_SIZE ((size_t)0x4000)

@@ -7,8 +7,8 @@
 #include <time.h>
 
 #include "check.h"
-#include "mem/map.h"
-#include "vm/emulator.h"
+#include "sys/map.h"
+#include "vm/emulator/machine.h"
 
 #define PAGE ((size_t)4096)
 #define CODE ((uint64_t)0x400000)

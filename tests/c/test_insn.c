@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "vm/insn.h"
+#include "vm/emulator/insn.h"
 
 static const struct {
     const char *bytes;

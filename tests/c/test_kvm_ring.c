@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "mem/map.h"
-#include "vm/kvm.h"
+#include "sys/map.h"
+#include "vm/kvm/machine.h"
 
 #define VM_FD 1000000 /* whose ioctl() is the one below */
 #define PAGES 300

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "mem/forked.h"
-#include "mem/lock.h"
+#include "sys/forked.h"
+#include "sys/lock.h"
 
 #define THREADS 3
 #define FORKS 60

@@ -6,9 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "manager.h"
-#include "mem/map.h"
+#include "manager/manager.h"
 #include "stores.h"
+#include "sys/map.h"
 #include "track/range.h"
 
 #define PAGES 64

@@ -8,13 +8,13 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "fail.h"
+#include "inject.h"
 #include "mem/bitmap.h"
 #include "mem/copy.h"
-#include "mem/map.h"
 #include "mem/pages.h"
 #include "mem/runs.h"
-#include "mem/vma.h"
+#include "sys/map.h"
+#include "sys/vma.h"
 
 #define MOST 300
 
@@ -265,7 +265,7 @@ static void added_while_others_are_removed(void)
     pthread_t thread;
 
     CHECK(hl_pages_init(&shared, 128) == 0);
-    hl_fail_plan(HL_FAIL_LINGER, 0, UINT32_MAX);
+    hl_inject_plan(HL_INJECT_LINGER, 0, UINT32_MAX);
     CHECK(pthread_create(&thread, NULL, add_pages, NULL) == 0);
     for (size_t i = 1; i <= 1500; i++) {
         atomic_store(&asked, i);
@@ -276,7 +276,7 @@ static void added_while_others_are_removed(void)
         hl_pages_atomic_remove(&shared, (struct hl_run){64, 64});
     }
     CHECK(pthread_join(thread, NULL) == 0);
-    hl_fail_plan(HL_FAIL_LINGER, 0, 0);
+    hl_inject_plan(HL_INJECT_LINGER, 0, 0);
     hl_pages_free(&shared);
 }
 
@@ -337,7 +337,7 @@ static void both_ways(const void *addr, size_t size, unsigned kinds)
     struct hl_vma query, text;
     int err = hl_vma_query(addr, size, &query);
 
-    hl_fail_plan(HL_FAIL_QUERY, 0, 1);
+    hl_inject_plan(HL_INJECT_QUERY, 0, 1);
     CHECK(hl_vma_query(addr, size, &text) == err);
     CHECK(err == 0 && query.kinds == kinds && text.kinds == kinds);
     CHECK(query.prot == text.prot && query.anonymous == text.anonymous);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "fail.h"
+#include "inject.h"
 #include "snapshot/nodes.h"
 #include "stores.h"
 
@@ -196,7 +196,7 @@ static void no_memory_at_the_end(void)
     struct hl_snapshot *s;
 
     memory[3 * PAGE] = 1;
-    hl_fail_plan(HL_FAIL_STORE_ALLOC, 0, 1);
+    hl_inject_plan(HL_INJECT_STORE_ALLOC, 0, 1);
     CHECK(take(store, NULL, memory, 4, &s) == -ENOMEM);
     CHECK(usage_of(store).pages == 0);
     hl_store_unref(store);

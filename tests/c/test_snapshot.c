@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "fail.h"
+#include "inject.h"
 #include "mem/bitmap.h"
 #include "stores.h"
 
@@ -175,14 +175,14 @@ static void no_memory(void)
     for (size_t p = 0; p < pages; p += 7)
         memory[p * PAGE] = 2;
     hl_store_usage(store, &before);
-    for (int point = HL_FAIL_STORE_ALLOC; point <= HL_FAIL_NODE_ALLOC;
+    for (int point = HL_INJECT_STORE_ALLOC; point <= HL_INJECT_NODE_ALLOC;
          point++) {
         int err = -ENOMEM;
         for (unsigned skip = 0; err == -ENOMEM; skip++) {
             CHECK(skip < 200);
-            hl_fail_plan((enum hl_fail_point)point, skip, 1);
+            hl_inject_plan((enum hl_inject_point)point, skip, 1);
             err = take(store, base, memory, pages, &child);
-            hl_fail_plan((enum hl_fail_point)point, 0, 0);
+            hl_inject_plan((enum hl_inject_point)point, 0, 0);
             CHECK(err == 0 || err == -ENOMEM);
             hl_store_usage(store, &after);
             CHECK(err == 0 || (after.pages == before.pages &&

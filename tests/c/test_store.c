@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fail.h"
+#include "inject.h"
 #include "stores.h"
 
 #define HUGE ((size_t)512) /* pages in a huge one */
@@ -264,11 +264,11 @@ static void smaller_slabs(void)
     struct held held = new_held(40000);
 
     for (unsigned i = 0; held.count + 3000 < held.cap; i++) {
-        hl_fail_plan(HL_FAIL_SLAB, 0, 1 + i % 4);
+        hl_inject_plan(HL_INJECT_SLAB, 0, 1 + i % 4);
         hold(&held, 2000);
         CHECK(usage_of(held.store).pages == held.count);
     }
-    hl_fail_plan(HL_FAIL_SLAB, 0, 0);
+    hl_inject_plan(HL_INJECT_SLAB, 0, 0);
     free_held(&held);
 }
 
@@ -282,10 +282,10 @@ static void crumbs_are_better_than_nothing(void)
     hold(&held, 256 + 512 + 1024); /* all of three slabs */
     for (size_t i = 0; i < 40; i++)
         give_back(&held, i * 37);
-    hl_fail_plan(HL_FAIL_SLAB, 0, UINT32_MAX);
+    hl_inject_plan(HL_INJECT_SLAB, 0, UINT32_MAX);
     hold(&held, 40);
     CHECK(hl_store_alloc(held.store, 1, &first) == -ENOMEM);
-    hl_fail_plan(HL_FAIL_SLAB, 0, 0);
+    hl_inject_plan(HL_INJECT_SLAB, 0, 0);
     hold(&held, 1);
     free_held(&held);
 }

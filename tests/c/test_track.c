@@ -8,10 +8,10 @@
 #include <time.h>
 
 #include "check.h"
-#include "fail.h"
-#include "manager.h"
+#include "inject.h"
+#include "manager/manager.h"
 #include "mem/bitmap.h"
-#include "mem/map.h"
+#include "sys/map.h"
 #include "track/fault.h"
 #include "track/trap.h"
 
@@ -305,7 +305,7 @@ static void removed_without_memory(const struct hl_tracker_ops *ops)
               0);
     }
     start(threads);
-    hl_fail_plan(HL_FAIL_TABLE, 0, UINT32_MAX);
+    hl_inject_plan(HL_INJECT_TABLE, 0, UINT32_MAX);
     for (int i = 0; i < 40; i++) {
         CHECK(hl_manager_take(m, &s) == 0);
         hl_snapshot_unref(s);
@@ -317,7 +317,7 @@ static void removed_without_memory(const struct hl_tracker_ops *ops)
         if (err == 0)
             hl_manager_free(none);
     }
-    hl_fail_plan(HL_FAIL_TABLE, 0, 0);
+    hl_inject_plan(HL_INJECT_TABLE, 0, 0);
     finish(threads);
     check_superset(m);
     hl_manager_free(m);
@@ -411,14 +411,14 @@ int main(void)
             restores_what_is_dropped(ops, written);
         removed_without_memory(ops);
         /* The same with handlers that take their time at the worst moments. */
-        hl_fail_plan(HL_FAIL_LINGER, 0, UINT32_MAX);
+        hl_inject_plan(HL_INJECT_LINGER, 0, UINT32_MAX);
         for (int adaptive = 0; adaptive < 2; adaptive++) {
             takes(ops, adaptive);
             restores(ops, adaptive);
             comes_and_goes(ops);
             removed_without_memory(ops);
         }
-        hl_fail_plan(HL_FAIL_LINGER, 0, 0);
+        hl_inject_plan(HL_INJECT_LINGER, 0, 0);
         printf("ok %s\n", ops->name);
         fflush(stdout);
     }

@@ -9,13 +9,13 @@
 #include <time.h>
 
 #include "check.h"
-#include "manager.h"
-#include "mem/map.h"
-#include "mem/wait.h"
+#include "manager/manager.h"
+#include "sys/map.h"
+#include "sys/wait.h"
 #include "vm/driver.h"
 #include "vm/watch.h"
 #if defined(__x86_64__)
-#include "vm/kvm.h"
+#include "vm/kvm/machine.h"
 #endif
 
 #define PAGE ((size_t)4096)

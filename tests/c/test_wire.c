@@ -1,8 +1,8 @@
 /* Messages: what is written is read, and whatever is read does no harm. */
 #include <string.h>
 
+#include "abi/native/wire.h"
 #include "check.h"
-#include "vm/wire.h"
 
 /* Read everything, and touch every payload: under AddressSanitizer nothing
  * outside of the buffer may be.  Returns the values, or -EPROTO. */

@@ -7,9 +7,9 @@
 #include <elf.h>
 
 #include "fuzz.h"
+#include "image/elf.h"
+#include "image/x86.h"
 #include "track/track.h"
-#include "vm/elf.h"
-#include "vm/x86.h"
 
 #define BASE ((uint64_t)0x400000)
 #define SMALL ((size_t)0x4000)

@@ -14,8 +14,8 @@
 #include <ucontext.h>
 #endif
 
+#include "abi/native/wire.h"
 #include "fuzz.h"
-#include "vm/wire.h"
 
 #define MOST 4096
 

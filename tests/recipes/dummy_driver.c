@@ -1,7 +1,7 @@
 /* A driver as CONTRIBUTING.md says, with a tracker of its own: the emulator
  * and `full` under other names. */
 #include "vm/driver.h"
-#include "vm/emulator.h"
+#include "vm/emulator/machine.h"
 
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {

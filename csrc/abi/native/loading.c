@@ -1,7 +1,8 @@
-#include "vm/loading.h"
+#include "abi/native/loading.h"
 
 #include <string.h>
-#include <sys/random.h>
+
+#include "sys/memory.h"
 
 #define CANARY_AT 0x28
 #define INFO_AT 64 /* behind the block's start */
@@ -41,11 +42,6 @@ int hl_load_image(const struct hl_image *image, const struct hl_vm_config *vm,
                        why);
 }
 
-static uint64_t up(uint64_t value, uint64_t align)
-{
-    return (value + align - 1) / align * align;
-}
-
 /* x86-64 ELF TLS, variant II (System V ABI for x86-64, 3.4.6; Drepper, "ELF
  * Handling for Thread-Local Storage", 4.4.6): the block is aligned as the data
  * wants it, and the data begins at the block less its size rounded up to its
@@ -56,9 +52,9 @@ int hl_load_thread(const struct hl_image *image, struct hl_span thread,
 {
     const struct hl_elf *elf = image->elf;
     uint64_t tls_align = elf->tls_align ? elf->tls_align : 1;
-    uint64_t before = up(elf->tls_size, tls_align);
+    uint64_t before = hl_align_up(elf->tls_size, tls_align);
     uint64_t align = tls_align < 64 ? 64 : tls_align;
-    uint64_t block = up(thread.addr + before, align);
+    uint64_t block = hl_align_up(thread.addr + before, align);
     uint64_t end = block + INFO_AT + sizeof *info;
     const struct hl_span tls = {image->base + elf->tls_addr,
                                 elf->tls_file_size};
@@ -70,8 +66,9 @@ int hl_load_thread(const struct hl_image *image, struct hl_span thread,
         return hl_why(why, -EINVAL, "the layout has no room for the thread");
     if (tls.size && from == NULL)
         return hl_why(why, -EINVAL, "thread-local data is not in the image");
-    if (getrandom(&canary, sizeof canary, 0) != sizeof canary)
-        return hl_why(why, -errno, "getrandom: %s", strerror(errno));
+    int err = hl_random(&canary, sizeof canary);
+    if (err < 0)
+        return hl_why(why, err, "random bytes: %s", strerror(-err));
     canary &= ~UINT64_C(0xff); /* ends a string that is copied over it */
     char *at = host + (block - thread.addr);
     if (tls.size)

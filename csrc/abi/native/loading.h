@@ -1,11 +1,11 @@
 /* Putting a guest into its memory: the image, and the block that its one
  * thread finds its data by.  Fills in memory that nobody else uses yet. */
-#ifndef HL_VM_LOADING_H
-#define HL_VM_LOADING_H
+#ifndef HL_ABI_NATIVE_LOADING_H
+#define HL_ABI_NATIVE_LOADING_H
 
 #include "base.h"
+#include "image/elf.h"
 #include "vm/driver.h"
-#include "vm/elf.h"
 
 struct hl_span {
     uint64_t addr, size;

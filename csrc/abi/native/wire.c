@@ -1,4 +1,4 @@
-#include "vm/wire.h"
+#include "abi/native/wire.h"
 
 #include <string.h>
 

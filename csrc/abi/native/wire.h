@@ -7,8 +7,8 @@
  * of it is read, and the work is bounded by its size.
  *
  * Nothing here allocates or locks. */
-#ifndef HL_VM_WIRE_H
-#define HL_VM_WIRE_H
+#ifndef HL_ABI_NATIVE_WIRE_H
+#define HL_ABI_NATIVE_WIRE_H
 
 #include "base.h"
 #include "guest/abi.h"

@@ -2,7 +2,7 @@
  * emulator.c. */
 #include <string.h>
 
-#include "vm/emulator.h"
+#include "vm/emulator/machine.h"
 
 #define PAGE ((uint64_t)4096)
 

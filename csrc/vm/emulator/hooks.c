@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fail.h"
-#include "mem/wait.h"
-#include "vm/emulator.h"
-#include "vm/insn.h"
+#include "inject.h"
+#include "sys/wait.h"
+#include "vm/emulator/insn.h"
+#include "vm/emulator/machine.h"
 
 #define PAGE ((uint64_t)4096)
 #define HOLE (UINT64_C(1) << 51) /* no slot's */
@@ -129,7 +129,7 @@ static void look_at_clock(struct hl_emulator *e)
     else if (took < SHORT_NS && e->every < MOST_BLOCKS)
         e->every *= 2;
     e->until = e->every;
-    if (time >= e->slice_end || HL_FAIL(HL_FAIL_SLICE))
+    if (time >= e->slice_end || HL_INJECT(HL_INJECT_SLICE))
         hl_emulator_leave(e, HL_EXIT_KICKED, 0);
 }
 

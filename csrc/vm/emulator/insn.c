@@ -1,8 +1,8 @@
-#include "vm/insn.h"
+#include "vm/emulator/insn.h"
 
 #include <string.h>
 
-#include "vm/insn_tables.h"
+#include "vm/emulator/insn_tables.h"
 
 enum map { ONE_BYTE, AFTER_0F, AFTER_0F38, AFTER_0F3A };
 enum { NONE = 1, P66 = 2, F3 = 4, F2 = 8 }; /* bits of the digits above */

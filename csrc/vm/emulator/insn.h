@@ -7,8 +7,8 @@
  * is not on that list ends the guest.
  *
  * Pure; the code is hostile. */
-#ifndef HL_VM_INSN_H
-#define HL_VM_INSN_H
+#ifndef HL_VM_EMULATOR_INSN_H
+#define HL_VM_EMULATOR_INSN_H
 
 #include "base.h"
 

@@ -1,5 +1,5 @@
 /* A page of code, before Unicorn translates any of it. */
-#include "vm/insn.h"
+#include "vm/emulator/insn.h"
 
 /* What an instruction that begins with this byte, after prefixes, can weigh.
  */

@@ -1,6 +1,6 @@
-/* The instructions that vm/insn.c knows, a character each. */
-#ifndef HL_VM_INSN_TABLES_H
-#define HL_VM_INSN_TABLES_H
+/* The instructions that vm/emulator/insn.c knows, a character each. */
+#ifndef HL_VM_EMULATOR_INSN_TABLES_H
+#define HL_VM_EMULATOR_INSN_TABLES_H
 
 /* What follows an opcode, by its low and high half:
  *

@@ -13,23 +13,22 @@
  *  E3. After a stop Unicorn executes what is left of the block.  So what the
  *      guest has when it calls is recorded at once, and until it goes on no
  *      access to memory succeeds: nothing that is executed counts.
- *  E4. Nothing is executed that vm/insn.h does not vouch for.  Each block is
- *      looked through once, when it has been translated; one that holds such
- *      an instruction is not run, but translated again with a halt in front
- *      of it, since what comes before may leave for another reason.  All
- *      translations are dropped at the end of a run that met one.
- *  E5. Nothing is translated that could overflow Unicorn's table of
- *      temporaries, which it does not guard, and it halts in front of
- *      what it would abort at: each page of code is looked through before the
- *      first of it is.
+ *  E4. Nothing is executed that vm/emulator/insn.h does not vouch for.  Each
+ * block is looked through once, when it has been translated; one that holds
+ * such an instruction is not run, but translated again with a halt in front of
+ * it, since what comes before may leave for another reason.  All translations
+ * are dropped at the end of a run that met one. E5. Nothing is translated that
+ * could overflow Unicorn's table of temporaries, which it does not guard, and
+ * it halts in front of what it would abort at: each page of code is looked
+ * through before the first of it is.
  *
  * A call costs some 60 us, a machine a few ms and some MiB. */
-#include "vm/emulator.h"
+#include "vm/emulator/machine.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem/wait.h"
+#include "sys/wait.h"
 
 #define SLICE_NS UINT64_C(10000000) /* until run() looks for signals */
 #define TCG_BUFFER (8u << 20) /* of translated code; its default is 1 GiB */

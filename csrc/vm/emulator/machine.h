@@ -1,15 +1,15 @@
-/* What the files of the emulator driver tell each other: emulator.c makes and
- * runs the machine, emulator_hooks.c answers what Unicorn asks meanwhile,
- * emulator_code.c looks through code, emulator_state.c moves registers in and
+/* What the files of the emulator driver tell each other: machine.c makes and
+ * runs the machine, hooks.c answers what Unicorn asks meanwhile,
+ * code.c looks through code, state.c moves registers in and
  * out. */
-#ifndef HL_VM_EMULATOR_H
-#define HL_VM_EMULATOR_H
+#ifndef HL_VM_EMULATOR_MACHINE_H
+#define HL_VM_EMULATOR_MACHINE_H
 
 #include <stdatomic.h>
 
 #include "vm/driver.h"
-#include "vm/insn.h"
-#include "vm/unicorn.h"
+#include "vm/emulator/insn.h"
+#include "vm/emulator/unicorn.h"
 
 /* Everything that a guest can read or be influenced by and Unicorn has: it
  * knows no addresses of the last x87 instruction, and no flags of exceptions

@@ -1,4 +1,4 @@
-#include "vm/emulator.h"
+#include "vm/emulator/machine.h"
 
 static const int gpr_ids[16] = {35,  38,  40,  37,  44,  36,  43,  39,
                                 106, 107, 108, 109, 110, 111, 112, 113};

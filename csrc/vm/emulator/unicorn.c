@@ -1,4 +1,4 @@
-#include "vm/unicorn.h"
+#include "vm/emulator/unicorn.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "mem/lock.h"
+#include "sys/lock.h"
 #include "track/track.h"
 #include "vm/driver.h"
 

@@ -1,8 +1,8 @@
 /* The part of the Unicorn 2 library that the emulator driver uses, looked up
  * when it is first needed: nothing of it is there when this is built.
  * Numbers are those of its unicorn.h and x86.h, which Unicorn keeps. */
-#ifndef HL_VM_UNICORN_H
-#define HL_VM_UNICORN_H
+#ifndef HL_VM_EMULATOR_UNICORN_H
+#define HL_VM_EMULATOR_UNICORN_H
 
 #include "base.h"
 

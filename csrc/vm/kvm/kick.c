@@ -32,8 +32,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mem/forked.h"
-#include "vm/kvm.h"
+#include "sys/forked.h"
+#include "vm/kvm/machine.h"
 
 #define KICK SIGURG
 #define KICK_BIT (UINT64_C(1) << (KICK - 1))

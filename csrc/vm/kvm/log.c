@@ -8,14 +8,14 @@
  *
  * The log knows nothing of what the host writes; nor does a ring.  What may be
  * written without being reported lies outside of the logged slots. */
-#include "vm/kvm.h"
+#include "vm/kvm/machine.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "fail.h"
-#include "mem/map.h"
+#include "inject.h"
+#include "sys/map.h"
 _Static_assert(KVM_GET_DIRTY_LOG == 0x4010ae42, "linux/kvm.h");
 _Static_assert(KVM_CLEAR_DIRTY_LOG == 0xc018aec0, "linux/kvm.h");
 
@@ -45,7 +45,7 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {
     struct log *log = (struct log *)t;
     const struct hl_vm_config *config = &log->kvm->config;
-    int err = HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : 0;
+    int err = HL_INJECT(HL_INJECT_COLLECT) ? -ENOMEM : 0;
 
     hl_pages_or(dirty, &log->open);
     for (uint32_t i = 0; i < config->slot_count && err == 0; i++)
@@ -89,7 +89,7 @@ static int arm_slot(struct log *log, uint32_t number, struct hl_run slot,
         .num_pages = (uint32_t)(last - first),
         .dirty_bitmap = &log->bits[first / 64],
     };
-    if (HL_FAIL(HL_FAIL_ARM))
+    if (HL_INJECT(HL_INJECT_ARM))
         return -ENOMEM;
     return ioctl(log->kvm->vm_fd, KVM_CLEAR_DIRTY_LOG, &clear) < 0 ? -errno
                                                                    : 0;

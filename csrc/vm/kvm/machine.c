@@ -1,8 +1,8 @@
 /* kvm: the kernel's virtual machine monitor (Documentation/virt/kvm/api.rst).
  *
  * A plain call is one KVM_RUN, and a look at the thread's signal mask before
- * and after it (kvm_kick.c): registers travel in the shared kvm_run page. */
-#include "vm/kvm.h"
+ * and after it (kick.c): registers travel in the shared kvm_run page. */
+#include "vm/kvm/machine.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -1,10 +1,10 @@
-/* What the files of the kvm driver tell each other: kvm.c makes and runs the
- * machine, kvm_state.c sets up, saves and loads its vCPU, kvm_kick.c ends a
- * run, kvm_selectors.c keeps a guest's selectors out of the host's thread,
- * kvm_pkru.c knows whether a guest can change PKRU, kvm_ring.c and kvm_log.c
+/* What the files of the kvm driver tell each other: machine.c makes and runs
+ * the machine, state.c sets up, saves and loads its vCPU, kick.c ends a
+ * run, selectors.c keeps a guest's selectors out of the host's thread,
+ * pkru.c knows whether a guest can change PKRU, ring.c and log.c
  * say what the guest wrote. */
-#ifndef HL_VM_KVM_H
-#define HL_VM_KVM_H
+#ifndef HL_VM_KVM_MACHINE_H
+#define HL_VM_KVM_MACHINE_H
 
 #include <linux/kvm.h>
 #include <signal.h>
@@ -63,7 +63,7 @@ struct hl_kvm {
     bool begun;                 /* it goes on with one that did not leave */
     bool sets_sregs;            /* and with run->s.regs.sregs */
 
-    /* Ending a run: kvm_kick.c. */
+    /* Ending a run: kick.c. */
     _Atomic enum hl_kvm_kick kick;
     atomic_bool kicked; /* not yet reported */
     pid_t runner;       /* the thread that is inside */
@@ -85,7 +85,7 @@ static inline struct hl_kvm *hl_kvm_of(struct hl_vm *vm)
 /* Host memory of guest memory [addr, +size), or NULL. */
 void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size);
 
-/* kvm_state.c.  kvm_fd: /dev/kvm. */
+/* state.c.  kvm_fd: /dev/kvm. */
 int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd,
                        const char **what) HL_MUST_CHECK;
 int hl_kvm_finish(struct hl_vm *vm);
@@ -95,7 +95,7 @@ int hl_kvm_load(struct hl_vm *vm, const void *state);
 void hl_kvm_regs_out(struct hl_kvm *k);
 void hl_kvm_regs_in(struct hl_kvm *k);
 
-/* kvm_kick.c.  Between open and close, on one thread, hl_kvm_kick makes
+/* kick.c.  Between open and close, on one thread, hl_kvm_kick makes
  * KVM_RUN return -EINTR, and the signals of that thread are its own
  * business. */
 int hl_kvm_kick_open(struct hl_kvm *k) HL_MUST_CHECK;
@@ -106,12 +106,12 @@ void hl_kvm_kick(struct hl_vm *vm);
 int hl_kvm_block_signals(uint64_t *before) HL_MUST_CHECK;
 void hl_kvm_unblock_signals(uint64_t before);
 
-/* kvm_selectors.c.  The four selectors that a guest can change, of this
+/* selectors.c.  The four selectors that a guest can change, of this
  * thread, in one number; and back to what they were. */
 uint64_t hl_kvm_selectors(void);
 void hl_kvm_put_back_selectors(uint64_t before, uint64_t now);
 
-/* kvm_pkru.c.  Whether the guest can change PKRU: runs the vCPU, if that is
+/* pkru.c.  Whether the guest can change PKRU: runs the vCPU, if that is
  * not known, before anything else does.  Its system registers are to be set
  * anew. */
 int hl_kvm_find_pkru(struct hl_kvm *k) HL_MUST_CHECK;
@@ -120,7 +120,7 @@ uint32_t hl_kvm_pkru(const struct hl_kvm *k, const struct kvm_xsave *from);
 void hl_kvm_put_pkru(const struct hl_kvm *k, struct kvm_xsave *to,
                      uint32_t value);
 
-/* kvm_ring.c, kvm_log.c: trackers of the logged slots. */
+/* ring.c, log.c: trackers of the logged slots. */
 extern const struct hl_tracker_ops hl_kvm_ring_ops, hl_kvm_log_ops;
 /* The size that a ring for so many pages has, 0: this KVM has no rings.  To be
  * asked, and the ring made, before there is a vCPU. */

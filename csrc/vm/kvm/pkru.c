@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "vm/kvm.h"
+#include "vm/kvm/machine.h"
 
 #define COMPONENT (UINT64_C(1) << 9) /* of XCR0 and XSTATE_BV */
 #define XSTATE_BV 512                /* of the XSAVE area */

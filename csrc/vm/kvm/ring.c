@@ -43,9 +43,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include "fail.h"
-#include "mem/map.h"
-#include "vm/kvm.h"
+#include "inject.h"
+#include "sys/map.h"
+#include "vm/kvm/machine.h"
 
 #ifndef KVM_CAP_DIRTY_LOG_RING
 #define KVM_CAP_DIRTY_LOG_RING 192
@@ -270,7 +270,7 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
     hl_pages_or(dirty, &r->open);
     if (err == 0 && r->guess)
         err = -EOVERFLOW;
-    return HL_FAIL(HL_FAIL_COLLECT) ? -ENOMEM : err;
+    return HL_INJECT(HL_INJECT_COLLECT) ? -ENOMEM : err;
 }
 
 /* Turning the log off and on protects every page of a slot. */
@@ -346,7 +346,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
     int err = -ENOMEM;
 
     hl_pages_andnot(&r->open, pages);
-    if (!HL_FAIL(HL_FAIL_ARM))
+    if (!HL_INJECT(HL_INJECT_ARM))
         err = whole ? protect_everything(r) : protect(r, pages);
     if (err == 0)
         return;

@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "vm/kvm.h"
+#include "vm/kvm/machine.h"
 
 uint64_t hl_kvm_selectors(void)
 {

@@ -3,14 +3,14 @@
  * A restore after a plain call costs no system call.  General and system
  * registers go with the next KVM_RUN (KVM_CAP_SYNC_REGS); x87, SSE and AVX
  * state is loaded by the guest's own first instruction, at the entry code of
- * vm/x86.h; everything else cannot have changed at CPL 3.  After any other
+ * image/x86.h; everything else cannot have changed at CPL 3.  After any other
  * exit all of it is loaded. */
 #include <cpuid.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "vm/kvm.h"
+#include "vm/kvm/machine.h"
 
 /* All end in a flexible array, whose size C++ counts and C does not. */
 _Static_assert(KVM_SET_CPUID2 == 0x4008ae90, "linux/kvm.h");

@@ -1,0 +1,54 @@
+/* Memory from the operating system, and random bytes.  Outside of track/ and
+ * vm/ this is the only file that asks for memory. */
+#ifndef HL_SYS_MEMORY_H
+#define HL_SYS_MEMORY_H
+
+#include "base.h"
+
+/* A huge page of x86-64 and of arm64 with 4 KiB pages. */
+#define HL_HUGE_SIZE ((size_t)2 << 20)
+
+size_t hl_page_size(void);
+
+/* To a multiple of `unit`. */
+static inline size_t hl_align_down(size_t value, size_t unit)
+{
+    return value / unit * unit;
+}
+
+static inline size_t hl_align_up(size_t value, size_t unit)
+{
+    return hl_align_down(value + unit - 1, unit);
+}
+
+/* What holds memory. */
+struct hl_backing {
+    const char *name;
+    int flags;                /* of mmap */
+    int (*open)(size_t size); /* a descriptor of that much; NULL: none */
+};
+
+extern const struct hl_backing hl_anonymous; /* zero-filled */
+
+/* Address space of `size` bytes at *addr, a multiple of the page size; usable:
+ * it can be read and written at once, otherwise where hl_memory_allow was
+ * called.  Memory is used when it is touched.  -ENOMEM and the like. */
+int hl_memory_reserve(const struct hl_backing *backing, size_t size,
+                      bool usable, void **addr) HL_MUST_CHECK;
+int hl_memory_allow(void *addr, size_t size) HL_MUST_CHECK;
+void hl_memory_release(void *addr, size_t size);
+
+/* Whether huge pages are wanted there: advice, and not every kernel has them.
+ * Some systems use them wherever nobody objects. */
+void hl_memory_want_huge(void *addr, size_t size, bool wanted);
+
+/* Make huge pages of small ones; costs a copy. */
+bool hl_memory_collapse(void *addr, size_t size);
+
+/* Give pages back: they read as zero.  False: they are as they were. */
+bool hl_memory_drop(void *addr, size_t size);
+
+/* Bytes that nobody can guess. */
+int hl_random(void *to, size_t size) HL_MUST_CHECK;
+
+#endif
