@@ -224,7 +224,17 @@ OTHERS: dict[str, Callable[[SharedMemory, SnapshotManager], object]] = {
 REFUSALS = (ValueError, IndexError, BufferError, hyperlight.TrackerOverlap)
 
 
+@pytest.fixture
+def little_to_collect() -> Iterator[None]:
+    """A collection looks at what the test made, not at all of pytest."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks
+@pytest.mark.usefixtures("little_to_collect")
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("name", ["take", "restore", "push", "pop", "changed"])
 def test_any_call_in_the_middle_of_any(name: str, other: str) -> None:
