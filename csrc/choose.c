@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "sys/memory.h"
+#include "os/memory.h"
 
 /* From so much memory on a walk of its page tables costs more than a handler's
  * microseconds for each page that is written. */

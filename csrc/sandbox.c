@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "inject.h"
-#include "sys/map.h"
-#include "sys/wait.h"
+#include "os/map.h"
+#include "os/wait.h"
 #include "vm/watch.h"
 
 /* From here on what a message leaves of the one before is dropped instead of

@@ -2,8 +2,8 @@
 
 #include <stdatomic.h>
 
-#include "sys/forked.h"
-#include "sys/wait.h"
+#include "os/forked.h"
+#include "os/wait.h"
 
 #define STATE 0xfu
 #define ASKED 0x10u   /* U2 */

@@ -37,7 +37,7 @@ struct hl_turn {
     _Atomic uintptr_t last;   /* who left, while others waited */
     _Atomic uint64_t left_at; /* and when: hl_now */
     _Atomic uint32_t waiting; /* threads that were told to wait */
-    unsigned generation;      /* of the process that made it: sys/forked.h */
+    unsigned generation;      /* of the process that made it: os/forked.h */
 };
 
 void hl_turn_init(struct hl_turn *turn);

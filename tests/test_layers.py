@@ -15,7 +15,7 @@ PACKAGE = ROOT / "hyperlight"
 C_LAYERS = {
     "guest": 0,
     "mem": 1,
-    "sys": 2,
+    "os": 2,
     "image": 2,
     "track": 3,
     "snapshot": 3,
@@ -120,6 +120,16 @@ def test_files_are_rooms(path: Path) -> None:
         assert f"#ifndef {guard.upper()}\n#define {guard.upper()}\n" in text
 
 
+def test_no_header_hides_one_of_the_system() -> None:
+    """csrc is where headers are looked for first."""
+    for path in CSRC.rglob("*.h"):
+        if CSRC / "guest" in path.parents:
+            continue
+        name = path.relative_to(CSRC)
+        assert not Path("/usr/include", name).exists(), name
+        assert str(name).partition("/")[0] != "sys", name
+
+
 def test_exported_names_have_a_prefix() -> None:
     for path in CSRC.rglob("*.h"):
         if path.parent.name == "include":
@@ -138,7 +148,7 @@ def test_one_folder_asks_the_system() -> None:
     )
     for path in host_files():
         folder = str(path.relative_to(CSRC).parent).partition("/")[0]
-        if folder not in ("sys", "track", "vm"):
+        if folder not in ("os", "track", "vm"):
             assert not asks.search(path.read_text()), path
 
 
@@ -161,7 +171,7 @@ def test_handlers_call_nothing_unsafe() -> None:
         "track/sigsegv.c": ("protect",),
         "track/uffd_sigbus.c": ("protect",),
         "track/uffd_fd.c": ("hl_uffd_protect",),
-        "sys/vma.c": ("hl_is_writable", "hl_is_readable", "hl_is_behind_end"),
+        "os/vma.c": ("hl_is_writable", "hl_is_readable", "hl_is_behind_end"),
     }
     for name, functions in handler_parts.items():
         text = (CSRC / name).read_text()

@@ -3,7 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "sys/lock.h"
+#include "os/lock.h"
 
 struct hl_manager {
     struct hl_lock lock; /* first: cast in in_child; guards `region` */

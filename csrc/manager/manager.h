@@ -2,7 +2,7 @@
  * use them, and what becomes of them when somebody closes it.
  *
  * Threads: any thread may make any call at any time.  A manager's lock
- * (sys/lock.h) is held inside each call from the first look at its state to
+ * (os/lock.h) is held inside each call from the first look at its state to
  * the last change, and only there: calls on one manager wait for each other,
  * and no Python code runs with it held.  A fork waits for calls under way.
  *

@@ -26,9 +26,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "sys/forked.h"
-#include "sys/map.h"
-#include "sys/vma.h"
+#include "os/forked.h"
+#include "os/map.h"
+#include "os/vma.h"
 #include "track/mappings.h"
 #include "track/range.h"
 

@@ -7,9 +7,9 @@
 #include "inject.h"
 #include "mem/bitmap.h"
 #include "mem/runs.h"
+#include "os/lock.h"
+#include "os/memory.h"
 #include "snapshot/nodes.h"
-#include "sys/lock.h"
-#include "sys/memory.h"
 
 /* Slab k has FIRST_SLAB << k slots, so that a slot's slab follows from the
  * slot's highest bit and nothing ever moves.  Where the system has no room for

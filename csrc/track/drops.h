@@ -24,7 +24,7 @@
 
 #include "base.h"
 #include "mem/pages.h"
-#include "sys/vma.h"
+#include "os/vma.h"
 #include "track/scan.h"
 #include "track/track.h"
 

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "inject.h"
-#include "sys/lock.h"
-#include "sys/vma.h"
+#include "os/lock.h"
+#include "os/vma.h"
 #include "track/chain.h"
 
 /* Ascending by start, disjoint, never changed while it is published. */

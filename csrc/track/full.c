@@ -3,7 +3,7 @@
  * else can be had. */
 #include <stdlib.h>
 
-#include "sys/map.h"
+#include "os/map.h"
 #include "track/track.h"
 
 static int probe(char *why)

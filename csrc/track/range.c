@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sys/lock.h"
+#include "os/lock.h"
 #include "track/track.h"
 
 struct range {

@@ -1,7 +1,7 @@
 #include "track/scan.h"
 
-#include "sys/descriptor.h"
-#include "sys/map.h"
+#include "os/descriptor.h"
+#include "os/map.h"
 
 int hl_scan_open(struct hl_scan *scan)
 {

@@ -6,7 +6,7 @@
 
 #include "base.h"
 #include "mem/pages.h"
-#include "sys/uapi.h"
+#include "os/uapi.h"
 
 /* The kernel collects at most this many regions at a time itself. */
 #define HL_SCAN_REGIONS 512

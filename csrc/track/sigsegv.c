@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
-#include "sys/map.h"
-#include "sys/vma.h"
+#include "os/map.h"
+#include "os/vma.h"
 #include "track/trap.h"
 
 #ifndef PR_GET_MDWE /* 6.3 */

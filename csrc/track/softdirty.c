@@ -18,10 +18,10 @@
 #include <unistd.h>
 
 #include "inject.h"
-#include "sys/lock.h"
-#include "sys/map.h"
-#include "sys/threads.h"
-#include "sys/vma.h"
+#include "os/lock.h"
+#include "os/map.h"
+#include "os/threads.h"
+#include "os/vma.h"
 #include "track/track.h"
 
 struct softdirty {

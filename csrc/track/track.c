@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sys/map.h"
+#include "os/map.h"
 #include "track/scan.h"
 
 const struct hl_tracker_ops *const hl_trackers[] = {

@@ -29,7 +29,7 @@
 
 #include "base.h"
 #include "mem/pages.h"
-#include "sys/vma.h"
+#include "os/vma.h"
 #include "why.h"
 
 struct hl_tracker {

@@ -1,8 +1,8 @@
 #include "track/trap.h"
 
 #include "inject.h"
-#include "sys/map.h"
-#include "sys/vma.h"
+#include "os/map.h"
+#include "os/vma.h"
 
 static int change(struct hl_trap *trap, struct hl_run run, bool closed)
 {

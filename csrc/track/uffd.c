@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "inject.h"
-#include "sys/map.h"
-#include "sys/vma.h"
+#include "os/map.h"
+#include "os/vma.h"
 #include "track/drops.h"
 #include "track/scan.h"
 #include "track/track.h"

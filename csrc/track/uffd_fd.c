@@ -6,8 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sys/map.h"
-#include "sys/vma.h"
+#include "os/map.h"
+#include "os/vma.h"
 #include "track/track.h"
 
 /* USER_MODE_ONLY is what an unprivileged user may have; write protection is

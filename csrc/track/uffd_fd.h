@@ -1,12 +1,12 @@
 /* userfaultfd (Documentation/admin-guide/mm/userfaultfd.rst): one descriptor a
- * mode for the whole process, see sys/descriptor.h.  Any thread. */
+ * mode for the whole process, see os/descriptor.h.  Any thread. */
 #ifndef HL_TRACK_UFFD_FD_H
 #define HL_TRACK_UFFD_FD_H
 
 #include "base.h"
 #include "mem/runs.h"
-#include "sys/descriptor.h"
-#include "sys/uapi.h"
+#include "os/descriptor.h"
+#include "os/uapi.h"
 
 struct hl_uffd {
     enum hl_descriptor mode;

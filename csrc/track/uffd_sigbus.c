@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "sys/map.h"
-#include "sys/vma.h"
+#include "os/map.h"
+#include "os/vma.h"
 #include "track/trap.h"
 #include "track/uffd_fd.h"
 

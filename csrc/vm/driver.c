@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "sys/map.h"
+#include "os/map.h"
 
 const struct hl_driver_ops *const hl_drivers[] = {
 #ifdef __x86_64__

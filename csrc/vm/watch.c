@@ -5,9 +5,9 @@
 #include <stdatomic.h>
 
 #include "inject.h"
-#include "sys/lock.h"
-#include "sys/threads.h"
-#include "sys/wait.h"
+#include "os/lock.h"
+#include "os/threads.h"
+#include "os/wait.h"
 
 #define AGAIN_NS UINT64_C(1000000)
 #define NEVER ((uint64_t)INT64_MAX)

@@ -11,7 +11,7 @@ from cpython.buffer cimport (
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
-cdef extern from "sys/map.h" nogil:
+cdef extern from "os/map.h" nogil:
     cdef enum hl_huge:
         HL_HUGE_NEVER, HL_HUGE_AUTO, HL_HUGE_ALWAYS
     struct hl_map:
@@ -22,13 +22,13 @@ cdef extern from "sys/map.h" nogil:
     void hl_map_destroy(hl_map *map)
     size_t hl_map_count()
 
-cdef extern from "sys/vma.h" nogil:
+cdef extern from "os/vma.h" nogil:
     struct hl_vma:
         int prot
         bint anonymous
     int hl_vma_query(const void *addr, size_t size, hl_vma *vma)
 
-cdef extern from "sys/forked.h" nogil:
+cdef extern from "os/forked.h" nogil:
     unsigned hl_fork_generation()
 
 cdef extern from "mem/bitmap.h" nogil:

@@ -19,7 +19,7 @@ cdef extern from "turn.h" nogil:
     void hl_turn_unqueue(hl_turn *turn)
     void hl_turn_wait(hl_turn *turn)
 
-cdef extern from "sys/wait.h" nogil:
+cdef extern from "os/wait.h" nogil:
     uint64_t hl_now()
 
 cdef extern from "sandbox.h" nogil:

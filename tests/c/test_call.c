@@ -29,8 +29,7 @@ static void left(enum hl_message_kind kind, const enum hl_type *types,
         if (types[i] == HL_STR)
             memcpy(hl_wire_put_room(&w, HL_STR, 4), "text", 4);
         else
-            CHECK(hl_wire_put(&w, types[i], types[i] == HL_NONE ? 0 : 7) ==
-                  0);
+            CHECK(hl_wire_put(&w, types[i], types[i] == HL_NONE ? 0 : 7) == 0);
     }
     CHECK(hl_wire_end(&w, kind, HL_NONE) > 0);
 }

@@ -5,7 +5,7 @@
 
 #include "check.h"
 #include "choose.h"
-#include "sys/memory.h"
+#include "os/memory.h"
 
 #define MUCH ((size_t)64 << 20)
 

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "check.h"
-#include "sys/map.h"
+#include "os/map.h"
 #include "vm/emulator/machine.h"
 
 #define PAGE ((size_t)4096)

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "sys/map.h"
+#include "os/map.h"
 #include "vm/kvm/machine.h"
 
 #define VM_FD 1000000 /* whose ioctl() is the one below */

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "sys/forked.h"
-#include "sys/lock.h"
+#include "os/forked.h"
+#include "os/lock.h"
 
 #define THREADS 3
 #define FORKS 60

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "manager/manager.h"
+#include "os/map.h"
 #include "stores.h"
-#include "sys/map.h"
 #include "track/range.h"
 
 #define PAGES 64

@@ -13,8 +13,8 @@
 #include "mem/copy.h"
 #include "mem/pages.h"
 #include "mem/runs.h"
-#include "sys/map.h"
-#include "sys/vma.h"
+#include "os/map.h"
+#include "os/vma.h"
 
 #define MOST 300
 

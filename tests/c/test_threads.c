@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "sys/threads.h"
-#include "sys/wait.h"
+#include "os/threads.h"
+#include "os/wait.h"
 #include "vm/watch.h"
 
 #define MS UINT64_C(1000000)

@@ -11,7 +11,7 @@
 #include "inject.h"
 #include "manager/manager.h"
 #include "mem/bitmap.h"
-#include "sys/map.h"
+#include "os/map.h"
 #include "track/fault.h"
 #include "track/trap.h"
 

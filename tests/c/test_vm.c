@@ -10,8 +10,8 @@
 
 #include "check.h"
 #include "manager/manager.h"
-#include "sys/map.h"
-#include "sys/wait.h"
+#include "os/map.h"
+#include "os/wait.h"
 #include "vm/driver.h"
 #include "vm/watch.h"
 #if defined(__x86_64__)

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "sys/memory.h"
+#include "os/memory.h"
 
 #define CANARY_AT 0x28
 #define INFO_AT 64 /* behind the block's start */

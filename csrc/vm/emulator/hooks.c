@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "inject.h"
-#include "sys/wait.h"
+#include "os/wait.h"
 #include "vm/emulator/insn.h"
 #include "vm/emulator/machine.h"
 

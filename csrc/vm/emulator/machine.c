@@ -28,7 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sys/wait.h"
+#include "os/wait.h"
 
 #define SLICE_NS UINT64_C(10000000) /* until run() looks for signals */
 #define TCG_BUFFER (8u << 20) /* of translated code; its default is 1 GiB */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "sys/lock.h"
+#include "os/lock.h"
 #include "track/track.h"
 #include "vm/driver.h"
 

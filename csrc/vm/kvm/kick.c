@@ -32,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sys/forked.h"
+#include "os/forked.h"
 #include "vm/kvm/machine.h"
 
 #define KICK SIGURG

@@ -15,7 +15,7 @@
 #include <sys/ioctl.h>
 
 #include "inject.h"
-#include "sys/map.h"
+#include "os/map.h"
 _Static_assert(KVM_GET_DIRTY_LOG == 0x4010ae42, "linux/kvm.h");
 _Static_assert(KVM_CLEAR_DIRTY_LOG == 0xc018aec0, "linux/kvm.h");
 

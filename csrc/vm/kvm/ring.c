@@ -44,7 +44,7 @@
 #include <sys/mman.h>
 
 #include "inject.h"
-#include "sys/map.h"
+#include "os/map.h"
 #include "vm/kvm/machine.h"
 
 #ifndef KVM_CAP_DIRTY_LOG_RING

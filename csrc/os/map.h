@@ -1,9 +1,9 @@
 /* Mappings: zero-filled private memory between two guard pages. */
-#ifndef HL_SYS_MAP_H
-#define HL_SYS_MAP_H
+#ifndef HL_OS_MAP_H
+#define HL_OS_MAP_H
 
 #include "base.h"
-#include "sys/memory.h"
+#include "os/memory.h"
 
 enum hl_huge { HL_HUGE_NEVER, HL_HUGE_AUTO, HL_HUGE_ALWAYS };
 

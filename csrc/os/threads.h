@@ -1,8 +1,8 @@
 /* Threads of the library's own.  They run no code but the library's and write
  * to no memory but its own, so whoever must know that nobody else can write
  * (track/softdirty.c) does not count them. */
-#ifndef HL_SYS_THREADS_H
-#define HL_SYS_THREADS_H
+#ifndef HL_OS_THREADS_H
+#define HL_OS_THREADS_H
 
 #include "base.h"
 

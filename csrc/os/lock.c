@@ -1,9 +1,9 @@
-#include "sys/lock.h"
+#include "os/lock.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "sys/forked.h"
+#include "os/forked.h"
 
 /* Before all ranks; held over a whole fork (L3). */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;

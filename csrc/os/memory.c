@@ -1,10 +1,10 @@
-#include "sys/memory.h"
+#include "os/memory.h"
 
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "sys/uapi.h"
+#include "os/uapi.h"
 
 const struct hl_backing hl_anonymous = {
     .name = "anonymous",

@@ -1,7 +1,7 @@
 /* What the kernel knows of a stretch of our address space: PROCMAP_QUERY
  * (Linux 6.11), /proc/self/maps, smaps and pagemap (proc(5), pagemap.rst). */
-#ifndef HL_SYS_VMA_H
-#define HL_SYS_VMA_H
+#ifndef HL_OS_VMA_H
+#define HL_OS_VMA_H
 
 #include "base.h"
 #include "mem/pages.h"

@@ -13,8 +13,8 @@
  *    parent's memory, and the child opens its own.
  *
  * Any thread. */
-#ifndef HL_SYS_DESCRIPTOR_H
-#define HL_SYS_DESCRIPTOR_H
+#ifndef HL_OS_DESCRIPTOR_H
+#define HL_OS_DESCRIPTOR_H
 
 #include "base.h"
 

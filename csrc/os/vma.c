@@ -1,4 +1,4 @@
-#include "sys/vma.h"
+#include "os/vma.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "inject.h"
-#include "sys/descriptor.h"
-#include "sys/heap.h"
-#include "sys/map.h"
-#include "sys/uapi.h"
+#include "os/descriptor.h"
+#include "os/heap.h"
+#include "os/map.h"
+#include "os/uapi.h"
 
 /* One mapping. */
 struct line {

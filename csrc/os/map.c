@@ -1,8 +1,8 @@
-#include "sys/map.h"
+#include "os/map.h"
 
 #include <stdatomic.h>
 
-#include "sys/vma.h"
+#include "os/vma.h"
 
 static atomic_size_t live;
 

@@ -2,8 +2,8 @@
  *
  * Values are those of include/uapi/linux/{userfaultfd,fs,mman}.h; each is
  * defined here only where the installed header does not. */
-#ifndef HL_SYS_UAPI_H
-#define HL_SYS_UAPI_H
+#ifndef HL_OS_UAPI_H
+#define HL_OS_UAPI_H
 
 #include <linux/fs.h>
 #include <linux/userfaultfd.h>

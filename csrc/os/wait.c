@@ -1,4 +1,4 @@
-#include "sys/wait.h"
+#include "os/wait.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>

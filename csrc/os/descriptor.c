@@ -1,10 +1,10 @@
-#include "sys/descriptor.h"
+#include "os/descriptor.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "sys/lock.h"
+#include "os/lock.h"
 
 /* A number alone does not say what file it is: whoever closes all descriptors
  * of a process frees ours, and the next file that is opened gets the number.

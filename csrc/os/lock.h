@@ -21,8 +21,8 @@
  * This works by pthread_atfork: fork() in C is covered as os.fork is.  What
  * makes a process without it (_Fork, vfork, a raw clone) leaves a child that
  * may only exec. */
-#ifndef HL_SYS_LOCK_H
-#define HL_SYS_LOCK_H
+#ifndef HL_OS_LOCK_H
+#define HL_OS_LOCK_H
 
 #include <pthread.h>
 

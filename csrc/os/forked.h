@@ -3,9 +3,9 @@
  * After fork() a userfaultfd, a pagemap descriptor and the like still belong
  * to the parent.  Whoever holds one remembers the generation and asks again
  * before using it.  What a fork does with locks, and where the number is
- * changed: sys/lock.c. */
-#ifndef HL_SYS_FORKED_H
-#define HL_SYS_FORKED_H
+ * changed: os/lock.c. */
+#ifndef HL_OS_FORKED_H
+#define HL_OS_FORKED_H
 
 #include "base.h"
 

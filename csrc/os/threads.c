@@ -1,4 +1,4 @@
-#include "sys/threads.h"
+#include "os/threads.h"
 
 #include <stdatomic.h>
 #include <sys/stat.h>

@@ -1,8 +1,8 @@
 /* Waiting for a word to change (futex(2)), and the clock that deadlines are
  * in.  Nothing here has state of its own, so a fork needs to know nothing of
  * it. */
-#ifndef HL_SYS_WAIT_H
-#define HL_SYS_WAIT_H
+#ifndef HL_OS_WAIT_H
+#define HL_OS_WAIT_H
 
 #include "base.h"
 

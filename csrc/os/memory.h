@@ -1,7 +1,7 @@
 /* Memory from the operating system, and random bytes.  Outside of track/ and
  * vm/ this is the only file that asks for memory. */
-#ifndef HL_SYS_MEMORY_H
-#define HL_SYS_MEMORY_H
+#ifndef HL_OS_MEMORY_H
+#define HL_OS_MEMORY_H
 
 #include "base.h"
 

@@ -1,4 +1,4 @@
-#include "sys/heap.h"
+#include "os/heap.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* The process's own heap: the break, where malloc keeps small blocks, and this
  * library's among them. */
-#ifndef HL_SYS_HEAP_H
-#define HL_SYS_HEAP_H
+#ifndef HL_OS_HEAP_H
+#define HL_OS_HEAP_H
 
 #include "base.h"
 
