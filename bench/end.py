@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from bench import runner
 from hyperlight import (
     GuestInterrupted,
     GuestTimeout,
@@ -19,7 +20,6 @@ from hyperlight import (
     SandboxConfig,
     drivers,
 )
-from hyperlight.bench.parts import runner
 
 DUE = 0.005  # seconds after the guest began
 
