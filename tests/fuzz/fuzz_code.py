@@ -459,10 +459,13 @@ class Round:
                 self.differ(here, there, set(), "a snapshot on the way")
 
     def try_to_see(self, box: Sandbox) -> bytes | None:
-        """None: it cannot any more, for instance without its FS base."""
+        """None: it cannot any more, for instance without its FS base.
+
+        Or not in any time: it has its own memory to break.
+        """
         try:
             return self.see(box)
-        except GuestAborted:
+        except (GuestAborted, GuestTimeout):
             return None
 
     def restore(self) -> int:
