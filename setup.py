@@ -33,7 +33,7 @@ CSRC = sorted(
     and (X86 or not path.name.startswith("kvm"))
 )
 HEADERS = sorted(map(str, Path("csrc").rglob("*.h")))
-GLUE = sorted(map(str, Path("hyperlight/glue").glob("*.pxi")))
+GLUE = sorted(map(str, Path("hyperlight/glue").rglob("*.pxi")))
 
 WARNINGS = [
     "-Wall",

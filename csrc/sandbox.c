@@ -9,10 +9,6 @@
 #include "os/wait.h"
 #include "vm/watch.h"
 
-/* From here on what a message leaves of the one before is dropped instead of
- * zeroed: that is cheaper, and gives the memory back. */
-#define DROP_FROM ((size_t)1 << 20)
-
 struct hl_sandbox {
     atomic_size_t refs;
     struct hl_turn turn;
@@ -25,10 +21,9 @@ struct hl_sandbox {
     struct hl_vm_config memory; /* where its slots are */
     struct hl_manager *manager;
     struct hl_map map;
-    char *input, *output;
-    uint64_t input_addr;
-    size_t input_used;                 /* S1 */
-    size_t output_first, output_pages; /* of the manager's */
+    struct hl_abi *abi;
+    char *tracked;                       /* the manager's first page */
+    size_t scratch_first, scratch_pages; /* of the manager's: S1 */
 };
 
 static atomic_size_t live;
@@ -57,20 +52,6 @@ static int map_slots(struct hl_sandbox *s, const struct hl_sandbox_config *c,
     }
     vm->slot_count = c->slot_count;
     return 0;
-}
-
-static void set_entry_registers(struct hl_sandbox *s,
-                                const struct hl_sandbox_config *c,
-                                uint64_t info)
-{
-    struct hl_vm_regs *regs = s->driver->regs(s->vm);
-
-    *regs = (struct hl_vm_regs){
-        .rip = c->image.base + c->image.elf->entry,
-        .rflags = 2,
-    };
-    regs->gpr[HL_RSP] = c->stack.addr + c->stack.size - 8;
-    regs->gpr[HL_RDI] = info;
 }
 
 /* The memory that snapshots hold. */
@@ -141,66 +122,71 @@ static struct tracked tracked_memory(struct hl_sandbox *s,
     return t;
 }
 
-static struct hl_guest_info info_of(const struct hl_sandbox_config *c)
-{
-    return (struct hl_guest_info){
-        .magic = HL_INFO_MAGIC,
-        .version = HL_ABI_VERSION,
-        .heap = c->heap.addr,
-        .heap_size = c->heap.size,
-        .input = c->input.addr,
-        .input_size = c->input.size,
-        .output = c->output.addr,
-        .output_size = c->output.size,
-        .stack = c->stack.addr,
-        .stack_size = c->stack.size,
-    };
-}
-
-/* Everything that the guest finds in its memory; *info_at is for RDI. */
+/* Page tables, and everything that the guest finds in its memory. */
 static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
-                       struct hl_vm_config *vm, uint64_t *info_at, char *why)
+                       struct hl_vm_regs *regs, char *why)
 {
-    const struct hl_guest_info info = info_of(c);
-
-    s->input = hl_loading_host(vm, c->input);
-    s->output = hl_loading_host(vm, c->output);
-    s->input_addr = c->input.addr;
+    struct hl_vm_config *vm = &s->memory;
+    const struct hl_abi_ops *abi = hl_abi_find(c->abi, &c->guest.image);
     char *tables = hl_loading_host(vm, c->tables);
-    if (s->input == NULL || s->output == NULL || tables == NULL)
-        return hl_why(why, -EINVAL, "a buffer lies in no slot");
+
+    if (abi == NULL)
+        return hl_why(why, -EINVAL, "no guest ABI %s%s",
+                      c->abi ? "is called " : "takes this file",
+                      c->abi ? c->abi : "");
+    if (tables == NULL)
+        return hl_why(why, -EINVAL, "the page tables lie in no slot");
     int err = hl_x86_build(tables, c->tables.size, c->tables.addr, c->regions,
                            c->region_count, &vm->tables);
     if (err < 0)
         return hl_why(why, err, "page tables: %s", strerror(-err));
-    err = hl_load_image(&c->image, vm, why);
-    if (err < 0)
-        return err;
-    return hl_load_thread(&c->image, c->thread, &info, vm, info_at, why);
+    err = abi->start(&c->guest, vm, regs, &s->abi, why);
+    if (err == 0)
+        s->abi->ops = abi;
+    return err;
+}
+
+/* S1 */
+static int find_scratch(struct hl_sandbox *s, const struct tracked *t,
+                        char *why)
+{
+    const struct hl_span scratch = s->abi->ops->scratch(s->abi);
+    const char *host = hl_loading_host(&s->memory, scratch);
+    const size_t page = hl_page_size();
+
+    if (scratch.size == 0)
+        return 0;
+    if (host == NULL || host < t->memory ||
+        (size_t)(host - t->memory) + scratch.size > t->page_count * page)
+        return hl_why(why, -EINVAL, "the output buffer is not tracked");
+    s->tracked = t->memory;
+    s->scratch_first = (size_t)(host - t->memory) / page;
+    s->scratch_pages = scratch.size / page;
+    return 0;
 }
 
 static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
                   struct hl_choice *choice, char *why)
 {
     struct hl_vm_config *vm = &s->memory;
-    uint64_t info = 0;
+    struct hl_vm_regs regs;
 
     memcpy(vm->regions, c->regions, sizeof vm->regions);
     vm->region_count = c->region_count;
     int err = map_slots(s, c, vm, why);
     if (err == 0)
-        err = fill_memory(s, c, vm, &info, why);
+        err = fill_memory(s, c, &regs, why);
     if (err < 0)
         return err;
     struct tracked t = tracked_memory(s, c);
-    struct hl_wish wish = {s->driver, c->tracker, t.page_count};
-    err = hl_choose(&wish, start, &t, choice, why);
+    err = find_scratch(s, &t, why);
     if (err < 0)
         return err;
-    set_entry_registers(s, c, info);
-    s->output_first = (size_t)(s->output - t.memory) / hl_page_size();
-    s->output_pages = c->output.size / hl_page_size();
-    return 0;
+    struct hl_wish wish = {s->driver, c->tracker, t.page_count};
+    err = hl_choose(&wish, start, &t, choice, why);
+    if (err == 0)
+        *s->driver->regs(s->vm) = regs;
+    return err;
 }
 
 static void release(struct hl_sandbox *s)
@@ -209,11 +195,13 @@ static void release(struct hl_sandbox *s)
         hl_manager_free(s->manager);
     if (s->vm)
         s->driver->destroy(s->vm);
+    if (s->abi)
+        s->abi->ops->end(s->abi);
     if (s->map.base)
         hl_map_destroy(&s->map);
     s->manager = NULL;
     s->vm = NULL;
-    s->input = s->output = NULL;
+    s->abi = NULL;
     s->memory.slot_count = 0;
     if (s->up)
         atomic_fetch_sub(&live, 1);
@@ -290,29 +278,7 @@ bool hl_sandbox_is_closed(const struct hl_sandbox *s)
     return s->rest == HL_CLOSED;
 }
 
-void *hl_sandbox_input(struct hl_sandbox *s) { return s->input; }
-
-const void *hl_sandbox_output(const struct hl_sandbox *s) { return s->output; }
-
-/* Zero input[from, to); whole pages of much of it are dropped. */
-static void scrub(char *input, size_t from, size_t to)
-{
-    size_t page = hl_page_size();
-    size_t first = hl_align_up(from, page);
-
-    if (to > first && to - first >= DROP_FROM) {
-        size_t last = hl_align_up(to, page);
-        if (hl_memory_drop(input + first, last - first))
-            to = first;
-    }
-    memset(input + from, 0, to - from);
-}
-
-void hl_sandbox_wrote(struct hl_sandbox *s, size_t size)
-{
-    if (size > s->input_used)
-        s->input_used = size;
-}
+struct hl_abi *hl_sandbox_abi(struct hl_sandbox *s) { return s->abi; }
 
 void hl_sandbox_set_deadline(struct hl_sandbox *s, uint64_t deadline)
 {
@@ -320,14 +286,11 @@ void hl_sandbox_set_deadline(struct hl_sandbox *s, uint64_t deadline)
     s->ran = false;
 }
 
-int hl_sandbox_begin(struct hl_sandbox *s, size_t size, size_t message)
+int hl_sandbox_begin(struct hl_sandbox *s)
 {
     if (hl_turn_is_forked(&s->turn))
         return -ECHILD;
-    if (size < s->input_used)
-        scrub(s->input, size, s->input_used);
-    s->input_used = size;
-    s->driver->regs(s->vm)->gpr[HL_RAX] = s->input_addr + message;
+    s->abi->ops->begin(s->abi, s->driver->regs(s->vm));
     s->rest = HL_POISONED; /* until it ends */
     return 0;
 }
@@ -376,10 +339,13 @@ static int run_until_it_leaves(struct hl_sandbox *s, struct hl_exit *exit)
     }
 }
 
-int hl_sandbox_run(struct hl_sandbox *s, struct hl_exit *exit)
+int hl_sandbox_run(struct hl_sandbox *s, struct hl_exit *exit,
+                   enum hl_left *left)
 {
     int err = run_until_it_leaves(s, exit);
 
+    if (err == 0)
+        *left = s->abi->ops->step(s->abi, exit);
     if (!s->ran && (err < 0 || exit->reason != HL_EXIT_KICKED))
         hl_sandbox_end(s); /* the guest knows of no call */
     return err;
@@ -417,23 +383,22 @@ size_t hl_sandbox_state_size(const struct hl_sandbox *s)
     return s->driver->state_size;
 }
 
-/* What a snapshot must not hold. */
-static int zero_output(struct hl_sandbox *s)
+/* S1.  Only what is dirty can be other than zero. */
+static int zero_scratch(struct hl_sandbox *s)
 {
-    size_t pages = s->output_first + s->output_pages, page = hl_page_size();
+    size_t end = s->scratch_first + s->scratch_pages, page = hl_page_size();
     uint64_t *dirty;
     struct hl_run run;
 
-    if (hl_manager_current(s->manager) == NULL)
+    if (s->scratch_pages == 0 || hl_manager_current(s->manager) == NULL)
         return 0; /* nothing has run yet */
     dirty = calloc(hl_manager_page_count(s->manager) / 64 + 1, sizeof *dirty);
     if (dirty == NULL)
         return -ENOMEM;
     int err = hl_manager_dirty(s->manager, dirty);
-    for (size_t at = s->output_first;
-         err == 0 && hl_run_next(dirty, pages, &at, &run);)
-        memset(s->output + (run.first - s->output_first) * page, 0,
-               run.count * page);
+    for (size_t at = s->scratch_first;
+         err == 0 && hl_run_next(dirty, end, &at, &run);)
+        memset(s->tracked + run.first * page, 0, run.count * page);
     free(dirty);
     return err;
 }
@@ -443,7 +408,7 @@ int hl_sandbox_take(struct hl_sandbox *s, struct hl_snapshot **out,
 {
     if (s->rest != HL_READY)
         return -EBUSY;
-    int err = zero_output(s);
+    int err = zero_scratch(s);
     if (err == 0)
         err = s->driver->save(s->vm, state);
     return err < 0 ? err : hl_manager_take(s->manager, out);

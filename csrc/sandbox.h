@@ -1,22 +1,24 @@
 /* A sandbox: a guest in a machine, its memory, its calls, its snapshots.
  *
+ * It joins what knows nothing of each other: the driver, which runs code; the
+ * ABI, which knows what the guest and the host say to each other (abi/abi.h);
+ * and the manager, which puts memory back.
+ *
  * What it is doing is one variable, its turn (turn.h).  A call is
  *
- *     enter(CALL), write the arguments, begin, run until HL_EXIT_CALL says
- *     that the guest is ready (a host function is answered by begin and run),
- *     read the result, end, leave.
+ *     enter(CALL), write the arguments, begin, run until the guest is ready
+ *     (what it asks for is answered by begin and run), read the result, end,
+ *     leave.
  *
  * Left without its end, it leaves the sandbox POISONED, whatever was the
  * reason, unless the guest never ran; so nothing has to be done for it to be
  * unusable after an error.
  *
  * Memory of the guest is one mapping of the host, slot behind slot.  Slots
- * that are logged lie together; snapshots hold those.  The output buffer is in
- * them and zeroed before a take; the input buffer is not.
+ * that are logged lie together; snapshots hold those.
  *
- *  S1. Bytes of the input buffer at and beyond `input_used` are zero.  What is
- *      written to it is told to hl_sandbox_wrote, also where the call is then
- *      refused, and begin zeroes what is not part of its message.
+ *  S1. What the ABI calls scratch is in logged slots, and zeroed before a
+ *      take.
  *  S2. Memory is put back only when the machine has nothing on its way into it
  *      (V5).
  *
@@ -26,7 +28,7 @@
 #ifndef HL_SANDBOX_H
 #define HL_SANDBOX_H
 
-#include "abi/native/loading.h"
+#include "abi/abi.h"
 #include "base.h"
 #include "choose.h"
 #include "manager/manager.h"
@@ -43,13 +45,14 @@ struct hl_sandbox_slot {
 struct hl_sandbox_config {
     const struct hl_driver_ops *driver;
     const char *tracker; /* a name; NULL: what hl_choose chooses */
+    const char *abi;     /* a name; NULL: that of the guest's file */
     bool adaptive;
     struct hl_sandbox_slot slots[HL_VM_SLOTS]; /* in the host's order */
     size_t slot_count;
     struct hl_x86_region regions[HL_X86_REGIONS]; /* what the guest sees */
     size_t region_count;
-    struct hl_span tables, thread, stack, heap, input, output;
-    struct hl_image image; /* only needed during hl_sandbox_new */
+    struct hl_span tables;
+    struct hl_abi_config guest; /* its file is needed by hl_sandbox_new only */
 };
 
 /* Load the guest; it runs when a call begins.  On error nothing is left, and
@@ -75,27 +78,21 @@ int hl_sandbox_enter(struct hl_sandbox *sandbox, enum hl_state wanted,
 void hl_sandbox_leave(struct hl_sandbox *sandbox);
 struct hl_turn *hl_sandbox_turn(struct hl_sandbox *sandbox);
 
-/* Host memory of the buffers. */
-void *hl_sandbox_input(struct hl_sandbox *sandbox);
-const void *hl_sandbox_output(const struct hl_sandbox *sandbox);
-
-/* Up to `size` bytes of the input buffer may have been written: S1. */
-void hl_sandbox_wrote(struct hl_sandbox *sandbox, size_t size);
+/* What was said, and what is to be said. */
+struct hl_abi *hl_sandbox_abi(struct hl_sandbox *sandbox);
 
 /* CLOCK_MONOTONIC in ns at which this call is over; 0: never. */
 void hl_sandbox_set_deadline(struct hl_sandbox *sandbox, uint64_t deadline);
 
-/* The guest is about to be run with the first `size` bytes of its input, and
- * the address of byte `message` in RAX. */
-int hl_sandbox_begin(struct hl_sandbox *sandbox, size_t size,
-                     size_t message) HL_MUST_CHECK;
+/* The guest is about to be run with what was written for it. */
+int hl_sandbox_begin(struct hl_sandbox *sandbox) HL_MUST_CHECK;
 
-/* Run until it leaves.  HL_EXIT_INTERRUPTED and HL_EXIT_TIMEOUT end the call;
- * HL_EXIT_KICKED does not: see to signals and run again.  -EAGAIN, -ENOMEM:
- * nobody can be made to watch the deadline, or to run it.  Where the guest has
- * not run since the call began, that is no reason to be poisoned. */
-int hl_sandbox_run(struct hl_sandbox *sandbox,
-                   struct hl_exit *exit) HL_MUST_CHECK;
+/* Run until the guest leaves.  HL_LEFT_INTERRUPTED and HL_LEFT_TIMEOUT end
+ * the call; HL_LEFT_KICKED does not: see to signals and run it again.
+ * -EAGAIN, -ENOMEM: no thread can watch the deadline, or run the guest.  Where
+ * the guest has not run since the call began, that does not poison. */
+int hl_sandbox_run(struct hl_sandbox *sandbox, struct hl_exit *exit,
+                   enum hl_left *left) HL_MUST_CHECK;
 
 /* The guest did all that was asked. */
 void hl_sandbox_end(struct hl_sandbox *sandbox);

@@ -36,6 +36,9 @@ LEFT_EXCEPTION, LEFT_INTERRUPTED, LEFT_TIMEOUT, LEFT_BROKEN = range(-1, -5, -1)
 EXIT_CALL, EXIT_EXCEPTION, EXIT_SHUTDOWN, EXIT_BAD_ACCESS = range(4)
 MESSAGE_CALL, MESSAGE_RESULT, MESSAGE_ERROR = range(1, 4)
 MESSAGE_LOG, MESSAGE_FUNCTIONS = range(4, 6)
+ERROR_NO_FUNCTION, ERROR_ARGUMENTS, ERROR_HOST = 2, 3, 5
+UNION, INTERSECTION, SYMMETRIC_DIFFERENCE, DIFFERENCE = range(4)
+ABIS = ("native",)
 
 _REASON = f"not compiled in: needs Linux, and this is {sys.platform}"
 
@@ -132,9 +135,9 @@ def bits_of_pages(page_count: int, pages: Any) -> bytes:
     return bytes(bits)
 
 
-def bits_combine(a: bytes, b: bytes, how: int) -> bytes:
+def bits_combine(a: bytes, b: bytes, operation: int) -> bytes:
     x, y = int.from_bytes(a, "little"), int.from_bytes(b, "little")
-    return (x | y, x & y, x ^ y, x & ~y)[how].to_bytes(len(a), "little")
+    return (x | y, x & y, x ^ y, x & ~y)[operation].to_bytes(len(a), "little")
 
 
 def followed_by_reclaim(original: Any) -> Any:

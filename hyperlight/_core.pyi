@@ -33,6 +33,14 @@ MESSAGE_RESULT: int
 MESSAGE_ERROR: int
 MESSAGE_LOG: int
 MESSAGE_FUNCTIONS: int
+ERROR_NO_FUNCTION: int
+ERROR_ARGUMENTS: int
+ERROR_HOST: int
+UNION: int
+INTERSECTION: int
+SYMMETRIC_DIFFERENCE: int
+DIFFERENCE: int
+ABIS: tuple[str, ...]
 
 class MemoryCore:
     @property
@@ -103,6 +111,7 @@ class SandboxCore:
         self,
         driver: str,
         tracker: str | None,
+        abi: str | None,
         adaptive: bool,
         file: bytes,
         base: int,
@@ -118,6 +127,8 @@ class SandboxCore:
     def tracker(self) -> str: ...
     @property
     def because(self) -> int: ...
+    @property
+    def abi(self) -> str: ...
     inside: str | None
     face: object
     @property
@@ -177,7 +188,7 @@ def bits_of_pages(
 ) -> bytes: ...
 def bits_count(bits: bytes, page_count: int) -> int: ...
 def bits_runs(bits: bytes, page_count: int) -> list[tuple[int, int]]: ...
-def bits_combine(a: bytes, b: bytes, how: int) -> bytes: ...
+def bits_combine(a: bytes, b: bytes, operation: int) -> bytes: ...
 def followed_by_reclaim(original: Callable[..., Any]) -> Any: ...
 def probe_tracker(name: str, driver: str | None = None) -> str | None: ...
 def why_not_tracked(memory: MemoryCore, name: str) -> str | None: ...

@@ -11,7 +11,7 @@ from typing import Any
 
 from hyperlight._binding import core
 from hyperlight.drivers import DriverInfo, drivers
-from hyperlight.registry import DRIVERS, TRACKERS, Driver
+from hyperlight.registry import ABIS, DRIVERS, TRACKERS, Driver
 from hyperlight.trackers import TrackerInfo, fault_handlers, trackers
 from hyperlight.version import __version__
 
@@ -63,6 +63,7 @@ def _host_facts() -> dict[str, Any]:
         "vm.unprivileged_userfaultfd": _number(
             "/proc/sys/vm/unprivileged_userfaultfd"
         ),
+        "guest ABIs": ", ".join(ABIS),
         "seccomp": _SECCOMP.get(fields.get("Seccomp", ""), "unknown"),
     }
 

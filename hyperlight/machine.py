@@ -33,11 +33,12 @@ from hyperlight.units import format_size
 
 __all__ = ["Guest", "Machine"]
 
-_ERROR_NO_FUNCTION, _ERROR_ARGUMENTS, _ERROR_HOST = 2, 3, 5  # guest/abi.h
-
 _LOGGING = "a handler of log lines"
 
 Guest = str | os.PathLike[str] | bytes
+
+#: The guest ABI that is asked for by name; None: the one of the guest's file.
+_ABI: str | None = None
 
 
 class Machine:
@@ -233,13 +234,13 @@ class Machine:
         function = self.host_functions.get(name)
         if function is None:
             self.core.reply_error(
-                _ERROR_NO_FUNCTION,
+                core.ERROR_NO_FUNCTION,
                 f"no host function is called {printable(name, 128)!r}",
             )
             return None
         complaint = function.complaint(values)
         if complaint is not None:
-            self.core.reply_error(_ERROR_ARGUMENTS, complaint)
+            self.core.reply_error(core.ERROR_ARGUMENTS, complaint)
             return None
         self.core.inside = f"host function {name!r}"
         try:
@@ -247,7 +248,7 @@ class Machine:
             self._reply(name, wanted, result)
         except Exception as error:
             text = f"{name}: {sentence_of(error)}"
-            self.core.reply_error(_ERROR_HOST, text)
+            self.core.reply_error(core.ERROR_HOST, text)
             return error
         finally:
             self.core.inside = None
@@ -337,6 +338,7 @@ def _start(
         return core.SandboxCore(
             driver,
             None if config.tracker == "auto" else config.tracker,
+            _ABI,
             config.rearm == "adaptive",
             file,
             planned.base,

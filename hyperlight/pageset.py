@@ -115,18 +115,18 @@ class PageSet:
         return hash((self.page_count, self._bits))
 
     def __or__(self, other: PageSet) -> PageSet:
-        return self._combine(other, 0)
+        return self._combine(other, core.UNION)
 
     def __and__(self, other: PageSet) -> PageSet:
-        return self._combine(other, 1)
+        return self._combine(other, core.INTERSECTION)
 
     def __xor__(self, other: PageSet) -> PageSet:
-        return self._combine(other, 2)
+        return self._combine(other, core.SYMMETRIC_DIFFERENCE)
 
     def __sub__(self, other: PageSet) -> PageSet:
-        return self._combine(other, 3)
+        return self._combine(other, core.DIFFERENCE)
 
-    def _combine(self, other: PageSet, how: int) -> PageSet:
+    def _combine(self, other: PageSet, operation: int) -> PageSet:
         if not isinstance(other, PageSet):
             return NotImplemented
         if other.page_count != self.page_count:
@@ -134,7 +134,7 @@ class PageSet:
                 f"sets over {self.page_count} and {other.page_count} pages "
                 f"do not combine"
             )
-        bits = core.bits_combine(self._bits, other._bits, how)
+        bits = core.bits_combine(self._bits, other._bits, operation)
         return self._wrap(bits, self.page_count)
 
     def __reduce__(self) -> tuple[object, ...]:

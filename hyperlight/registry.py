@@ -1,4 +1,4 @@
-"""The core's tables of trackers and drivers: what differs between them.
+"""The core's tables of trackers, drivers and ABIs: what differs in each.
 
 Nothing else here knows one of them by its name.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hyperlight._binding import core
 
-__all__ = ["DRIVERS", "HOST_TRACKERS", "TRACKERS", "Driver", "Tracker"]
+__all__ = ["ABIS", "DRIVERS", "HOST_TRACKERS", "TRACKERS", "Driver", "Tracker"]
 
 
 class Tracker(NamedTuple):
@@ -43,6 +43,9 @@ class Driver(NamedTuple):
 #: Both in order of preference; trackers of this process come first.
 TRACKERS = tuple(Tracker(*row) for row in core.TRACKERS)
 DRIVERS = tuple(Driver(*row) for row in core.DRIVERS)
+
+#: Names of the guest ABIs, in the order in which a file is offered to them.
+ABIS = core.ABIS
 
 #: Names of those that track what this process writes.
 HOST_TRACKERS = tuple(t.name for t in TRACKERS if t.driver is None)

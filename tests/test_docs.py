@@ -65,6 +65,12 @@ def test_every_driver_has_a_row() -> None:
         assert re.search(rf"^\| `{name}` \|", text, re.MULTILINE), name
 
 
+def test_every_abi_has_a_row() -> None:
+    text = (DOCS / "reference/guest-abi.md").read_text()
+    for name in registry.ABIS:
+        assert re.search(rf"^\| `{name}` \|", text, re.MULTILINE), name
+
+
 def test_examples_are_found() -> None:
     """The parser sees them: no page of examples passes for being empty."""
     for page in PAGES:

@@ -53,7 +53,7 @@ def test_modules_export_what_they_define() -> None:
                 "core",
                 "Step",
                 "Guest",
-                *("DRIVERS", "TRACKERS", "HOST_TRACKERS"),
+                *("ABIS", "DRIVERS", "TRACKERS", "HOST_TRACKERS"),
             }, path.name
 
 

@@ -74,6 +74,28 @@ void hl_bitmap_andnot(uint64_t *dst, const uint64_t *src, size_t page_count)
         dst[i] &= ~src[i];
 }
 
+static uint64_t combined(uint64_t a, uint64_t b,
+                         enum hl_set_operation operation)
+{
+    switch (operation) {
+    case HL_UNION:
+        return a | b;
+    case HL_INTERSECTION:
+        return a & b;
+    case HL_SYMMETRIC_DIFFERENCE:
+        return a ^ b;
+    default:
+        return a & ~b;
+    }
+}
+
+void hl_bitmap_combine(uint64_t *dst, const uint64_t *a, const uint64_t *b,
+                       size_t page_count, enum hl_set_operation operation)
+{
+    for (size_t i = 0; i < hl_bitmap_words(page_count); i++)
+        dst[i] = combined(a[i], b[i], operation);
+}
+
 bool hl_bitmap_any(const uint64_t *bits, size_t page_count)
 {
     for (size_t i = 0; i < page_count / 64; i++)

@@ -53,6 +53,17 @@ void hl_bitmap_atomic_or(uint64_t *dst, const uint64_t *src,
 void hl_bitmap_or(uint64_t *dst, const uint64_t *src, size_t page_count);
 void hl_bitmap_andnot(uint64_t *dst, const uint64_t *src, size_t page_count);
 
+enum hl_set_operation {
+    HL_UNION,
+    HL_INTERSECTION,
+    HL_SYMMETRIC_DIFFERENCE,
+    HL_DIFFERENCE
+};
+
+/* dst = a (operation) b; dst may be one of them. */
+void hl_bitmap_combine(uint64_t *dst, const uint64_t *a, const uint64_t *b,
+                       size_t page_count, enum hl_set_operation operation);
+
 /* Is a bit set below page_count? */
 bool hl_bitmap_any(const uint64_t *bits, size_t page_count);
 /* Number of set bits below page_count. */

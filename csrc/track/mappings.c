@@ -5,6 +5,7 @@
 
 #include "os/map.h"
 #include "os/vma.h"
+#include "track/range.h"
 #include "track/scan.h"
 #include "track/uffd_fd.h"
 #include "why.h"
@@ -146,4 +147,21 @@ int hl_mappings_can_touch(const char *memory, const struct hl_pages *pages,
         all_exist(memory, pages, prot))
         return 0;
     return look(memory, whole, pages, prot);
+}
+
+bool hl_mappings_are_open(const void *memory, size_t size)
+{
+    uintptr_t at = (uintptr_t)memory, end = at + size, start, stop;
+
+    while (at < end) {
+        struct hl_vma vma;
+        if (!hl_range_find((void *)at, end - at, &start, &stop))
+            start = stop = end;
+        if (start > at && hl_vma_query((void *)at, start - at, &vma) < 0)
+            return false;
+        if (start > at && ~vma.prot & (PROT_READ | PROT_WRITE))
+            return false;
+        at = stop;
+    }
+    return true;
 }

@@ -13,6 +13,11 @@
 int hl_mappings_check(void *memory, size_t size, bool *zero_filled,
                       char *why) HL_MUST_CHECK;
 
+/* Is [memory, +size) readable and writable throughout, or was it before it was
+ * tracked?  A tracker may have closed any page of a claimed range
+ * (track/range.h), which was open when it was claimed. */
+bool hl_mappings_are_open(const void *memory, size_t size);
+
 /* Before all of it is read, which costs more than this however many mappings
  * there are.  -EFAULT: it has a hole; -EACCES: part of it is closed. */
 int hl_mappings_can_read(const void *memory, size_t size) HL_MUST_CHECK;

@@ -1,25 +1,4 @@
-# csrc/choose: the registries, and which tracker it is.
-
-cdef extern from "choose.h" nogil:
-    struct hl_wish:
-        const hl_driver_ops *driver
-        const char *name
-        size_t page_count
-    struct hl_candidate:
-        const hl_tracker_ops *ops
-    enum hl_because:
-        HL_ASKED_FOR, HL_FIRST_CHOICE, HL_NEXT_CHOICE, HL_TOLD
-    enum:
-        HL_CANDIDATES
-    struct hl_passed:
-        const char *name
-        char why[160]
-    struct hl_choice:
-        hl_candidate chosen
-        hl_because because
-        hl_passed passed[16]
-        size_t passed_count
-    size_t hl_candidates(const hl_wish *wish, hl_candidate *into)
+# The registries, and which tracker it is.
 
 ASKED_FOR = <int>HL_ASKED_FOR
 FIRST_CHOICE = <int>HL_FIRST_CHOICE
@@ -49,6 +28,10 @@ TRACKERS = tuple(
     tracker_row(hl_drivers[i].trackers[j].ops, hl_drivers[i].name.decode())
     for i in range(hl_driver_count)
     for j in range(hl_drivers[i].tracker_count))
+
+
+#: Names of the guest ABIs, in the order in which a file is offered to them.
+ABIS = tuple(hl_abis[i].name.decode() for i in range(hl_abi_count))
 
 
 cdef const hl_driver_ops *find_driver(str name) except NULL:
@@ -107,7 +90,7 @@ def candidates(driver, size_t page_count):
 
     driver: whose guest writes to those pages; None: this process does.
     """
-    cdef hl_candidate found[16]
+    cdef hl_candidate found[HL_CANDIDATES]
     cdef hl_wish wish
     memset(&wish, 0, sizeof(wish))
     wish.page_count = page_count

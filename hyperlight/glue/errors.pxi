@@ -1,15 +1,5 @@
 # From -errno to exceptions: the only place.
 
-import os
-
-from hyperlight.errors import TrackerOverlap, TrackerUnavailable
-
-
-cdef extern from "why.h" nogil:
-    enum: HL_WHY_SIZE
-    int hl_why_errno(char *why, int err, const char *what)
-
-
 cdef ssize_t check(ssize_t rc, str what) except -1:
     """Pass `rc` through, or raise what -errno means.
 
@@ -24,3 +14,17 @@ cdef ssize_t check(ssize_t rc, str what) except -1:
     if rc == -ENOMEM:
         raise MemoryError(why.decode("utf-8", "replace"))
     raise OSError(-rc, why.decode("utf-8", "replace"))
+
+
+# What a value may be refused with; the words say which it was.
+REFUSALS = (TypeError, ValueError, OverflowError, BufferError)
+
+
+cdef refusal(error):
+    """The class of our own error for one of REFUSALS."""
+    return TypeError if isinstance(error, TypeError) else ValueError
+
+
+cdef malformed(const char *wrong):
+    return GuestAborted(
+        f"the guest left {wrong.decode()} where a message was due")

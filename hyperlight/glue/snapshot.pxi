@@ -1,27 +1,4 @@
-# csrc/snapshot: what a snapshot holds.
-
-cdef extern from "mem/pages.h" nogil:
-    struct hl_pages:
-        pass
-    int hl_pages_init(hl_pages *set, size_t page_count)
-    void hl_pages_free(hl_pages *set)
-    void hl_pages_read(const hl_pages *set, uint64_t *bits)
-
-cdef extern from "snapshot/snapshot.h" nogil:
-    struct hl_snapshot:
-        pass
-    void hl_snapshot_unref(hl_snapshot *snapshot)
-    bint hl_snapshot_unref_quick(hl_snapshot *snapshot)
-    size_t hl_snapshot_page_count(const hl_snapshot *snapshot)
-    void hl_snapshot_diff(const hl_snapshot *a, const hl_snapshot *b,
-                          hl_pages *found)
-    void hl_snapshot_diff_exact(const hl_snapshot *a, const hl_snapshot *b,
-                                hl_pages *found)
-    size_t hl_snapshot_nbytes(const hl_snapshot *snapshot)
-    void hl_snapshot_read(const hl_snapshot *snapshot, size_t offset,
-                          size_t length, void *dst)
-    void hl_snapshot_counts(size_t *snapshots, size_t *stores)
-
+# What a snapshot holds.
 
 @cython.no_gc_clear  # what it holds is in no cycle
 cdef class SnapshotCore:

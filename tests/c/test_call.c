@@ -4,6 +4,7 @@
 
 #include "abi/native/call.h"
 #include "check.h"
+#include "os/map.h"
 
 #define SIZE (HL_REPLY_ROOM + 256)
 
@@ -130,7 +131,6 @@ static void replies_lie_behind_the_call(void)
     CHECK(hl_call_begin(&call, at, (size_t)(name.at - at)) == 0);
     while (hl_wire_put(&call.writer, HL_U64, 1) == 0) {
     }
-    CHECK(hl_call_written(&call) <= SIZE - HL_REPLY_ROOM);
     CHECK(hl_call_end(&call) == 0);
     CHECK(call.size > SIZE - HL_REPLY_ROOM - 16);
 
@@ -138,39 +138,77 @@ static void replies_lie_behind_the_call(void)
     void *room = hl_wire_put_room(&call.writer, HL_BYTES, HL_REPLY_ROOM);
     CHECK(room == NULL); /* with its header it is too large */
     CHECK(hl_wire_put(&call.writer, HL_BOOL, 1) == 0);
-    CHECK(hl_call_written(&call) == call.size + 24 + 16);
-    CHECK(hl_call_replied(&call, HL_MESSAGE_RESULT) ==
-          (ssize_t)call.size + 24 + 16);
+    CHECK(hl_call_replied(&call, HL_MESSAGE_RESULT) == 0);
+    CHECK(call.message == call.size && call.sent == call.size + 24 + 16);
 
     static char endless[SIZE];
     CHECK(hl_call_begin(&call, endless, sizeof endless) == -ENOSPC);
     CHECK(call.size == 0);
 }
 
-static void every_exit_has_a_meaning(void)
+/* C3 */
+static bool is_zero_from(size_t at)
 {
-    static const struct {
-        struct hl_exit exit;
-        enum hl_left left;
-    } cases[] = {
-        {{.reason = HL_EXIT_CALL, .value = 1}, HL_LEFT_READY},
-        {{.reason = HL_EXIT_CALL, .value = 4}, HL_LEFT_ABORT},
-        {{.reason = HL_EXIT_CALL, .value = 0}, HL_LEFT_BROKEN},
-        {{.reason = HL_EXIT_CALL, .value = 5}, HL_LEFT_BROKEN},
-        {{.reason = HL_EXIT_CALL, .value = UINT64_MAX}, HL_LEFT_BROKEN},
-        {{.reason = HL_EXIT_CALL, .value = UINT64_C(1) << 32 | 1},
-         HL_LEFT_BROKEN},
-        {{.reason = HL_EXIT_KICKED}, HL_LEFT_KICKED},
-        {{.reason = HL_EXIT_TIMEOUT}, HL_LEFT_TIMEOUT},
-        {{.reason = HL_EXIT_INTERRUPTED}, HL_LEFT_INTERRUPTED},
-        {{.reason = HL_EXIT_EXCEPTION}, HL_LEFT_EXCEPTION},
-        {{.reason = HL_EXIT_SHUTDOWN}, HL_LEFT_BROKEN},
-        {{.reason = HL_EXIT_BAD_ACCESS}, HL_LEFT_BROKEN},
-        {{.reason = HL_EXIT_UNKNOWN}, HL_LEFT_BROKEN},
-    };
+    for (; at < SIZE; at++)
+        if (input[at])
+            return false;
+    return true;
+}
 
-    for (size_t i = 0; i < HL_ARRAY_SIZE(cases); i++)
-        CHECK(hl_call_left(&cases[i].exit) == cases[i].left);
+static void what_is_not_sent_is_zero(void)
+{
+    static const char name[24] = "twenty-four bytes long.";
+    uint64_t one = 1;
+
+    fresh();
+    CHECK(hl_call_begin(&call, name, sizeof name) == 0);
+    CHECK(hl_wire_put(&call.writer, HL_U64, UINT64_MAX) == 0);
+    CHECK(hl_call_end(&call) == 0);
+    CHECK(hl_call_send(&call) == 0 && is_zero_from(call.size));
+    CHECK(!is_zero_from(call.size - 8));
+
+    hl_call_reply(&call); /* a long one, and then a short one */
+    memset(hl_wire_put_room(&call.writer, HL_BYTES, 1000), 'x', 1000);
+    CHECK(hl_call_replied(&call, HL_MESSAGE_RESULT) == 0);
+    CHECK(hl_call_send(&call) == call.size && input[call.size + 900] == 'x');
+    hl_call_reply(&call);
+    CHECK(hl_wire_put(&call.writer, HL_BOOL, one) == 0);
+    CHECK(hl_call_replied(&call, HL_MESSAGE_RESULT) == 0);
+    CHECK(hl_call_send(&call) == call.size);
+    CHECK(is_zero_from(call.size + 24 + 16));
+
+    /* One that was never finished: an argument was wrong. */
+    CHECK(hl_call_begin(&call, name, sizeof name) == 0);
+    memset(hl_wire_put_room(&call.writer, HL_BYTES, 150), 'y', 150);
+    CHECK(hl_call_begin(&call, name, sizeof name) == 0);
+    CHECK(hl_call_end(&call) == 0);
+    CHECK(hl_call_send(&call) == 0 && is_zero_from(call.size));
+
+    memset(hl_wire_put_room(&call.writer, HL_BYTES, 100), 'z', 100);
+    hl_call_nothing(&call);
+    CHECK(hl_call_send(&call) == 0 && is_zero_from(0));
+}
+
+/* A message of more than a MiB is not zeroed but given back. */
+static void much_is_dropped(void)
+{
+    const size_t size = (size_t)4 << 20;
+    struct hl_map map;
+    struct hl_call large;
+
+    CHECK(hl_map_create(&map, size, HL_HUGE_NEVER) == 0);
+    char *buffer = map.addr;
+    hl_call_init(&large, buffer, size, output, sizeof output);
+    CHECK(hl_call_begin(&large, "", 0) == 0);
+    const size_t most = size - HL_REPLY_ROOM - 64;
+    memset(hl_wire_put_room(&large.writer, HL_BYTES, most), 'x', most);
+    CHECK(hl_call_end(&large) == 0 && hl_call_send(&large) == 0);
+    CHECK(buffer[most] == 'x');
+    hl_call_nothing(&large);
+    CHECK(hl_call_send(&large) == 0);
+    for (size_t i = 0; i < size; i++)
+        CHECK(buffer[i] == 0);
+    hl_map_destroy(&map);
 }
 
 int main(void)
@@ -179,6 +217,7 @@ int main(void)
     RUN(too_many_values_are_refused);
     RUN(a_result_is_of_its_type_or_an_error);
     RUN(replies_lie_behind_the_call);
-    RUN(every_exit_has_a_meaning);
+    RUN(what_is_not_sent_is_zero);
+    RUN(much_is_dropped);
     return 0;
 }

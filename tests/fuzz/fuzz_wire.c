@@ -14,12 +14,13 @@
 #include <ucontext.h>
 #endif
 
+#include "abi/native/call.h"
 #include "abi/native/wire.h"
 #include "fuzz.h"
 
 #define MOST 4096
 
-static uint64_t inputs, accepted, values, changes, written;
+static uint64_t inputs, accepted, values, shaped, changes, written;
 
 /* ---- Inputs ---- */
 
@@ -157,6 +158,56 @@ static struct seen read_all(const unsigned char *buffer, size_t size)
     return s;
 }
 
+static bool is_text(enum hl_type type)
+{
+    return type == HL_STR || type == HL_BYTES;
+}
+
+/* Whether the n-th value (from 0) of a message of this kind may be of this
+ * type: by the letter of guest/abi.h, in another hand. */
+static bool belongs(enum hl_message_kind kind, uint32_t n, enum hl_type type,
+                    enum hl_type result)
+{
+    if (kind == HL_MESSAGE_RESULT)
+        return n == 0 && type == result;
+    if (kind == HL_MESSAGE_ERROR || kind == HL_MESSAGE_LOG)
+        return n < 2 && type == (n == 0 ? HL_I32 : HL_STR);
+    if (kind == HL_MESSAGE_FUNCTIONS)
+        return type == HL_STR && n < 4096;
+    return (n > 0 || type == HL_STR) && n < 65;
+}
+
+/* The same bytes through a call's reader: what comes has the shape of its
+ * kind. */
+static void read_call(const unsigned char *buffer, size_t size)
+{
+    static char input[HL_REPLY_ROOM + 64];
+    enum hl_type wanted = (enum hl_type)fuzz_below(HL_TYPES);
+    struct hl_wire_value v;
+    struct hl_call call;
+    uint32_t n = 0;
+    int rc;
+
+    hl_call_init(&call, input, sizeof input, buffer, size);
+    if (fuzz_below(3))
+        rc = hl_call_open(&call, (enum hl_message_kind)(1 + fuzz_below(5)));
+    else
+        rc = hl_call_open_result(&call, wanted);
+    FUZZ_CHECK(rc == 0 || (rc == -EPROTO && call.wrong));
+    if (rc < 0)
+        return;
+    for (; (rc = hl_call_next(&call, &v)) > 0; n++) {
+        FUZZ_CHECK(belongs(call.kind, n, v.type, call.result));
+        FUZZ_CHECK(number_fits((uint64_t)v.type, v.bits));
+        FUZZ_CHECK(
+            !is_text(v.type) ||
+            (v.data >= (const char *)buffer &&
+             v.bits <= (uint64_t)((const char *)buffer + size - v.data)));
+    }
+    FUZZ_CHECK(rc == 0 || (rc == -EPROTO && call.wrong));
+    shaped += rc == 0;
+}
+
 static uint64_t get(const unsigned char *at, size_t width)
 {
     uint64_t v = 0;
@@ -202,6 +253,8 @@ static void test_plain(const unsigned char *buffer, size_t size)
     FUZZ_CHECK(memcmp(&one, &two, sizeof one) == 0);
     FUZZ_CHECK(good == good_message(buffer, size, &count));
     FUZZ_CHECK(!good || one.count == count);
+    for (int i = 0; i < 8; i++)
+        read_call(buffer, size);
     accepted += good;
     values += one.count;
 }
@@ -251,6 +304,7 @@ static void test_stepped(unsigned char *buffer, size_t size)
         stepping.when = 1 + fuzz_below(usual);
         step(true);
         (void)read_all(buffer, size);
+        read_call(buffer, size);
         step(false);
         usual = stepping.steps + 1;
         changes += stepping.steps >= stepping.when;
@@ -300,8 +354,10 @@ static void test_raced(unsigned char *buffer, size_t size)
     atomic_store(&racing.buffer, buffer);
     while (!atomic_load(&racing.busy))
         ;
-    for (int i = 0; i < 200; i++)
+    for (int i = 0; i < 200; i++) {
         (void)read_all(buffer, size);
+        read_call(buffer, size);
+    }
     atomic_store(&racing.buffer, NULL);
     while (atomic_load(&racing.busy))
         ;
@@ -406,9 +462,10 @@ int main(int argc, char **argv)
     atomic_store(&racing.stop, true);
     pthread_join(thread, NULL);
     printf("wire: seed %llu, %llu inputs, %llu accepted, %llu values, "
-           "%llu changed while read, %llu written\n",
+           "%llu as calls, %llu changed while read, %llu written\n",
            (unsigned long long)fuzz.seed, (unsigned long long)inputs,
            (unsigned long long)accepted, (unsigned long long)values,
-           (unsigned long long)changes, (unsigned long long)written);
+           (unsigned long long)shaped, (unsigned long long)changes,
+           (unsigned long long)written);
     return 0;
 }

@@ -1,8 +1,9 @@
 """Follows CONTRIBUTING.md's recipes in a copy of the sources.
 
-A tracker and a driver with a tracker of its own are added exactly as it says.
+A tracker, a driver with a tracker of its own and a guest ABI are added exactly
+as it says.
 Then each is listed, chosen by "auto", shown by doctor, documented, and run by
-the tests that run for every tracker and driver. The last line is pytest's.
+the tests that run for every one of its kind. The last line is pytest's.
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ LINES = (
         "csrc/vm/driver.c",
         "#ifdef __x86_64__\n    &",
         "    &hl_driver_dummy,\n",
+    ),
+    ("csrc/abi/abi.h", "hl_abi_native;", "hl_abi_dummy, "),
+    ("csrc/abi/abi.c", "    &hl_abi_native,", "    &hl_abi_dummy,\n"),
+    ("hyperlight/_absent.py", '"native",)', '"dummy", '),
+    (
+        "docs/reference/guest-abi.md",
+        "| `native` | static",
+        "| `dummy` | any | as `native` |\n",
     ),
     (
         "hyperlight/_absent.py",
@@ -86,6 +95,7 @@ for name in ("auto", "dummy-own", "full"):
     with Sandbox("simple", config=SandboxConfig(tracker=name)) as sandbox:
         assert sandbox.driver == "dummy"
         assert sandbox.tracker == ("dummy-own" if name == "auto" else name)
+        assert sandbox._machine.core.abi == "dummy"
         assert sandbox.call("Echo", "text") == "text"
 try:
     SandboxConfig(tracker="dummy", driver="dummy")
@@ -95,12 +105,14 @@ except hyperlight.TrackerUnavailable as error:
 else:
     raise AssertionError("it cannot see those writes")
 shown = doctor.examine()
+assert shown["host"]["guest ABIs"] == "dummy, native"
 assert shown["drivers"][0]["name"] == shown["trackers"][0]["name"] == "dummy"
 """
 
 TESTS = (
     *("test_guarantee_1_exact.py", "test_guarantee_2_no_write_lost.py"),
     *("test_sandbox.py", "test_hostfuncs.py", "test_docs.py"),
+    "test_abis.py",
 )
 
 
@@ -114,6 +126,7 @@ def add(root: Path) -> None:
         path.write_text(text.replace(before, line + before))
     shutil.copy(HERE / "dummy_tracker.c", root / "csrc/track/dummy.c")
     shutil.copy(HERE / "dummy_driver.c", root / "csrc/vm/dummy.c")
+    shutil.copy(HERE / "dummy_abi.c", root / "csrc/abi/dummy.c")
 
 
 def main() -> int:

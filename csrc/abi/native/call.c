@@ -1,9 +1,17 @@
 #include "abi/native/call.h"
 
+#include <string.h>
+
+#include "os/memory.h"
+
 /* Values that a message may have at the most: a call its name and 64
  * arguments. */
 #define MOST_VALUES 65
 #define MOST_FUNCTIONS 4096
+
+/* From here on what a message leaves of the one before is dropped instead of
+ * zeroed: that is cheaper, and gives the memory back. */
+#define DROP_FROM ((size_t)1 << 20)
 
 void hl_call_init(struct hl_call *call, void *input, size_t input_size,
                   const void *output, size_t output_size)
@@ -14,62 +22,81 @@ void hl_call_init(struct hl_call *call, void *input, size_t input_size,
         .output = output,
         .output_size = output_size,
     };
+    hl_wire_begin(&call->writer, input, 0);
 }
 
-void hl_call_nothing(struct hl_call *call) { call->size = 0; }
+/* What the writer wrote counts, whether or not it came to an end. */
+static void begin_message(struct hl_call *call, size_t from, size_t room)
+{
+    size_t written = (size_t)(call->writer.at - call->input);
+
+    if (written > call->used)
+        call->used = written;
+    hl_wire_begin(&call->writer, call->input + from, room);
+    call->message = call->sent = from;
+}
+
+void hl_call_nothing(struct hl_call *call)
+{
+    call->size = 0;
+    begin_message(call, 0, 0);
+}
 
 int hl_call_begin(struct hl_call *call, const void *name, size_t size)
 {
     call->size = 0;
-    hl_wire_begin(&call->writer, call->input,
-                  call->input_size - HL_REPLY_ROOM);
+    begin_message(call, 0, call->input_size - HL_REPLY_ROOM);
     return hl_wire_put_raw(&call->writer, name, size, 1);
+}
+
+/* Write the header of the message under way. */
+static int end_message(struct hl_call *call, enum hl_message_kind kind)
+{
+    ssize_t size = hl_wire_end(&call->writer, kind, HL_NONE);
+    if (size < 0)
+        return (int)size;
+    call->sent = call->message + (size_t)size;
+    return 0;
 }
 
 int hl_call_end(struct hl_call *call)
 {
-    ssize_t size = hl_wire_end(&call->writer, HL_MESSAGE_CALL, HL_NONE);
-    if (size < 0)
-        return (int)size;
-    call->size = (size_t)size;
-    return 0;
+    int err = end_message(call, HL_MESSAGE_CALL);
+    if (err == 0)
+        call->size = call->sent;
+    return err;
 }
 
 void hl_call_reply(struct hl_call *call)
 {
-    hl_wire_begin(&call->writer, call->input + call->size,
-                  call->input_size - call->size);
+    begin_message(call, call->size, call->input_size - call->size);
 }
 
-ssize_t hl_call_replied(struct hl_call *call, enum hl_message_kind kind)
+int hl_call_replied(struct hl_call *call, enum hl_message_kind kind)
 {
-    ssize_t size = hl_wire_end(&call->writer, kind, HL_NONE);
-    return size < 0 ? size : (ssize_t)call->size + size;
+    return end_message(call, kind);
 }
 
-size_t hl_call_written(const struct hl_call *call)
+/* Zero input[from, to); whole pages of much of it are dropped. */
+static void scrub(char *input, size_t from, size_t to)
 {
-    return (size_t)(call->writer.at - call->input);
-}
+    size_t page = hl_page_size();
+    size_t first = hl_align_up(from, page);
 
-enum hl_left hl_call_left(const struct hl_exit *exit)
-{
-    switch (exit->reason) {
-    case HL_EXIT_CALL:
-        return exit->value >= HL_LEAVE_READY && exit->value <= HL_LEAVE_ABORT
-                   ? (enum hl_left)exit->value
-                   : HL_LEFT_BROKEN;
-    case HL_EXIT_KICKED:
-        return HL_LEFT_KICKED;
-    case HL_EXIT_INTERRUPTED:
-        return HL_LEFT_INTERRUPTED;
-    case HL_EXIT_TIMEOUT:
-        return HL_LEFT_TIMEOUT;
-    case HL_EXIT_EXCEPTION:
-        return HL_LEFT_EXCEPTION;
-    default:
-        return HL_LEFT_BROKEN;
+    if (to > first && to - first >= DROP_FROM) {
+        size_t last = hl_align_up(to, page);
+        if (hl_memory_drop(input + first, last - first))
+            to = first;
     }
+    memset(input + from, 0, to - from);
+}
+
+size_t hl_call_send(struct hl_call *call)
+{
+    if (call->sent < call->used)
+        scrub(call->input, call->sent, call->used);
+    call->used = call->sent;
+    return call->message;
 }
 
 static int refuse(struct hl_call *call, const char *wrong)

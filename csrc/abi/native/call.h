@@ -1,5 +1,5 @@
-/* A call's messages: where they lie, what each must hold, and why the guest
- * left (guest/abi.h says which comes when).
+/* A call's messages: where they lie, and what each must hold (guest/abi.h says
+ * which comes when).
  *
  *  C1. The call lies at the start of the input buffer until it has ended; what
  *      is said to the guest meanwhile lies behind it, for which calls leave
@@ -7,6 +7,9 @@
  *  C2. A message that the guest left is parsed once, a value at a time, and
  *      each value is one that this kind of message has there.  The guest is
  *      the enemy: see wire.h.
+ *  C3. When the guest runs, every byte of the input buffer behind the message
+ *      that was sent last is zero.  `used` counts what may not be, also after
+ *      a message that was never finished or sent.
  *
  * Threads: those of the sandbox's turn. */
 #ifndef HL_ABI_NATIVE_CALL_H
@@ -14,28 +17,16 @@
 
 #include "abi/native/wire.h"
 #include "base.h"
-#include "vm/driver.h"
 
 #define HL_REPLY_ROOM ((size_t)4096)
-
-/* Why the guest left: for its own reasons, or for none of them. */
-enum hl_left {
-    HL_LEFT_READY = HL_LEAVE_READY,
-    HL_LEFT_HOST_CALL = HL_LEAVE_HOST_CALL,
-    HL_LEFT_LOG = HL_LEAVE_LOG,
-    HL_LEFT_ABORT = HL_LEAVE_ABORT,
-    HL_LEFT_KICKED = 0, /* it has not: see to signals, and run it again */
-    HL_LEFT_EXCEPTION = -1,
-    HL_LEFT_INTERRUPTED = -2,
-    HL_LEFT_TIMEOUT = -3,
-    HL_LEFT_BROKEN = -4,
-};
 
 struct hl_call {
     char *input;
     const char *output;
     size_t input_size, output_size;
-    size_t size; /* of the call's own message */
+    size_t size;          /* of the call's own message */
+    size_t message, sent; /* the last message: where it begins and ends */
+    size_t used;          /* C3 */
     struct hl_wire_writer writer;
     struct hl_wire_reader reader;
     enum hl_message_kind kind; /* being read */
@@ -44,7 +35,7 @@ struct hl_call {
     const char *wrong;         /* what was, after -EPROTO */
 };
 
-/* The buffers must outlive it. */
+/* The buffers must outlive it; the input buffer is zero. */
 void hl_call_init(struct hl_call *call, void *input, size_t input_size,
                   const void *output, size_t output_size);
 
@@ -57,16 +48,14 @@ int hl_call_begin(struct hl_call *call, const void *name,
                   size_t size) HL_MUST_CHECK;
 int hl_call_end(struct hl_call *call) HL_MUST_CHECK;
 
-/* Begin to write a reply into `writer`; and end it: the size of both messages.
- * -ENOSPC.  The reply begins at byte `size`. */
+/* Begin to write a reply into `writer`; and end it.  -ENOSPC. */
 void hl_call_reply(struct hl_call *call);
-ssize_t hl_call_replied(struct hl_call *call,
-                        enum hl_message_kind kind) HL_MUST_CHECK;
+int hl_call_replied(struct hl_call *call,
+                    enum hl_message_kind kind) HL_MUST_CHECK;
 
-/* Bytes of the input buffer that may have been written. */
-size_t hl_call_written(const struct hl_call *call);
-
-enum hl_left hl_call_left(const struct hl_exit *exit);
+/* The guest is about to run (C3); returns at which byte of the input buffer
+ * its message begins. */
+size_t hl_call_send(struct hl_call *call);
 
 /* Read the message that the guest left, which must be of this kind; then a
  * value at a time: 1, or 0 where there are no more, and the message was whole.

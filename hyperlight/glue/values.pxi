@@ -1,73 +1,9 @@
-# csrc/vm/wire: values between Python and guests.
-
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
-
-cdef extern from "guest/abi.h" nogil:
-    enum:
-        HL_ERROR_HOST
-    cdef enum hl_message_kind:
-        HL_MESSAGE_CALL
-        HL_MESSAGE_RESULT
-        HL_MESSAGE_ERROR
-        HL_MESSAGE_LOG
-        HL_MESSAGE_FUNCTIONS
-    cdef enum hl_type:
-        HL_NONE, HL_I32, HL_I64, HL_U32, HL_U64, HL_F32, HL_F64, HL_BOOL
-        HL_STR, HL_BYTES, HL_TYPES
-
-cdef extern from "abi/native/wire.h" nogil:
-    struct hl_wire_writer:
-        char *at
-    struct hl_wire_reader:
-        uint32_t result
-    struct hl_wire_value:
-        hl_type type
-        uint64_t bits
-        const char *data
-    void hl_wire_begin(hl_wire_writer *w, void *buffer, size_t size)
-    int hl_wire_put(hl_wire_writer *w, hl_type type, uint64_t bits)
-    void *hl_wire_put_room(hl_wire_writer *w, hl_type type, size_t size)
-
-cdef extern from "abi/native/call.h" nogil:
-    enum:
-        HL_REPLY_ROOM
-    cdef enum hl_left:
-        HL_LEFT_READY, HL_LEFT_HOST_CALL, HL_LEFT_LOG, HL_LEFT_ABORT
-        HL_LEFT_KICKED, HL_LEFT_EXCEPTION, HL_LEFT_INTERRUPTED
-        HL_LEFT_TIMEOUT, HL_LEFT_BROKEN
-    struct hl_call:
-        size_t size
-        hl_wire_writer writer
-        hl_wire_reader reader
-        hl_message_kind kind
-        const char *wrong
-    void hl_call_init(hl_call *call, void *input, size_t input_size,
-                      const void *output, size_t output_size)
-    void hl_call_nothing(hl_call *call)
-    int hl_call_begin(hl_call *call, const void *name, size_t size)
-    int hl_call_end(hl_call *call)
-    void hl_call_reply(hl_call *call)
-    ssize_t hl_call_replied(hl_call *call, hl_message_kind kind)
-    size_t hl_call_written(const hl_call *call)
-    hl_left hl_call_left(const hl_exit *exit)
-    int hl_call_open(hl_call *call, hl_message_kind kind)
-    int hl_call_next(hl_call *call, hl_wire_value *value)
-    int hl_call_open_result(hl_call *call, hl_type type)
+# Values between Python and guests.
 
 #: Names of the types in signatures, by their codes.
 TYPES = ("none", "int32", "int64", "uint32", "uint64", "float", "double",
          "bool", "str", "bytes")
 assert len(TYPES) == HL_TYPES
-
-MESSAGE_CALL = <int>HL_MESSAGE_CALL
-MESSAGE_RESULT = <int>HL_MESSAGE_RESULT
-MESSAGE_ERROR = <int>HL_MESSAGE_ERROR
-MESSAGE_LOG = <int>HL_MESSAGE_LOG
-MESSAGE_FUNCTIONS = <int>HL_MESSAGE_FUNCTIONS
-
-#: Bytes of the input region that calls leave to the replies of host functions.
-REPLY_SIZE = <int>HL_REPLY_ROOM
 
 # A copy of more than this lets other threads run meanwhile.
 cdef enum: LARGE_COPY = 1 << 16
@@ -197,5 +133,5 @@ def encoded_name(str name not None):
     cdef hl_wire_writer w
     hl_wire_begin(&w, buffer, sizeof(buffer))
     put_value(&w, HL_STR, name)
-    cdef char *start = buffer + 24
+    cdef char *start = buffer + sizeof(hl_message)
     return start[:w.at - start]
