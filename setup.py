@@ -30,7 +30,7 @@ CSRC = sorted(
     for path in Path("csrc").rglob("*.c")
     if SDK not in path.parents
     # Its structures are the processor's; the emulator runs anywhere.
-    and (X86 or not path.name.startswith("kvm"))
+    and (X86 or path.parent.name != "kvm")
 )
 HEADERS = sorted(map(str, Path("csrc").rglob("*.h")))
 GLUE = sorted(map(str, Path("hyperlight/glue").rglob("*.pxi")))

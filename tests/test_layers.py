@@ -115,7 +115,7 @@ def test_imports_go_down(path: Path) -> None:
 @pytest.mark.parametrize("path", c_files(), ids=lambda p: p.name)
 def test_files_are_rooms(path: Path) -> None:
     text = path.read_text()
-    assert text.count("\n") <= 500
+    assert text.count("\n") <= 450
     if path.suffix == ".h":
         guard = "HL_" + re.sub(r"[/.]", "_", str(path.relative_to(CSRC)))
         assert f"#ifndef {guard.upper()}\n#define {guard.upper()}\n" in text
@@ -182,7 +182,7 @@ def test_handlers_call_nothing_unsafe() -> None:
         "track/sigsegv.c": ("protect",),
         "track/uffd_sigbus.c": ("protect",),
         "track/uffd_fd.c": ("hl_uffd_protect",),
-        "os/vma.c": ("hl_is_writable", "hl_is_readable", "hl_is_behind_end"),
+        "os/page.c": ("hl_is_writable", "hl_is_readable", "hl_is_behind_end"),
     }
     for name, functions in handler_parts.items():
         text = (CSRC / name).read_text()

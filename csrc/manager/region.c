@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "manager/collect.h"
 #include "os/forked.h"
 #include "os/map.h"
 #include "os/vma.h"
@@ -126,89 +127,6 @@ bool hl_region_forked(const struct hl_region *r)
     return r->generation != hl_fork_generation();
 }
 
-/* Every page may have changed, and nobody knows which. */
-static void take_all_for_written(struct hl_region *r)
-{
-    hl_pages_fill(&r->pending);
-    r->guess = true;
-    r->stats.guesses++;
-}
-
-/* In a child: what the kernel knew of our pages belongs to the parent. */
-static int reopen(struct hl_region *r)
-{
-    if (r->wanted->open == NULL)
-        return -ECHILD;
-    char why[HL_WHY_SIZE];
-    struct hl_tracker *fresh = NULL;
-    if (r->tracker)
-        r->tracker->ops->close(r->tracker, true);
-    r->tracker = NULL;
-    int err = r->wanted->open(r->memory, r->page_count, &fresh, why);
-    for (size_t i = 0; i < hl_tracker_count && err < 0; i++)
-        if (hl_trackers[i]->survives_fork)
-            err = hl_trackers[i]->open(r->memory, r->page_count, &fresh, why);
-    if (err < 0)
-        return err;
-    r->tracker = fresh;
-    r->generation = hl_fork_generation();
-    r->stats.reopened++;
-    hl_hot_reset(&r->hot);
-    take_all_for_written(r);
-    return 0;
-}
-
-/* What its owner did to borrowed memory, before anybody touches it, the
- * tracker included.  A hole, or a page that cannot be read, equals no
- * snapshot.  Where the tracker itself closes pages mappings say nothing, and
- * are many. */
-static bool is_readable(struct hl_region *r)
-{
-    size_t size = r->page_count * hl_page_size();
-
-    r->intact = true;
-    r->changed = false;
-    if (!r->borrowed ||
-        (r->tracker->ops->splits_mappings && r->tracker->armed))
-        return true;
-    int err = hl_vma_allows(r->memory, size, PROT_READ | PROT_WRITE);
-    r->intact = err == 0;
-    r->changed = err < 0 && err != -ENOTTY;
-    if (err == -EACCES)
-        err = hl_vma_allows(r->memory, size, PROT_READ);
-    return err == 0 || err == -ENOTTY;
-}
-
-/* After collect, before these pages are touched. */
-static int may_touch(const struct hl_region *r, const struct hl_pages *pages,
-                     int prot)
-{
-    return r->intact ? 0 : hl_mappings_can_touch(r->memory, pages, prot);
-}
-
-/* The pages that may differ from current, into r->dirty. */
-static int collect(struct hl_region *r)
-{
-    if (r->tracker == NULL || hl_region_forked(r)) {
-        int err = reopen(r);
-        if (err < 0)
-            return err;
-    }
-    hl_pages_empty(&r->dirty);
-    r->tracker->collected = false;
-    if (!is_readable(r))
-        take_all_for_written(r);
-    /* With nothing armed there is nothing to ask. */
-    else if (r->hot.count == r->page_count || r->current == NULL)
-        hl_pages_fill(&r->dirty);
-    else if (r->tracker->ops->collect(r->tracker, &r->dirty) < 0)
-        take_all_for_written(r);
-    else
-        r->tracker->collected = true;
-    hl_pages_or(&r->dirty, &r->pending);
-    return 0;
-}
-
 /* Whether any page is ever armed: else this is a plain copy, and the passes
  * over bitmaps would make it the slower one in a small region. */
 static bool nothing_cold(const struct hl_region *r)
@@ -277,7 +195,7 @@ static int arm_first(struct hl_region *r)
  * until it is current (M3). */
 static int prepare_take(struct hl_region *r)
 {
-    int err = collect(r);
+    int err = hl_region_collect(r);
     if (err < 0)
         return err;
     hl_pages_or(&r->pending, &r->dirty);
@@ -286,7 +204,7 @@ static int prepare_take(struct hl_region *r)
 
     note_epoch(r);
     hl_pages_copy(&r->todo, &r->dirty);
-    err = may_touch(r, &r->todo, PROT_READ);
+    err = hl_region_may_touch(r, &r->todo, PROT_READ);
     if (err < 0)
         return err;
     sample_hot(r, r->current, NULL);
@@ -349,14 +267,14 @@ static int find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
 {
     const int touch = PROT_READ | (compares(r) ? 0 : PROT_WRITE);
     struct hl_run run;
-    int err = write ? may_touch(r, &r->dirty, touch) : 0;
+    int err = write ? hl_region_may_touch(r, &r->dirty, touch) : 0;
 
     hl_pages_empty(&r->todo);
     if (r->current && snapshot != r->current) {
         hl_snapshot_diff(r->current, snapshot, &r->todo);
         hl_pages_andnot(&r->todo, &r->dirty);
         if (write && err == 0)
-            err = may_touch(r, &r->todo, touch);
+            err = hl_region_may_touch(r, &r->todo, touch);
         for (size_t at = 0;
              write && err == 0 && hl_pages_run(&r->todo, &at, &run);)
             r->tracker->ops->disarm(r->tracker, run);
@@ -384,7 +302,7 @@ static int copy_back(struct hl_region *r, struct hl_snapshot *snapshot,
     if (compares(r)) {
         hl_pages_empty(&r->dirty);
         compare(r, snapshot, &r->todo, &r->dirty);
-        int err = may_touch(r, &r->dirty, PROT_READ | PROT_WRITE);
+        int err = hl_region_may_touch(r, &r->dirty, PROT_READ | PROT_WRITE);
         if (err < 0)
             return err;
     } else {
@@ -409,7 +327,7 @@ static void collapse_if_worth(struct hl_region *r)
 int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
                       struct hl_applied *done)
 {
-    int err = collect(r);
+    int err = hl_region_collect(r);
     if (err < 0)
         return err;
 
@@ -449,7 +367,7 @@ void hl_region_expect(struct hl_region *r, struct hl_run run)
 
 int hl_region_dirty(struct hl_region *r, uint64_t *bits)
 {
-    int err = collect(r);
+    int err = hl_region_collect(r);
     if (err == 0)
         hl_pages_read(&r->dirty, bits);
     return err;
@@ -460,7 +378,7 @@ int hl_region_changed(struct hl_region *r, const struct hl_snapshot *snapshot,
 {
     int err = hl_mappings_can_read(r->memory, r->page_count * hl_page_size());
     if (err == 0)
-        err = collect(r);
+        err = hl_region_collect(r);
     if (err < 0)
         return err;
     if (everything)
@@ -479,7 +397,7 @@ ssize_t hl_region_verify(struct hl_region *r,
     struct hl_run everything = {0, r->page_count};
     int err = hl_mappings_can_read(r->memory, r->page_count * hl_page_size());
     if (err == 0)
-        err = collect(r);
+        err = hl_region_collect(r);
     if (err < 0)
         return err;
     (void)find_todo(r, snapshot, false);
@@ -491,7 +409,7 @@ ssize_t hl_region_verify(struct hl_region *r,
 
     /* Another thread may have written since: then it is reported by now. */
     hl_pages_copy(&r->todo, &r->dirty);
-    err = collect(r);
+    err = hl_region_collect(r);
     if (err < 0)
         return err;
     hl_pages_andnot(&r->todo, &r->dirty);

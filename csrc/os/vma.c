@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -409,63 +408,4 @@ bool hl_may_be_swapped(const void *addr, size_t size)
 {
     uintptr_t at = (uintptr_t)addr;
     return has_swap() && smaps_sum(at, at + size, "Swap:") != 0;
-}
-
-bool hl_is_writable(uintptr_t addr)
-{
-    uint32_t here = 0; /* nobody waits on it: waking them does nothing */
-
-    return syscall(SYS_futex, &here, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0L,
-                   addr & ~(uintptr_t)3,
-                   FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
-}
-
-bool hl_is_readable(uintptr_t addr)
-{
-    const int no_such_operation = -1;
-
-    return syscall(SYS_rt_sigprocmask, no_such_operation, addr & ~(uintptr_t)7,
-                   NULL, 8L) < 0 &&
-           errno != EFAULT;
-}
-
-bool hl_is_behind_end(uintptr_t addr)
-{
-    size_t page = hl_page_size();
-
-    return madvise((void *)(addr / page * page), page, MADV_POPULATE_READ) <
-               0 &&
-           errno == EFAULT; /* a missing right is EINVAL */
-}
-
-static int find(int fd, const void *addr, uint64_t mask,
-                struct hl_pages *found)
-{
-    uint64_t entries[512];
-    size_t base = (uintptr_t)addr / hl_page_size();
-
-    for (size_t page = 0; page < found->page_count;) {
-        size_t want = found->page_count - page;
-        if (want > HL_ARRAY_SIZE(entries))
-            want = HL_ARRAY_SIZE(entries);
-        ssize_t got = pread(fd, entries, want * sizeof entries[0],
-                            (off_t)((base + page) * sizeof entries[0]));
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            return -EIO; /* the kernel ends early only past the last page */
-        size_t n = (size_t)got / sizeof entries[0];
-        for (size_t i = 0; i < n; i++)
-            if (entries[i] & mask)
-                hl_pages_add(found, page + i);
-        page += n;
-    }
-    return 0;
-}
-
-int hl_pagemap_find(const void *addr, uint64_t mask, struct hl_pages *found)
-{
-    int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_PAGEMAP);
-
-    return fd < 0 ? fd : find(fd, addr, mask, found);
 }

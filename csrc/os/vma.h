@@ -1,10 +1,9 @@
 /* What the kernel knows of a stretch of our address space: PROCMAP_QUERY
- * (Linux 6.11), /proc/self/maps, smaps and pagemap (proc(5), pagemap.rst). */
+ * (Linux 6.11), /proc/self/maps and smaps (proc(5)).  Single pages: page.h. */
 #ifndef HL_OS_VMA_H
 #define HL_OS_VMA_H
 
 #include "base.h"
-#include "mem/pages.h"
 
 /* Kinds of memory, by what becomes of a page that is dropped (madvise), and by
  * what can be protected.  Locked, unreserved and stack-growing memory are
@@ -74,26 +73,5 @@ bool hl_vma_wants_huge(const void *addr);
  * touched; "Swap" of /proc/self/smaps does, and /proc/swaps mostly says that
  * there is nothing to look for. */
 bool hl_may_be_swapped(const void *addr, size_t size);
-
-/* Can this process write to addr now?  Asked by adding zero to the 32-bit word
- * there in a futex operation, which changes nothing and reports a refusal
- * instead of raising a signal.  Async-signal-safe. */
-bool hl_is_writable(uintptr_t addr);
-/* Can it read there?  Asked with a signal mask that the kernel reads before it
- * refuses the call.  Async-signal-safe. */
-bool hl_is_readable(uintptr_t addr);
-/* Given that it cannot: is that because the file ends before it, and not for
- * want of a right?  False before Linux 5.14.  Async-signal-safe. */
-bool hl_is_behind_end(uintptr_t addr);
-
-#define HL_PAGEMAP_SOFT_DIRTY (UINT64_C(1) << 55)
-#define HL_PAGEMAP_SWAPPED (UINT64_C(1) << 62)
-#define HL_PAGEMAP_PRESENT (UINT64_C(1) << 63)
-
-/* Add to found the pages from addr on, as many as found has room for, whose
- * entry in /proc/self/pagemap has any bit of `mask`.  Costs 8 bytes of copying
- * a page: some 3 ms a GiB. */
-int hl_pagemap_find(const void *addr, uint64_t mask,
-                    struct hl_pages *found) HL_MUST_CHECK;
 
 #endif

@@ -8,8 +8,8 @@
 #include "mem/bitmap.h"
 #include "mem/runs.h"
 #include "os/lock.h"
-#include "os/memory.h"
 #include "snapshot/nodes.h"
+#include "snapshot/slab.h"
 
 /* Slab k has FIRST_SLAB << k slots, so that a slot's slab follows from the
  * slot's highest bit and nothing ever moves.  Where the system has no room for
@@ -32,23 +32,11 @@
 /* Freeing the index's chunks takes no time worth speaking of. */
 #define FEW_CHUNKS 8
 
-struct slab {
-    char *base; /* of the mapping, for munmap */
-    size_t mapped;
-    char *mem; /* of the first slot */
-    size_t slots;
-    size_t end; /* slots from here on were never used */
-    size_t live;
-    uint32_t *refs;
-    uint64_t *free; /* below `end`, nobody's */
-    uint64_t *warm; /* those of them that are resident */
-};
-
 struct hl_store {
     struct hl_lock lock;
     unsigned refs; /* guarded by lock */
     size_t page_size;
-    struct slab slabs[SLABS];
+    struct hl_slab slabs[SLABS];
     size_t slab_count;
     size_t live, free, warm;    /* pages */
     size_t cursor_slab, cursor; /* where the search for free runs goes on */
@@ -82,16 +70,6 @@ struct hl_store *hl_store_ref(struct hl_store *s)
     return s;
 }
 
-static void unmap_slab(struct slab *slab)
-{
-    if (slab->base != NULL)
-        hl_memory_release(slab->base, slab->mapped);
-    free(slab->refs);
-    free(slab->free);
-    free(slab->warm);
-    *slab = (struct slab){0};
-}
-
 void hl_store_unref(struct hl_store *s)
 {
     hl_store_lock(s);
@@ -100,7 +78,7 @@ void hl_store_unref(struct hl_store *s)
     if (!last)
         return;
     for (size_t k = 0; k < s->slab_count; k++)
-        unmap_slab(&s->slabs[k]);
+        hl_slab_unmap(&s->slabs[k]);
     hl_nodes_free(&s->nodes);
     hl_lock_destroy(&s->lock);
     free(s);
@@ -133,48 +111,11 @@ void *hl_store_page(const struct hl_store *s, uint32_t slot)
     return s->slabs[k].mem + (size_t)(slot - slab_start(k)) * s->page_size;
 }
 
-static int map_slab(struct hl_store *s, size_t k, size_t slots)
-{
-    struct slab *slab = &s->slabs[k];
-    size_t words = hl_bitmap_words(slots), size = slots * s->page_size;
-
-    *slab = (struct slab){.slots = slots};
-    slab->mapped = size < HL_HUGE_SIZE ? size : size + HL_HUGE_SIZE;
-    void *base = NULL;
-    if (hl_memory_reserve(&hl_anonymous, slab->mapped, true, &base) == 0)
-        slab->base = base;
-    slab->refs = calloc(slab->slots, sizeof *slab->refs);
-    slab->free = calloc(words, sizeof *slab->free);
-    slab->warm = calloc(words, sizeof *slab->warm);
-    if (!slab->base || !slab->refs || !slab->free || !slab->warm) {
-        unmap_slab(slab);
-        return -ENOMEM;
-    }
-    uintptr_t up = size < HL_HUGE_SIZE ? 0 : (uintptr_t)base % HL_HUGE_SIZE;
-    slab->mem = slab->base + (up ? HL_HUGE_SIZE - up : 0);
-    /* One page is to take one page, even where the system's default is huge
-     * pages everywhere. */
-    hl_memory_want_huge(base, slab->mapped, false);
-    return 0;
-}
-
-/* Whole huge pages inside a run that is about to be filled: one fault each in
- * place of 512. */
-static void ask_for_huge(const struct hl_store *s, const struct slab *slab,
-                         size_t first, size_t count)
-{
-    size_t start = hl_align_up(first * s->page_size, HL_HUGE_SIZE);
-    size_t end = hl_align_down((first + count) * s->page_size, HL_HUGE_SIZE);
-
-    if (start < end)
-        hl_memory_want_huge(slab->mem + start, end - start, true);
-}
-
 /* Slots that were never used, of the newest slab; 0 if it has none left. */
 static size_t alloc_fresh(struct hl_store *s, size_t want, size_t *k,
                           size_t *first)
 {
-    struct slab *slab = s->slab_count ? &s->slabs[s->slab_count - 1] : NULL;
+    struct hl_slab *slab = s->slab_count ? &s->slabs[s->slab_count - 1] : NULL;
 
     if (slab == NULL || slab->end == slab->slots)
         return 0;
@@ -196,8 +137,9 @@ static int add_slab(struct hl_store *s, size_t slots, size_t smallest)
     if (s->slab_count == SLABS)
         return -ENOMEM;
     for (; err < 0 && slots >= smallest; slots /= 2)
-        err = HL_INJECT(HL_INJECT_SLAB) ? -ENOMEM
-                                        : map_slab(s, s->slab_count, slots);
+        err = HL_INJECT(HL_INJECT_SLAB)
+                  ? -ENOMEM
+                  : hl_slab_map(&s->slabs[s->slab_count], slots, s->page_size);
     if (err == 0)
         s->slab_count++;
     return err;
@@ -211,7 +153,7 @@ static bool next_free(struct hl_store *s, size_t want, size_t *look, size_t *k,
                       struct hl_run *run)
 {
     while (*look > 0) {
-        struct slab *slab = &s->slabs[s->cursor_slab];
+        struct hl_slab *slab = &s->slabs[s->cursor_slab];
         size_t from = s->cursor, room = slab->end - from;
         size_t stop = from + (room < *look ? room : *look);
         size_t first = hl_page_next(slab->free, stop, from);
@@ -234,7 +176,7 @@ static bool next_free(struct hl_store *s, size_t want, size_t *look, size_t *k,
 /* The slots of a free run are somebody's now. */
 static void claim(struct hl_store *s, size_t k, struct hl_run run)
 {
-    struct slab *slab = &s->slabs[k];
+    struct hl_slab *slab = &s->slabs[k];
 
     for (size_t i = run.first; i < run.first + run.count; i++)
         s->warm -= hl_bitmap_test(slab->warm, i);
@@ -305,7 +247,7 @@ ssize_t hl_store_alloc(struct hl_store *s, size_t want, uint32_t *first)
     for (size_t i = 0; i < got; i++)
         s->slabs[k].refs[at + i] = 1;
     if (got > 0) {
-        ask_for_huge(s, &s->slabs[k], at, got);
+        hl_slab_want_huge(&s->slabs[k], at, got);
         s->slabs[k].live += got;
         s->live += got;
         *first = slab_start(k) + (uint32_t)at;
@@ -314,52 +256,16 @@ ssize_t hl_store_alloc(struct hl_store *s, size_t want, uint32_t *first)
     return got > 0 ? (ssize_t)got : -ENOMEM;
 }
 
-/* No huge pages where there will be holes: the next page stored would bring
- * in 512, and khugepaged would fill the holes by itself. */
-static void forbid_huge(const struct hl_store *s, const struct slab *slab)
-{
-    size_t huge = HL_HUGE_SIZE / s->page_size, start = 0, end = 0;
-    struct hl_run run;
-
-    for (size_t at = 0; hl_run_next(slab->warm, slab->end, &at, &run);) {
-        size_t first = hl_align_down(run.first, huge);
-        if (first > end) { /* what adjoins is one syscall and one mapping */
-            hl_memory_want_huge(slab->mem + start * s->page_size,
-                                (end - start) * s->page_size, false);
-            start = first;
-        }
-        end = hl_align_up(run.first + run.count, huge);
-        if (end > slab->slots)
-            end = slab->slots;
-    }
-    hl_memory_want_huge(slab->mem + start * s->page_size,
-                        (end - start) * s->page_size, false);
-}
-
-/* Give resident free pages of one slab back to the system. */
-static void cool_slab(struct hl_store *s, struct slab *slab)
-{
-    struct hl_run run;
-
-    forbid_huge(s, slab);
-    for (size_t at = 0; hl_run_next(slab->warm, slab->end, &at, &run);) {
-        (void)hl_memory_drop(slab->mem + run.first * s->page_size,
-                             run.count * s->page_size);
-        s->warm -= run.count;
-    }
-    hl_bitmap_zero(slab->warm, slab->slots);
-}
-
 /* The newest slabs go whole once they are empty. */
 static void drop_empty_slabs(struct hl_store *s)
 {
     while (s->slab_count > 1) {
-        struct slab *slab = &s->slabs[s->slab_count - 1];
+        struct hl_slab *slab = &s->slabs[s->slab_count - 1];
         if (slab->live != 0)
             break;
         s->warm -= hl_bitmap_count(slab->warm, slab->end);
         s->free -= slab->end;
-        unmap_slab(slab);
+        hl_slab_unmap(slab);
         s->slab_count--;
         s->cursor_slab = s->cursor = 0;
     }
@@ -381,7 +287,7 @@ static void trim(struct hl_store *s)
         return;
     drop_empty_slabs(s);
     for (size_t k = s->slab_count; k-- > 0 && s->warm > reserve / 2;)
-        cool_slab(s, &s->slabs[k]);
+        s->warm -= hl_slab_cool(&s->slabs[k]);
 }
 
 void hl_store_hold_locked(struct hl_store *s, uint32_t slot)
@@ -397,7 +303,7 @@ void hl_store_release_locked(struct hl_store *s, uint32_t slot)
     if (slot == HL_SLOT_ZERO)
         return;
     size_t k = slab_of(slot), i = slot - slab_start(k);
-    struct slab *slab = &s->slabs[k];
+    struct hl_slab *slab = &s->slabs[k];
     if (--slab->refs[i] > 0)
         return;
     hl_bitmap_set(slab->free, i);

@@ -5,7 +5,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "os/vma.h"
+#include "os/page.h"
 
 /* What this thread is in the middle of passing on.  initial-exec: the slot is
  * there before the first fault, so that reading it in a handler cannot

@@ -8,7 +8,7 @@
 
 #include "inject.h"
 #include "os/lock.h"
-#include "os/vma.h"
+#include "os/page.h"
 #include "track/chain.h"
 
 /* Ascending by start, disjoint, never changed while it is published. */

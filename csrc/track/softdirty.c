@@ -20,6 +20,7 @@
 #include "inject.h"
 #include "os/lock.h"
 #include "os/map.h"
+#include "os/page.h"
 #include "os/threads.h"
 #include "os/vma.h"
 #include "track/track.h"

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "os/map.h"
+#include "os/page.h"
 #include "track/scan.h"
 
 const struct hl_tracker_ops *const hl_trackers[] = {

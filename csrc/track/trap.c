@@ -2,7 +2,7 @@
 
 #include "inject.h"
 #include "os/map.h"
-#include "os/vma.h"
+#include "os/page.h"
 
 static int change(struct hl_trap *trap, struct hl_run run, bool closed)
 {

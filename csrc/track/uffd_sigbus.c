@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "os/map.h"
+#include "os/page.h"
 #include "os/vma.h"
 #include "track/trap.h"
 #include "track/uffd_fd.h"

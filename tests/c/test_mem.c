@@ -14,6 +14,7 @@
 #include "mem/pages.h"
 #include "mem/runs.h"
 #include "os/map.h"
+#include "os/page.h"
 #include "os/vma.h"
 
 #define MOST 300

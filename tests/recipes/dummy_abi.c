@@ -1,10 +1,7 @@
 /* A guest ABI as CONTRIBUTING.md says: the native one under another name. */
 #include "abi/abi.h"
 
-static bool takes(const struct hl_image *image)
-{
-    return image != NULL;
-}
+static bool takes(const struct hl_image *image) { return image != NULL; }
 
 static int start(const struct hl_abi_config *config, struct hl_vm_config *vm,
                  struct hl_vm_regs *regs, struct hl_abi **out, char *why)

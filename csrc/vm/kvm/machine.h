@@ -91,9 +91,13 @@ int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd,
 int hl_kvm_finish(struct hl_vm *vm);
 int hl_kvm_save(struct hl_vm *vm, void *state);
 int hl_kvm_load(struct hl_vm *vm, const void *state);
-/* The registers into the shared page, for the next KVM_RUN; and back. */
+
+/* regs.c.  The registers into the shared page, for the next KVM_RUN; and
+ * back. */
+#define HL_RFLAGS_TF (UINT64_C(1) << 8)
 void hl_kvm_regs_out(struct hl_kvm *k);
 void hl_kvm_regs_in(struct hl_kvm *k);
+void hl_kvm_regs_from(const struct kvm_regs *from, struct hl_vm_regs *to);
 
 /* kick.c.  Between open and close, on one thread, hl_kvm_kick makes
  * KVM_RUN return -EINTR, and the signals of that thread are its own
