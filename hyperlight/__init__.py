@@ -32,6 +32,7 @@ from hyperlight.memory import SharedMemory
 from hyperlight.pageset import PageSet
 from hyperlight.sandbox import Sandbox, UninitializedSandbox
 from hyperlight.snapshot import Snapshot
+from hyperlight.stats import ManagerStats, SandboxStats, TrackingStats
 from hyperlight.trackers import (
     FaultHandlerInfo,
     TrackerInfo,
@@ -46,15 +47,18 @@ __all__ = [
     # memory
     "SharedMemory",
     # snapshots
+    "ManagerStats",
     "PageSet",
     "RestoreStats",
     "Snapshot",
     "SnapshotManager",
+    "TrackingStats",
     # sandboxes
     "MemoryLayout",
     "Region",
     "Sandbox",
     "SandboxConfig",
+    "SandboxStats",
     "UninitializedSandbox",
     # what this host has
     "DriverInfo",

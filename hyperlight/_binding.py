@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-if sys.platform == "linux":
+# Checkers of types see one library, whatever system they run on.
+if TYPE_CHECKING or sys.platform == "linux":
     from hyperlight import _core as core
 else:
     from hyperlight import _absent as core

@@ -37,7 +37,7 @@ from hyperlight.errors import (
 from hyperlight.text import printable
 from hyperlight.units import format_size, parse_size
 
-as_json = click.option(
+_json_flag = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object."
 )
 
@@ -49,7 +49,7 @@ def cli() -> None:
 
 
 @cli.command()
-@as_json
+@_json_flag
 def doctor(as_json: bool) -> None:
     """Say what this host has, what it lacks, and what to change."""
     report = doctor_module.examine()
@@ -115,7 +115,7 @@ class _Size(click.ParamType[int]):
 @click.option(
     "--tracker", default="auto", show_default=True, help="How to track."
 )
-@as_json
+@_json_flag
 def demo(size: int, tracker: str, as_json: bool) -> None:
     """Fill memory, let a program write to it, and put it back both ways.
 

@@ -53,7 +53,7 @@ class TrackerUnavailable(HyperlightError):
         super().__init__(tracker, reason, tuple(usable), where)
         self.tracker = tracker
         self.reason = reason
-        self.usable = tuple(usable)
+        self.usable: tuple[str, ...] = tuple(usable)
         self.where = where
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class TrackerMissedPage(HyperlightError):
     def __init__(self, tracker: str, pages: Sequence[int]) -> None:
         super().__init__(tracker, tuple(pages))
         self.tracker = tracker
-        self.pages = tuple(pages)
+        self.pages: tuple[int, ...] = tuple(pages)
 
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.pages[:8]))
@@ -113,7 +113,7 @@ class DriverUnavailable(HyperlightError):
         super().__init__(driver, reason, tuple(usable))
         self.driver = driver
         self.reason = reason
-        self.usable = tuple(usable)
+        self.usable: tuple[str, ...] = tuple(usable)
 
     def __str__(self) -> str:
         text = f"driver={self.driver!r}: {self.reason}"
@@ -221,7 +221,7 @@ class GuestTimeout(HyperlightError):
         origin: str = "timeout",
     ) -> None:
         super().__init__(function, seconds, origin)
-        self.function = _name_or_none(function)
+        self.function: str | None = _name_or_none(function)
         self.seconds = seconds
         self.origin = origin
 
@@ -248,7 +248,7 @@ class GuestInterrupted(HyperlightError):
 
     def __init__(self, function: str | None) -> None:
         super().__init__(function)
-        self.function = _name_or_none(function)
+        self.function: str | None = _name_or_none(function)
 
     def __str__(self) -> str:
         if self.function != self.args[0]:

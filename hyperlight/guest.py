@@ -28,7 +28,7 @@ class GuestBuildError(HyperlightError):
 
     def __init__(self, command: Sequence[str], output: str) -> None:
         super().__init__(tuple(command), output)
-        self.command = tuple(command)
+        self.command: tuple[str, ...] = tuple(command)
         self.output = output
 
     def __str__(self) -> str:

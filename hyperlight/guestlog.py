@@ -48,7 +48,8 @@ class GuestLog:
         """A call starts: the limits are whole again."""
         self._lines, self._bytes = self._most
         #: Lines that were not logged in this call, and bytes of their text.
-        self.dropped_lines = self.dropped_bytes = 0
+        self.dropped_lines: int = 0
+        self.dropped_bytes: int = 0
 
     def line(self, level: int, text: str) -> None:
         """Log a line, or count it where that is over a limit.

@@ -18,6 +18,9 @@ from hyperlight.text import brief, count, type_name
 
 __all__ = ["GuestFunction", "HostFunction", "parse_signature"]
 
+#: What a guest's function may give.
+Value = int | float | bool | str | bytes | None
+
 _NAME = r"[A-Za-z_][A-Za-z0-9_.]{0,127}"
 _SIGNATURE = re.compile(rf"({_NAME})\(([a-z0-9, ]*)\) -> ([a-z0-9]+)")
 _CODES = {name: code for code, name in enumerate(core.TYPES)}

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from hyperlight._binding import core
 from hyperlight.config import SandboxConfig, check_timeout, deadline_after
@@ -22,13 +22,13 @@ from hyperlight.errors import (
 from hyperlight.faults import describe_fault
 from hyperlight.guest import shipped
 from hyperlight.guestlog import GuestLog
-from hyperlight.hostfuncs import GuestFunction, HostFunction
-from hyperlight.layout import Plan, plan
+from hyperlight.hostfuncs import GuestFunction, HostFunction, Value
+from hyperlight.layout import MemoryLayout, Plan, plan
 from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.snapshot import Snapshot
 from hyperlight.text import brief, printable, sentence_of
-from hyperlight.trackers import stay_ahead_of_handlers
+from hyperlight.trackers import stay_ahead_of_handlers, usable_of
 from hyperlight.units import format_size
 
 __all__ = ["Guest", "Machine"]
@@ -57,22 +57,25 @@ class Machine:
         elif not isinstance(config, SandboxConfig):
             raise TypeError(f"config={config!r} is not a SandboxConfig")
         self.config = config
+        self.name: str
         self.name, file = _read_guest(guest)
         self._log = GuestLog(
             self.name, int(config.log_lines), int(config.log_bytes)
         )
         planned = plan(core.elf_facts(file), config)
-        self.layout = planned.layout
-        self.driver = choose_driver(config.driver)
-        self.verifies = os.environ.get("HYPERLIGHT_VERIFY") == "1"
-        self.identity = (
+        self.layout: MemoryLayout = planned.layout
+        self.driver: str = choose_driver(config.driver)
+        self.verifies: bool = os.environ.get("HYPERLIGHT_VERIFY") == "1"
+        self.identity: tuple[str, bytes, MemoryLayout] = (
             self.driver,
             hashlib.sha256(file).digest(),
             planned.layout,
         )
-        self.core = _start(self.driver, config, file, planned)
+        self.core: core.SandboxCore = _start(
+            self.driver, config, file, planned
+        )
         #: Why it has that tracker.
-        self.why = _why(self.core.because, planned)
+        self.why: str = _why(self.core.because, planned)
         stay_ahead_of_handlers()
         self.core.face = token
         #: Before the guest ran, and when it had come up; None once closed.
@@ -187,7 +190,7 @@ class Machine:
         function: GuestFunction,
         args: tuple[object, ...],
         timeout: float | None,
-    ) -> Any:
+    ) -> Value:
         """Call a function of the guest."""
         limit = Limit.of(self.config, function.name, timeout)
         return self.core.call(
@@ -347,12 +350,12 @@ def _start(
             planned.spans(),
         )
     except TrackerUnavailable as error:
-        usable = core.candidates(driver, tracked // core.PAGE_SIZE)
+        eligible = core.candidates(driver, tracked // core.PAGE_SIZE)
         reason = error.reason
-        if error.tracker not in usable:
+        if error.tracker not in ("auto", *eligible):
             reason = f"driver {driver!r} cannot tell a guest's writes by it"
         raise TrackerUnavailable(
-            error.tracker, reason, [n for n in usable if n != error.tracker]
+            error.tracker, reason, usable_of(eligible, error.tracker, driver)
         ) from None
 
 
@@ -364,6 +367,8 @@ def _tracked(planned: Plan) -> int:
 def _why(because: int, planned: Plan) -> str:
     if because == core.ASKED_FOR:
         return "asked for by name"
+    if because == core.NEXT_CHOICE:
+        return "the first that works, after those in passed_over"
     if because == core.TOLD:
         return (
             f"looking for writes in {format_size(_tracked(planned))} would "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from hyperlight._binding import core
 from hyperlight._copying import NotCopied
@@ -14,7 +14,8 @@ from hyperlight.memory import SharedMemory
 from hyperlight.pageset import PageSet
 from hyperlight.registry import HOST_TRACKERS
 from hyperlight.snapshot import Snapshot, require_same_size
-from hyperlight.trackers import stay_ahead_of_handlers, trackers
+from hyperlight.stats import ManagerStats
+from hyperlight.trackers import stay_ahead_of_handlers, usable_of
 from hyperlight.units import one_of
 
 __all__ = ["RestoreStats", "SnapshotManager"]
@@ -89,7 +90,7 @@ class SnapshotManager(NotCopied):
                 f"SharedMemory.from_buffer"
             )
         wanted = one_of("tracker", tracker, ("auto", *HOST_TRACKERS))
-        self._rearm = one_of("rearm", rearm, get_args(Rearm))
+        self._rearm: Rearm = one_of("rearm", rearm, get_args(Rearm))
         self._verifies = os.environ.get("HYPERLIGHT_VERIFY") == "1"
         self._memory = memory
         self._core = self._start(memory, wanted)
@@ -112,13 +113,12 @@ class SnapshotManager(NotCopied):
     @staticmethod
     def _usable(memory: SharedMemory, failed: str) -> list[str]:
         """Trackers that this memory can have: not one that just failed."""
+        if failed == "auto":
+            return []
         return [
-            info.name
-            for info in trackers()
-            if info.available
-            and info.driver is None
-            and failed not in ("auto", info.name)
-            and core.why_not_tracked(memory, info.name) is None
+            name
+            for name in usable_of(HOST_TRACKERS, failed)
+            if core.why_not_tracked(memory, name) is None
         ]
 
     def _open_core(self) -> core.ManagerCore:
@@ -269,23 +269,8 @@ class SnapshotManager(NotCopied):
         return self._open_core().tracker
 
     @property
-    def stats(self) -> dict[str, Any]:
-        """Counts since the manager was made, and what it chose and why.
-
-        Keys: ``tracker``, ``why`` (it is that one), ``rearm``, ``passed_over``
-        (name and reason of each tracker that ``auto`` could not use),
-        ``pages``, ``hot_pages`` (left
-        unarmed), ``takes``, ``restores``, ``pages_stored`` (by takes),
-        ``pages_copied`` and ``pages_zeroed`` (by restores), ``pages_raced``
-        (written by another thread while they were restored),
-        ``pages_expected`` (of calls of :meth:`SharedMemory.write` and
-        :meth:`~SharedMemory.fill`, un-armed at once beforehand), ``guesses``
-        (times every page had to be taken for written), ``reopened`` (trackers
-        opened anew after a fork), ``collapsed`` (times huge pages that
-        tracking had split were made whole), ``store_pages``, ``store_nodes``,
-        ``store_bytes`` and ``store_reserved`` (of the page store that this
-        manager's snapshots share; bytes).
-        """
+    def stats(self) -> ManagerStats:
+        """Counts since the manager was made, and what it chose and why."""
         made = self._open_core()
         counts = made.stats()
         why = _WHY[made.because]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Literal, SupportsIndex
 
 from hyperlight._binding import core
 from hyperlight._copying import NotCopied
 from hyperlight.units import format_size, parse_size
+
+if TYPE_CHECKING:
+    from hyperlight._core import HasBuffer
 
 __all__ = ["SharedMemory"]
 
@@ -54,7 +57,7 @@ class SharedMemory(NotCopied, core.MemoryCore):
         self._map(wanted, huge)
 
     @classmethod
-    def from_buffer(cls, obj: Any) -> SharedMemory:
+    def from_buffer(cls, obj: HasBuffer) -> SharedMemory:
         """Somebody else's memory, tracked in place and kept alive.
 
         Args:

@@ -11,12 +11,18 @@ from typing import Any
 from hyperlight._copying import NotCopied
 from hyperlight.config import SandboxConfig
 from hyperlight.errors import GuestAborted
-from hyperlight.hostfuncs import GuestFunction, HostFunction, parse_signature
+from hyperlight.hostfuncs import (
+    GuestFunction,
+    HostFunction,
+    Value,
+    parse_signature,
+)
 from hyperlight.layout import MemoryLayout
 from hyperlight.machine import Guest, Machine
 from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.snapshot import Snapshot
+from hyperlight.stats import SandboxStats
 from hyperlight.text import brief, listed
 
 __all__ = ["Sandbox", "UninitializedSandbox"]
@@ -84,7 +90,6 @@ class UninitializedSandbox(NotCopied):
         Raises:
             GuestAborted: The guest did not come up.
             GuestTimeout: It took longer than ``config.call_timeout``.
-
             RuntimeError: It is being evolved already.
 
         Whatever is raised, here or by `init`, leaves this object as it was.
@@ -218,7 +223,7 @@ class Sandbox(NotCopied):
 
     def call(
         self, name: str, *args: object, timeout: float | None = None
-    ) -> Any:
+    ) -> Value:
         """Call a function of the guest.
 
         Args:
@@ -382,14 +387,16 @@ class Sandbox(NotCopied):
         return self._open().core.poisoned
 
     @property
-    def stats(self) -> dict[str, Any]:
-        """Counts, as :attr:`SnapshotManager.stats`, and the driver.
-
-        ``why`` says what the choice of the tracker followed from.
-        """
+    def stats(self) -> SandboxStats:
+        """Counts, as :attr:`SnapshotManager.stats`, and the driver."""
         machine = self._open()
         counts = machine.core.stats(self._token)
-        return {**counts, "driver": machine.driver, "why": machine.why}
+        return {
+            **counts,
+            "driver": machine.driver,
+            "why": machine.why,
+            "passed_over": machine.core.passed_over.copy(),
+        }
 
     @property
     def closed(self) -> bool:

@@ -6,6 +6,7 @@ import _signal  # type: ignore[import-not-found]
 import faulthandler
 import functools
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hyperlight._binding import core
@@ -18,6 +19,7 @@ __all__ = [
     "fault_handlers",
     "reclaim_fault_handlers",
     "trackers",
+    "usable_of",
 ]
 
 
@@ -74,6 +76,25 @@ def _probe(tracker: Tracker) -> TrackerInfo:
         tracker.kernel_writes,
         tracker.driver,
     )
+
+
+def usable_of(
+    names: Iterable[str], failed: str, driver: str | None = None
+) -> list[str]:
+    """Those of the names, but for one that failed, that work here.
+
+    Args:
+        names: Of trackers of this process's, and of the driver's own.
+        failed: One that is not tried again.
+        driver: Whose own they may be.
+    """
+    rows = [t for t in TRACKERS if t.driver in (None, driver)]
+    return [
+        name
+        for name in names
+        if name != failed
+        and any(t.name == name and _probe(t).available for t in rows)
+    ]
 
 
 def fault_handlers() -> list[FaultHandlerInfo]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import operator
 import re
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeVar
 
 from hyperlight.text import brief
 
 __all__ = ["format_size", "one_of", "parse_size"]
+
+_Choice = TypeVar("_Choice", bound=str)
 
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # So few digits that no limit of int() is near.
@@ -44,7 +46,7 @@ def parse_size(size: SupportsIndex | str, name: str = "size") -> int:
     return count
 
 
-def one_of(name: str, value: object, valid: tuple[str, ...]) -> str:
+def one_of(name: str, value: object, valid: tuple[_Choice, ...]) -> _Choice:
     """The one of `valid` that `value` is.
 
     What comes back is ours, and not an object that compares equal to it now.

@@ -36,7 +36,7 @@ C_FILES = {
 }
 
 PYTHON_LAYERS = [
-    {"version", "text", "_cc", "_copying", "run"},
+    {"version", "text", "_cc", "_copying", "run", "stats"},
     {"errors", "units", "guestlog"},
     {"_core", "_absent"},
     {"_binding"},

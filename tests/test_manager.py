@@ -16,12 +16,14 @@ from conftest import new_manager, run_python
 import hyperlight
 from hyperlight import (
     DriverInfo,
+    ManagerStats,
     RestoreStats,
     SharedMemory,
     SnapshotManager,
     SnapshotMismatch,
     TrackerMissedPage,
     TrackerOverlap,
+    TrackingStats,
 )
 from hyperlight._binding import core
 
@@ -224,6 +226,8 @@ def test_stats(tracker: str) -> None:
         assert stats["tracker"] == manager.tracker == tracker
         assert stats["rearm"] == "always"
         assert stats["passed_over"] == {}
+        assert stats.keys() == ManagerStats.__required_keys__
+        assert stats.keys() > TrackingStats.__required_keys__
         assert stats["why"] == "asked for by name"
         assert stats["takes"] == stats["restores"] == 1
         assert stats["pages"] == 100

@@ -39,6 +39,7 @@ from hyperlight import (
     Sandbox,
     SandboxConfig,
     SandboxPoisoned,
+    SandboxStats,
     SharedMemory,
     SnapshotManager,
     SnapshotMismatch,
@@ -69,6 +70,10 @@ def test_first_calls(simple: Sandbox) -> None:
     assert "driver" in repr(simple)
     assert simple.stats["driver"] == simple.driver
     assert "first" in simple.stats["why"]
+    assert simple.stats.keys() == SandboxStats.__required_keys__
+    assert simple.stats["passed_over"].keys() <= {
+        info.name for info in hyperlight.trackers() if not info.available
+    }
 
 
 def test_the_tracker_follows_from_the_size(new_sandbox: New) -> None:
@@ -936,8 +941,12 @@ def test_drivers_do_not_share_snapshots() -> None:
 def test_every_tracker(new_sandbox: New, driver: str, tracker: str,
                        rearm: str) -> None:  # fmt: skip
     if tracker not in SANDBOX_TRACKERS[driver]:
-        with pytest.raises(TrackerUnavailable, match=f"driver '{driver}'"):
+        with pytest.raises(
+            TrackerUnavailable, match=f"driver '{driver}'"
+        ) as caught:
             new_sandbox(tracker=tracker)
+        works = {t.name for t in hyperlight.trackers() if t.available}
+        assert set(caught.value.usable) == works & {*SANDBOX_TRACKERS[driver]}
         return
     require_tracker(tracker)
     sandbox = new_sandbox(tracker=tracker, rearm=rearm)

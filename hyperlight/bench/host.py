@@ -6,8 +6,9 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hyperlight import SharedMemory, SnapshotManager
+from hyperlight import SharedMemory, Snapshot, SnapshotManager
 
 PATTERNS = ("spread", "clustered", "dense")
 BLOCK = 4 << 20
@@ -28,7 +29,7 @@ class Case:
         )
 
 
-def choose_pages(total: int, count: int, pattern: str) -> np.ndarray:
+def choose_pages(total: int, count: int, pattern: str) -> NDArray[np.int64]:
     """`count` page numbers of `total`, ascending.
 
     spread: evenly apart. clustered: groups of 16 at random places. dense: one
@@ -54,23 +55,25 @@ class Bed:
     """Memory, a manager with a base snapshot, and the pages to dirty."""
 
     def __init__(self, case: Case, rearm: str = "adaptive") -> None:
-        self.memory = SharedMemory(case.size)
+        self.memory: SharedMemory = SharedMemory(case.size)
         page = self.memory.page_size
         for at in range(0, self.memory.size, BLOCK):  # a first touch is slow
             self.memory.fill(at, min(BLOCK, self.memory.size - at), 7)
-        self.words = np.frombuffer(memoryview(self.memory), np.uint64)
-        self.rows = self.words.reshape(-1, page // 8)
-        self.pages = choose_pages(
+        self.words: NDArray[np.uint64] = np.frombuffer(
+            memoryview(self.memory), np.uint64
+        )
+        self.rows: NDArray[np.uint64] = self.words.reshape(-1, page // 8)
+        self.pages: NDArray[np.int64] = choose_pages(
             self.memory.page_count, case.dirty, case.pattern
         )
-        self.first_words = self.pages * (page // 8)
-        self.manager = SnapshotManager(
+        self.first_words: NDArray[np.int64] = self.pages * (page // 8)
+        self.manager: SnapshotManager = SnapshotManager(
             self.memory,
             tracker=case.tracker,
             rearm=rearm,  # type: ignore[arg-type]
         )
-        self.base = self.manager.take("base")
-        self.counter = 0
+        self.base: Snapshot = self.manager.take("base")
+        self.counter: int = 0
 
     def write(self) -> None:
         """Dirty the pages: one word each, a new value each time."""
@@ -98,21 +101,25 @@ class Copies:
     """The same bytes without a library: the same pages, and all of them."""
 
     def __init__(self, bed: Bed) -> None:
-        self.target = SharedMemory(bed.memory.size)
-        self.source = SharedMemory(bed.memory.size)
+        self.target: SharedMemory = SharedMemory(bed.memory.size)
+        self.source: SharedMemory = SharedMemory(bed.memory.size)
         shape = bed.rows.shape
         for memory in (self.target, self.source):
             for at in range(0, memory.size, BLOCK):
                 memory.fill(at, min(BLOCK, memory.size - at), 7)
+        self.to: NDArray[np.uint64]
+        self.whole: NDArray[np.uint64]
         self.to, self.whole = (
             np.frombuffer(memoryview(memory), np.uint64).reshape(shape)
             for memory in (self.target, self.source)
         )
-        self.pages = bed.pages
+        self.pages: NDArray[np.int64] = bed.pages
         step = self.pages[1] - self.pages[0] if len(self.pages) > 1 else 1
-        self.every = slice(0, len(self.pages) * step, step)
+        self.every: slice[int, int, int] = slice(
+            0, len(self.pages) * step, step
+        )
         evenly = np.arange(shape[0])[self.every]
-        self.even = np.array_equal(evenly, self.pages)
+        self.even: bool = np.array_equal(evenly, self.pages)
 
     def write(self) -> None:
         """Dirty the same pages."""

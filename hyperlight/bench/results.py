@@ -442,7 +442,7 @@ def _make(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-NAMES = {
+NAMES: dict[type[object], str] = {
     dict: "an object",
     list: "a list",
     str: "text",

@@ -42,6 +42,8 @@ cdef class SandboxOwner:
     cdef readonly str tracker
     #: Why that one.
     cdef readonly int because
+    #: What was tried before: name, reason.
+    cdef readonly dict passed_over
     #: Name of what the guest speaks.
     cdef readonly str abi
     #: The SnapshotCore that the sandbox equalled at the last take or restore.
@@ -85,6 +87,7 @@ cdef class SandboxOwner:
             refuse_sandbox(rc, driver, tracker, &choice,
                            why.decode("utf-8", "replace"))
         self.because = choice.because
+        self.passed_over = passed_over(&choice)
         self.abi = hl_sandbox_abi(self.sandbox).ops.name.decode()
         self.io = hl_native_call(hl_sandbox_abi(self.sandbox))
         self.state_size = hl_sandbox_state_size(self.sandbox)

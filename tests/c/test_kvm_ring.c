@@ -58,28 +58,24 @@ static bool is_given_back(uint32_t at)
 }
 
 /* Where a signal ends it: before so many entries, or just behind the last one,
- * as if it had not.  Where signals are blocked, what is left is a process that
- * is stopped, and of that what can be seen: an entry is left. */
+ * as if it had not. */
 static uint32_t end_of_reset(void)
 {
     uint32_t given = 0;
-    sigset_t blocked;
 
     if (!kernel.signals || below(4))
         return UINT32_MAX;
     while (given < kernel.size && is_given_back(kernel.taken + given))
         given++;
-    sigprocmask(SIG_BLOCK, NULL, &blocked);
-    if (sigismember(&blocked, SIGALRM))
-        return given && below(4) == 0 ? below(given) : UINT32_MAX;
     return below(2) ? below(200) : given;
 }
 
-/* A pending signal ends it early; the last batch protects nothing then. */
+/* A pending signal ends it early; the last batch, which is of one slot,
+ * protects nothing then. */
 static int reset(void)
 {
     size_t batch[BATCH], in_batch = 0;
-    uint32_t taken = 0, end = end_of_reset();
+    uint32_t taken = 0, end = end_of_reset(), slot = 0;
 
     if (kernel.refuses && below(8) == 0) {
         errno = EPERM;
@@ -97,8 +93,9 @@ static int reset(void)
         size_t page = e->slot == 0 || e->slot == 2
                           ? first_of[e->slot] + (size_t)e->offset
                           : PAGES;
-        if (in_batch == BATCH)
+        if (in_batch == BATCH || e->slot != slot)
             in_batch = 0;
+        slot = e->slot;
         if (page < PAGES && kernel.open[page]) {
             kernel.open[page] = false;
             batch[in_batch++] = page;

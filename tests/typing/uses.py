@@ -1,20 +1,32 @@
-"""What users write, with the types that they are promised."""
+"""What users write, with the types that they are promised.
+
+Each ``type: ignore`` stands where a checker has to complain: one that is not
+needed is an error, too.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
+import array
 import mmap
+from typing import Literal
 
+import numpy
+from numpy.typing import NDArray
 from typing_extensions import assert_type
 
 import hyperlight
 from hyperlight import (
     DriverInfo,
     FaultHandlerInfo,
+    ManagerStats,
     PageSet,
     Region,
     RestoreStats,
     Sandbox,
     SandboxConfig,
+    SandboxStats,
     SharedMemory,
     Snapshot,
     SnapshotManager,
@@ -33,11 +45,17 @@ def memory() -> None:
         assert_type(made.read(0, 5), bytes)
         made.write(0, b"bytes")
         made.write(0, bytearray(5))
+        made.write(0, array.array("d", [1.5]))
+        made.write(0, numpy.zeros(5))
+        made.write(0, "text")  # type: ignore[arg-type]
         made.fill(0, 5, 1)
         view = memoryview(made)
         view[0] = 1
+        words = numpy.frombuffer(view, numpy.uint64)
+        assert_type(words, NDArray[numpy.uint64])
     assert_type(SharedMemory.from_buffer(mmap.mmap(-1, 4096)), SharedMemory)
     SharedMemory("1GiB", hugepages="auto")
+    SharedMemory.from_buffer(5)  # type: ignore[arg-type]
     SharedMemory(1.5)  # type: ignore[arg-type]
     SharedMemory(1, hugepages="yes")  # type: ignore[arg-type]
 
@@ -57,6 +75,11 @@ def manager(made: SharedMemory) -> None:
         assert_type(manager.pop(), RestoreStats)
         assert_type(manager.dirty() | manager.changed(), PageSet)
         assert_type(manager.tracker, str)
+        assert_type(manager.stats, ManagerStats)
+        assert_type(manager.stats["pages_copied"], int)
+        assert_type(manager.stats["rearm"], Literal["adaptive", "always"])
+        assert_type(manager.stats["passed_over"], dict[str, str])
+        manager.stats["driver"]  # type: ignore[typeddict-item]
         manager.verify(snapshot)
     SnapshotManager(b"bytes")  # type: ignore[arg-type]
     SnapshotManager(made, rearm="never")  # type: ignore[arg-type]
@@ -78,6 +101,12 @@ def sandboxes() -> None:
         assert_type(sandbox.layout["heap"], Region)
         assert_type(sandbox.functions, dict[str, str])
         assert_type(sandbox.poisoned, bool)
+        assert_type(
+            sandbox.call("Add", 1, 2), int | float | bool | str | bytes | None
+        )
+        assert_type(sandbox.stats, SandboxStats)
+        assert_type(sandbox.stats["driver"], str)
+        assert_type(sandbox.stats["pages_copied"], int)
         assert_type(sandbox.devolve(), UninitializedSandbox)
         with sandbox.transaction() as snapshot:
             assert_type(snapshot, Snapshot)

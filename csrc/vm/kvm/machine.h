@@ -1,8 +1,8 @@
 /* What the files of the kvm driver tell each other: machine.c makes and runs
  * the machine, state.c sets up, saves and loads its vCPU, kick.c ends a
- * run, selectors.c keeps a guest's selectors out of the host's thread,
- * pkru.c knows whether a guest can change PKRU, ring.c and log.c
- * say what the guest wrote. */
+ * run, regs.c moves its registers, selectors.c keeps a guest's selectors out
+ * of the host's thread, pkru.c knows whether a guest can change PKRU, ring.c
+ * and log.c say what the guest wrote. */
 #ifndef HL_VM_KVM_MACHINE_H
 #define HL_VM_KVM_MACHINE_H
 
@@ -11,6 +11,26 @@
 #include <stdatomic.h>
 
 #include "vm/driver.h"
+
+/* Headers before Linux 5.11 and 6.2 lack these. */
+#ifndef KVM_CAP_DIRTY_LOG_RING
+#define KVM_CAP_DIRTY_LOG_RING 192
+#define KVM_DIRTY_LOG_PAGE_OFFSET 64
+#define KVM_DIRTY_GFN_F_DIRTY 1
+#define KVM_DIRTY_GFN_F_RESET 2
+#define KVM_RESET_DIRTY_RINGS _IO(KVMIO, 0xc7)
+struct kvm_dirty_gfn {
+    __u32 flags;
+    __u32 slot;
+    __u64 offset;
+};
+#endif
+#ifndef KVM_CAP_DIRTY_LOG_RING_ACQ_REL
+#define KVM_CAP_DIRTY_LOG_RING_ACQ_REL 223
+#endif
+
+_Static_assert(sizeof(struct kvm_dirty_gfn) == 16, "linux/kvm.h");
+_Static_assert(KVM_RESET_DIRTY_RINGS == 0xaec7, "linux/kvm.h");
 
 /* What a vCPU has and a guest at CPL 3 cannot change; an exception might. */
 #define HL_KVM_MSRS 10

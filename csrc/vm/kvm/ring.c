@@ -10,18 +10,21 @@
  * and keep theirs, so a loop that only writes to hot pages makes no call.
  *
  *  R1. `open` holds every page that a guest can write to without an entry, and
- *      pages that are reported although they are protected.  `writable` holds
- *      the former only, and all of them unless `short_of` is set.
+ *      pages that are reported although they are protected.  `writable` and
+ *      `owed` hold the former only, and all of them unless `short_of` is set.
  *  R2. Entries [oldest, next) are kept.  There is one for each page of
- *      `writable`, or `short_of` is set: entries were given back without
- *      protecting anything, and slots have to be protected as a whole the next
- *      time.
+ *      `writable` and none for those of `owed`; or `short_of` is set: entries
+ *      were given back without protecting anything, and slots have to be
+ *      protected as a whole the next time.
  *  R3. Entries that are not kept are clear, and the next one that the kernel
  *      fills is `next`; or `lost` is set: then that is any one, none is kept,
  *      and all are clear.
  *  R4. The next entry that the kernel takes back is `taken`.  That is
- * `oldest`, unless the kernel failed to take what was given back: then it is
- * asked again the next time.
+ *      `oldest`, unless the kernel failed to take what was given back: then it
+ *      is asked again the next time.
+ *  R5. Where pages are protected by entries, a last entry follows that names
+ * no page.  If the kernel took that one too, in the same call, it protected
+ *      every page before it.
  *
  * The kernel has some entries in reserve for what a guest does before it looks
  * again whether the ring is full.  Where it interprets the guest they are too
@@ -32,12 +35,16 @@
  * every page counts as written (`guess`), and where the kernel is shows at the
  * next entry that it fills.
  *
- * Since Linux 6.16 KVM_RESET_DIRTY_RINGS ends early where a signal is pending,
- * and the pages of the entries that it took last, up to 64, are not protected.
- * Where that was behind the last entry its result does not show it, so signals
- * are blocked where pages are to be protected.  What cannot be blocked and
- * ends it all the same (the process is stopped, frozen or traced just then) is
- * a limit, and docs/explanation/limits.md says so. */
+ * R5 is there because since Linux 6.16 KVM_RESET_DIRTY_RINGS ends early where
+ * a signal is pending (also where the process is stopped, frozen or traced, or
+ * io_uring has work for the thread), and the pages of the entries that it took
+ * last, up to 64, are not protected.  Behind the last entry its result does
+ * not show that.  It protects what it has gathered when it meets an entry of
+ * another slot, so what may be lost is the entry that names no page.
+ *
+ * That entry is paid for by a page, which stays open and is `owed` one: it is
+ * reported although it may be clean.  Once MOST_OWED are, slots are protected
+ * as a whole. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -47,30 +54,14 @@
 #include "os/map.h"
 #include "vm/kvm/machine.h"
 
-#ifndef KVM_CAP_DIRTY_LOG_RING
-#define KVM_CAP_DIRTY_LOG_RING 192
-#define KVM_DIRTY_LOG_PAGE_OFFSET 64
-#define KVM_DIRTY_GFN_F_DIRTY 1
-#define KVM_DIRTY_GFN_F_RESET 2
-#define KVM_RESET_DIRTY_RINGS _IO(KVMIO, 0xc7)
-struct kvm_dirty_gfn {
-    __u32 flags;
-    __u32 slot;
-    __u64 offset;
-};
-#endif
-#ifndef KVM_CAP_DIRTY_LOG_RING_ACQ_REL
-#define KVM_CAP_DIRTY_LOG_RING_ACQ_REL 223
-#endif
-
-_Static_assert(sizeof(struct kvm_dirty_gfn) == 16, "linux/kvm.h");
-_Static_assert(KVM_RESET_DIRTY_RINGS == 0xaec7, "linux/kvm.h");
-
 /* The kernel keeps 64 entries back, and as many as a processor's own log
  * (512); more than this costs kernel memory for what a full ring does as
  * well. */
 #define RESERVED 576
 #define MAX_ENTRIES 16384
+
+/* A whole slot costs some four resets; this many pages cost little to copy. */
+#define MOST_OWED 16
 
 /* So often signals may keep the kernel from taking a single entry. */
 #define MOST_IN_VAIN 1000
@@ -90,6 +81,8 @@ struct hl_kvm_ring {
     bool lost;                      /* R3 */
     bool guess;                     /* `open` holds more than was written */
     struct hl_pages open, writable; /* R1 */
+    struct hl_pages owed;           /* R5 */
+    size_t owed_count;
 };
 
 size_t hl_kvm_ring_enable(int kvm_fd, int vm_fd, size_t page_count)
@@ -298,45 +291,50 @@ static int protect_everything(struct hl_kvm_ring *r)
             return -errno;
     }
     hl_pages_empty(&r->writable);
+    hl_pages_empty(&r->owed);
+    r->owed_count = 0;
     r->short_of = r->guess = false;
     return give_all_back(r);
 }
 
-/* reset() as it is where pages are to be protected. */
-static int reset_undisturbed(struct hl_kvm_ring *r)
-{
-    uint64_t mask;
-
-    if (r->taken == r->oldest)
-        return 0;
-    int err = hl_kvm_block_signals(&mask);
-    if (err < 0)
-        return err;
-    err = reset(r);
-    hl_kvm_unblock_signals(mask);
-    return err;
-}
-
-/* Protect those of the pages that are in `writable`, by one entry each. */
-static int protect(struct hl_kvm_ring *r, const struct hl_pages *pages)
+/* Make the oldest entry protect this page. */
+static void give_page(struct hl_kvm_ring *r, size_t page)
 {
     const struct hl_vm_config *config = &r->kvm->config;
+    struct hl_run slot = {0, 0};
+    uint32_t i = 0;
+
+    for (; page - slot.first >= slot.count; i++)
+        slot = config->slots[i].logged
+                   ? hl_kvm_slot_pages(&r->tracker, &config->slots[i])
+                   : (struct hl_run){0, 0};
+    give_back(r, i - 1, page - slot.first);
+}
+
+/* Protect those of the pages that are in `writable`, by one entry each, but
+ * for the first, whose entry is the last one (R5). */
+static int protect(struct hl_kvm_ring *r, const struct hl_pages *pages)
+{
+    bool any = false;
 
     for (size_t word = 0; hl_pages_word(pages, &word); word++) {
         uint64_t bits = pages->bits[word] & r->writable.bits[word];
         for (; bits; bits &= bits - 1) {
             size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
-            struct hl_run slot = {0, 0};
-            uint32_t i = 0;
-            for (; page - slot.first >= slot.count; i++)
-                slot = config->slots[i].logged
-                           ? hl_kvm_slot_pages(&r->tracker, &config->slots[i])
-                           : (struct hl_run){0, 0};
-            give_back(r, i - 1, page - slot.first);
             hl_pages_remove(&r->writable, page);
+            if (any)
+                give_page(r, page);
+            else
+                hl_pages_add(&r->owed, page);
+            any = true;
         }
     }
-    return reset_undisturbed(r);
+    if (!any)
+        return 0;
+    give_back(r, NO_SLOT, 0);
+    if (++r->owed_count == MOST_OWED)
+        r->short_of = true;
+    return reset(r);
 }
 
 static void arm(struct hl_tracker *t, const struct hl_pages *pages)
@@ -348,6 +346,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
     hl_pages_andnot(&r->open, pages);
     if (!HL_INJECT(HL_INJECT_ARM))
         err = whole ? protect_everything(r) : protect(r, pages);
+    hl_pages_or(&r->open, &r->owed);
     if (err == 0)
         return;
     r->short_of = true;
@@ -370,9 +369,14 @@ static void disarm(struct hl_tracker *t, struct hl_run run)
     (void)run;
 }
 
-static void unmap(struct hl_kvm_ring *r)
+static void free_ring(struct hl_kvm_ring *r)
 {
-    munmap(r->entries, r->size * sizeof *r->entries);
+    if (r->entries != MAP_FAILED)
+        munmap(r->entries, r->size * sizeof *r->entries);
+    hl_pages_free(&r->open);
+    hl_pages_free(&r->writable);
+    hl_pages_free(&r->owed);
+    free(r);
 }
 
 static void ring_close(struct hl_tracker *t, bool forked)
@@ -381,10 +385,7 @@ static void ring_close(struct hl_tracker *t, bool forked)
 
     (void)forked;
     r->kvm->ring = NULL;
-    unmap(r);
-    hl_pages_free(&r->open);
-    hl_pages_free(&r->writable);
-    free(r);
+    free_ring(r);
 }
 
 const struct hl_tracker_ops hl_kvm_ring_ops = {
@@ -417,27 +418,22 @@ int hl_kvm_ring_open(struct hl_vm *vm, void *memory, size_t page_count,
                                      .page_size = hl_page_size()};
     r->kvm = k;
     r->size = k->ring_size;
-    if (hl_pages_init(&r->open, page_count) < 0 ||
-        hl_pages_init(&r->writable, page_count) < 0) {
-        (void)hl_why(why, -ENOMEM, "out of memory");
-        goto fail;
-    }
     r->entries = mmap(NULL, r->size * sizeof *r->entries,
                       PROT_READ | PROT_WRITE, MAP_SHARED, k->cpu_fd,
                       KVM_DIRTY_LOG_PAGE_OFFSET * (off_t)hl_page_size());
-    if (r->entries == MAP_FAILED) {
-        (void)hl_why(why, -errno, "mmap of the dirty ring: %s",
-                     strerror(errno));
-        goto fail;
+    int err = r->entries == MAP_FAILED ? -errno : 0;
+    if (err < 0)
+        (void)hl_why(why, err, "mmap of the dirty ring: %s", strerror(-err));
+    else if (hl_pages_init(&r->open, page_count) < 0 ||
+             hl_pages_init(&r->writable, page_count) < 0 ||
+             hl_pages_init(&r->owed, page_count) < 0)
+        err = hl_why(why, -ENOMEM, "out of memory");
+    if (err < 0) {
+        free_ring(r);
+        return err;
     }
     hl_pages_fill(&r->open);
     k->ring = r;
     *out = &r->tracker;
     return 0;
-
-fail:
-    hl_pages_free(&r->open);
-    hl_pages_free(&r->writable);
-    free(r);
-    return -ENOMEM;
 }

@@ -1,0 +1,84 @@
+"""What managers and sandboxes count, as dictionaries of known keys."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+__all__ = ["ManagerStats", "SandboxStats", "TrackingStats"]
+
+
+class TrackingStats(TypedDict):
+    """Counts since tracking began.
+
+    Attributes:
+        tracker: Name of the tracker.
+        pages: Pages that are tracked.
+        hot_pages: Pages that are left unarmed, because nearly every epoch
+            writes them.
+        takes: Snapshots taken.
+        restores: Restores done.
+        pages_stored: Pages that takes copied into the page store.
+        pages_copied: Pages that restores copied back.
+        pages_zeroed: Pages that restores set to zero.
+        pages_raced: Pages that another thread wrote while they were restored.
+        guesses: Times that every page had to be taken for written.
+        reopened: Times that the tracker was opened anew, after a fork.
+        collapsed: Times that huge pages which tracking had split were made
+            whole.
+        pages_expected: Pages that :meth:`SharedMemory.write` and
+            :meth:`~SharedMemory.fill` un-armed at once before they wrote to
+            them.
+        store_pages: Pages in the page store that the snapshots of one manager
+            share.
+        store_nodes: Nodes of that store.
+        store_bytes: Bytes that it holds.
+        store_reserved: Bytes that it has reserved.
+    """
+
+    tracker: str
+    pages: int
+    hot_pages: int
+    takes: int
+    restores: int
+    pages_stored: int
+    pages_copied: int
+    pages_zeroed: int
+    pages_raced: int
+    guesses: int
+    reopened: int
+    collapsed: int
+    pages_expected: int
+    store_pages: int
+    store_nodes: int
+    store_bytes: int
+    store_reserved: int
+
+
+class ManagerStats(TrackingStats):
+    """What :attr:`SnapshotManager.stats` gives, beside the counts.
+
+    Attributes:
+        why: Why it is that tracker.
+        rearm: How the manager was made.
+        passed_over: Each tracker that ``"auto"`` could not use, and the
+            reason.
+    """
+
+    why: str
+    rearm: Literal["adaptive", "always"]
+    passed_over: dict[str, str]
+
+
+class SandboxStats(TrackingStats):
+    """What :attr:`Sandbox.stats` gives, beside the counts.
+
+    Attributes:
+        driver: Name of the driver.
+        why: What the choice of the tracker followed from.
+        passed_over: Each tracker that ``"auto"`` could not use, and the
+            reason.
+    """
+
+    driver: str
+    why: str
+    passed_over: dict[str, str]
