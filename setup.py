@@ -24,6 +24,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SDK = Path("csrc/guest")
+GUESTS = Path("hyperlight/guest")  # the package that has both
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 CSRC = sorted(
     str(path)
@@ -90,7 +91,9 @@ def has_guests() -> bool:
 
 def build_guest(source: Path, target: Path) -> None:
     """Build with the package's own code, which cannot be imported yet."""
-    spec = importlib.util.spec_from_file_location("_cc", "hyperlight/_cc.py")
+    spec = importlib.util.spec_from_file_location(
+        "_cc", "hyperlight/guest/cc.py"
+    )
     cc = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(cc)
     strict = ["-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
@@ -111,9 +114,8 @@ class BuildExt(build_ext):
         super().run()
         if not has_guests():
             return
-        package = Path("hyperlight" if self.inplace else self.build_lib)
+        package = Path("" if self.inplace else self.build_lib, GUESTS)
         if not self.inplace:
-            package /= "hyperlight"
             # In place, csrc/guest itself is the SDK: no copy can be stale.
             for name in sdk_files():
                 target = package / "sdk" / name
@@ -126,7 +128,7 @@ class BuildExt(build_ext):
         outputs = super().get_outputs()
         if self.inplace or not has_guests():
             return outputs
-        package = Path(self.build_lib, "hyperlight")
+        package = Path(self.build_lib, GUESTS)
         outputs += [str(package / "sdk" / name) for name in sdk_files()]
         outputs += [
             str(package / "guests" / source.stem) for source in guest_sources()

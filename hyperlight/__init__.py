@@ -8,8 +8,7 @@
 1
 """
 
-from hyperlight.config import SandboxConfig
-from hyperlight.drivers import DriverInfo, drivers
+from hyperlight._moved import find_moved as _find_moved
 from hyperlight.errors import (
     DriverUnavailable,
     EmulatorWarning,
@@ -26,11 +25,13 @@ from hyperlight.errors import (
     TrackerOverlap,
     TrackerUnavailable,
 )
-from hyperlight.layout import MemoryLayout, Region
 from hyperlight.manager import RestoreStats, SnapshotManager
 from hyperlight.memory import SharedMemory
 from hyperlight.pageset import PageSet
 from hyperlight.sandbox import Sandbox, UninitializedSandbox
+from hyperlight.sandbox.config import SandboxConfig
+from hyperlight.sandbox.drivers import DriverInfo, drivers
+from hyperlight.sandbox.layout import MemoryLayout, Region
 from hyperlight.snapshot import Snapshot
 from hyperlight.stats import ManagerStats, SandboxStats, TrackingStats
 from hyperlight.trackers import (
@@ -86,6 +87,7 @@ __all__ = [
     # warnings
 ]
 
+_find_moved()
 for _name in __all__[1:]:
     globals()[_name].__module__ = "hyperlight"
 del _name

@@ -3,7 +3,7 @@ from typing import Any, Protocol, SupportsIndex, TypeAlias
 
 from typing_extensions import Buffer
 
-from hyperlight.hostfuncs import Value
+from hyperlight.sandbox.functions import Value
 from hyperlight.stats import TrackingStats
 
 PAGE_SIZE: int

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hyperlight._binding import core
-from hyperlight.drivers import DriverInfo, drivers
 from hyperlight.registry import ABIS, DRIVERS, TRACKERS, Driver
+from hyperlight.sandbox.drivers import DriverInfo, drivers
 from hyperlight.trackers import TrackerInfo, fault_handlers, trackers
 from hyperlight.version import __version__
 

@@ -11,7 +11,7 @@ from hyperlight import (
     doctor,
     registry,
 )
-from hyperlight import machine as machines
+from hyperlight.sandbox import machine as machines
 
 
 @pytest.fixture(params=registry.ABIS)

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from conftest import HERE, run_python
 
 import hyperlight
-from hyperlight import DriverInfo, TrackerInfo, demo, doctor, trackers
-from hyperlight.cli import cli
+from hyperlight import DriverInfo, TrackerInfo, doctor, trackers
+from hyperlight.cli import cli, ledger
 from hyperlight.registry import Driver
 
 HYPERLIGHT = [sys.executable, "-m", "hyperlight"]
@@ -119,7 +119,7 @@ def test_demo_for_people() -> None:
 def test_demo_notices_wrong_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that cannot fail is none."""
     count = iter(range(10))
-    monkeypatch.setattr(demo, "_checksum", lambda *_: next(count))
+    monkeypatch.setattr(ledger, "_checksum", lambda *_: next(count))
     result = run("demo", "--size", "1MiB", "--json")
     assert result.exit_code == 1
     assert json.loads(result.output)["identical"] is False
@@ -167,7 +167,7 @@ def test_any_encoding_will_do(encoding: str) -> None:
 def test_the_sentence_says_what_was_measured(
     seconds: float, says: str
 ) -> None:
-    report = demo._report(4096, "uffd", 1e-3, seconds, 1, True, True)
+    report = ledger._report(4096, "uffd", 1e-3, seconds, 1, True, True)
     assert says in report["sentence"]
     assert "putting back 1 page took" in report["sentence"]
     assert ("times less" in report["sentence"]) is (seconds < 1e-3)
@@ -177,16 +177,16 @@ def test_a_container_has_what_its_limit_says(tmp_path: Path) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     group = tmp_path / "sys/fs/cgroup/a/b"
     group.mkdir(parents=True)
-    assert demo._available(tmp_path) is None
+    assert ledger._available(tmp_path) is None
 
     (tmp_path / "proc/meminfo").write_text(
         "MemTotal:  9000 kB\nMemAvailable:    8000 kB\n"
     )
     (tmp_path / "proc/self/cgroup").write_text("4:memory:/x\n0::/a/b\n")
     (group / "memory.max").write_text("max\n")
-    assert demo._available(tmp_path) == 8000 << 10
+    assert ledger._available(tmp_path) == 8000 << 10
     (group.parent / "memory.max").write_text("1000000\n")
-    assert demo._available(tmp_path) == 1000000
+    assert ledger._available(tmp_path) == 1000000
 
 
 def test_help_and_version() -> None:
@@ -386,8 +386,8 @@ def test_text_from_outside_is_shown_and_not_interpreted(
 def test_text_of_the_demo_is_no_markup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    report = demo._report(4096, "[bold]", 1e-3, 1e-3, 1, True, True)
-    monkeypatch.setattr(demo, "run", lambda *args: report)
+    report = ledger._report(4096, "[bold]", 1e-3, 1e-3, 1, True, True)
+    monkeypatch.setattr(ledger, "run", lambda *args: report)
     assert "tracking ([bold])" in run("demo").output
 
 
@@ -527,10 +527,11 @@ def test_no_standard_output_at_all(command: list[str]) -> None:
 def test_ctrl_c_is_no_wrong_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     script = """
 import sys
-from hyperlight import cli, demo
+from hyperlight import cli
+from hyperlight.cli import ledger
 def interrupted(*args):
     raise KeyboardInterrupt
-demo.run = interrupted
+ledger.run = interrupted
 sys.argv[1:] = ["demo"]
 cli.main()
 """

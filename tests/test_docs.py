@@ -11,7 +11,8 @@ from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
 import hyperlight
-from hyperlight import machine, registry
+from hyperlight import registry
+from hyperlight.sandbox import machine
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -27,7 +27,7 @@ from hyperlight._binding import core
 from hyperlight.cli import cli
 from hyperlight.emulator import find_emulator
 
-drivers_module = importlib.import_module("hyperlight.drivers")
+drivers_module = importlib.import_module("hyperlight.sandbox.drivers")
 
 New = Callable[..., Sandbox]
 

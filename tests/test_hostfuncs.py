@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 
 from hyperlight import Sandbox, guest
-from hyperlight.hostfuncs import HostFunction
+from hyperlight.sandbox.functions import HostFunction
 
 if typing.TYPE_CHECKING:
     import numpy as np

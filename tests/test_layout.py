@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperlight import LayoutError, MemoryLayout, Region, SandboxConfig
-from hyperlight.layout import plan
+from hyperlight.sandbox.layout import plan
 
 PAGE = 4096
 MIB = 1 << 20

@@ -92,7 +92,7 @@ def test_types_are_installed_and_sources_are_not() -> None:
         name
         for name in files
         if name.endswith((".pyx", ".pxi", ".pxd", ".c", ".h"))
-        and not name.startswith("hyperlight/sdk/")
+        and not name.startswith("hyperlight/guest/sdk/")
     ]
 
 
@@ -100,10 +100,12 @@ def test_guests_and_what_they_are_built_with_are_installed() -> None:
     files = installed_files()
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         pytest.skip("guests are built on x86-64 Linux")
-    sdk = {f"hyperlight/sdk/{name}" for name in ("hyperlight.h", "guest.ld")}
+    sdk = {
+        f"hyperlight/guest/sdk/{name}" for name in ("hyperlight.h", "guest.ld")
+    }
     assert sdk <= files
-    assert "hyperlight/sdk/include/string.h" in files
-    assert "hyperlight/guests/simple" in files
+    assert "hyperlight/guest/sdk/include/string.h" in files
+    assert "hyperlight/guest/guests/simple" in files
 
 
 def test_the_command_is_installed() -> None:

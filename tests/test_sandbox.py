@@ -48,7 +48,7 @@ from hyperlight import (
     trackers,
 )
 from hyperlight._binding import core
-from hyperlight.faults import describe_fault
+from hyperlight.sandbox.faults import describe_fault
 
 New = Callable[..., Sandbox]
 MIB = 1 << 20

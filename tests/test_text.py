@@ -26,9 +26,9 @@ from hyperlight import (
     TrackerUnavailable,
 )
 from hyperlight._binding import core
-from hyperlight.faults import describe_fault
-from hyperlight.guestlog import LINE, GuestLog
-from hyperlight.hostfuncs import parse_signature
+from hyperlight.sandbox.faults import describe_fault
+from hyperlight.sandbox.functions import parse_signature
+from hyperlight.sandbox.log import LINE, GuestLog
 from hyperlight.text import (
     LONGEST,
     brief,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperlight import SandboxConfig
-from hyperlight.config import check_timeout, deadline_after
+from hyperlight.sandbox.config import check_timeout, deadline_after
 from hyperlight.text import brief
 from hyperlight.units import format_size, parse_size
 

@@ -7,17 +7,17 @@ a tracker, an alternative), but for the four files that `read` names. Only
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 import pyperf  # type: ignore[import-untyped,unused-ignore]
 
+from hyperlight.bench.typed import ResultsError, load
 from hyperlight.units import parse_size
 
 __all__ = [
@@ -54,10 +54,6 @@ USUAL_DIRTY = 16  # the count of pages that cost against size is shown for
 
 Verdict = Literal["faster", "equal", "slower"]
 Axis = Literal["size", "dirty"]
-
-
-class ResultsError(ValueError):
-    """A file of results is missing or is not what its name says."""
 
 
 def _rank(known: Iterable[str], name: str) -> tuple[int, str]:
@@ -358,7 +354,7 @@ def read(directory: Path) -> Results:
             )
     found = {path.stem: path for path in directory.glob("*.json")}
     others: dict[str, Any] = {
-        name: _load(kind, found.pop(name))
+        name: load(kind, found.pop(name))
         for name, kind in EXTRAS.items()
         if name in found
     }
@@ -386,67 +382,3 @@ def _suite(path: Path) -> dict[str, Timing]:
     if units != {"second"}:
         raise ResultsError(f"{path}: not all of its values are seconds")
     return timings
-
-
-def _load(kind: Any, path: Path) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number")
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=refuse)
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read: {error}") from error
-    return _make(kind, value, str(path))
-
-
-def _make(kind: Any, value: Any, where: str) -> Any:
-    """What JSON says, as the type that a dataclass says it has.
-
-    That is a dataclass, a tuple of any length, a dict, a union with None, or
-    a plain type. `where` it stands is for errors.
-    """
-    inner = get_args(kind)
-    if type(None) in inner:
-        return None if value is None else _make(inner[0], value, where)
-    if kind is float and type(value) is int:
-        return float(value)
-    container = get_origin(kind) or kind
-    plain = {tuple: list}.get(container, container)
-    if is_dataclass(kind):
-        plain = dict
-    if type(value) is not plain:  # exactly: to Python, a bool is an int
-        raise ResultsError(
-            f"{where}: should be {NAMES[plain]}, not {value!r:.40}"
-        )
-    if is_dataclass(kind):
-        members = {
-            name: _make(hint, value[name], f"{where}: {name}")
-            for name, hint in get_type_hints(kind).items()
-            if name in value
-        }
-        try:
-            return cast(Any, kind)(**members)
-        except (TypeError, ValueError) as error:
-            raise ResultsError(f"{where}: {error}") from error
-    if container is tuple:
-        return tuple(
-            _make(inner[0], item, f"{where}[{i}]")
-            for i, item in enumerate(value)
-        )
-    if container is dict:
-        return {
-            name: _make(inner[1], item, f"{where}: {name}")
-            for name, item in value.items()
-        }
-    return value
-
-
-NAMES: dict[type[object], str] = {
-    dict: "an object",
-    list: "a list",
-    str: "text",
-    float: "a number",
-    int: "a whole number",
-    bool: "true or false",
-}

@@ -20,7 +20,7 @@ from typing import Any
 from hyperlight import __version__
 from hyperlight.bench import grid, report
 from hyperlight.doctor import examine
-from hyperlight.drivers import drivers
+from hyperlight.sandbox.drivers import drivers
 from hyperlight.trackers import trackers
 
 __all__ = ["PARTS", "Failure", "Task", "plan", "run"]

@@ -1,8 +1,4 @@
-"""Building guests: freestanding x86-64 programs that run in a sandbox.
-
-A guest is C that includes ``hyperlight.h`` and exports functions; it is
-linked with the SDK, which is part of this package, by the system's compiler.
-"""
+"""Building a guest with the system's compiler, and finding what ships."""
 
 from __future__ import annotations
 
@@ -12,8 +8,9 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hyperlight import _cc
 from hyperlight.errors import HyperlightError
+from hyperlight.guest.cc import command as command_of
+from hyperlight.guest.cc import compiler
 
 __all__ = ["GuestBuildError", "build", "sdk_path", "shipped"]
 
@@ -43,9 +40,9 @@ def sdk_path() -> Path:
         FileNotFoundError: This installation has none; it was made on a
             system that guests cannot be built on.
     """
-    package = Path(__file__).parent
+    here = Path(__file__).parent
     # Installed with -e, the sources themselves are the SDK.
-    for folder in (package / "sdk", package.parent / "csrc/guest"):
+    for folder in (here / "sdk", here.parents[1] / "csrc/guest"):
         if (folder / "guest.ld").exists():
             return folder
     raise FileNotFoundError("this installation has no guest SDK")
@@ -100,7 +97,7 @@ def build(
         raise ValueError("a guest needs at least one source")
     sdk = sdk_path()
     try:
-        command = _cc.command(
+        command = command_of(
             sdk,
             files,
             output,
@@ -117,7 +114,7 @@ def build(
             check=False,
         )
     except OSError as error:
-        raise GuestBuildError(_cc.compiler(cc), str(error)) from None
+        raise GuestBuildError(compiler(cc), str(error)) from None
     if result.returncode != 0:
         raise GuestBuildError(command, result.stdout)
     return Path(output)

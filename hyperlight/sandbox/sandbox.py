@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hyperlight._copying import NotCopied
-from hyperlight.config import SandboxConfig
-from hyperlight.errors import GuestAborted
-from hyperlight.hostfuncs import (
+from hyperlight.manager import RestoreStats
+from hyperlight.pageset import PageSet
+from hyperlight.sandbox.config import SandboxConfig
+from hyperlight.sandbox.functions import (
     GuestFunction,
     HostFunction,
     Value,
-    parse_signature,
+    functions_of,
 )
-from hyperlight.layout import MemoryLayout
-from hyperlight.machine import Guest, Machine
-from hyperlight.manager import RestoreStats
-from hyperlight.pageset import PageSet
+from hyperlight.sandbox.layout import MemoryLayout
+from hyperlight.sandbox.machine import Guest, Machine
 from hyperlight.snapshot import Snapshot
 from hyperlight.stats import SandboxStats
 from hyperlight.text import brief, listed
@@ -73,9 +72,9 @@ class UninitializedSandbox(NotCopied):
         machine = self._open()
         machine.core.refuse_fork()
         made = HostFunction(name, function)
-        if made.name in machine.host_functions:
+        if made.name in machine.calls.host_functions:
             raise ValueError(f"name={made.name!r} is registered already")
-        machine.host_functions[made.name] = made
+        machine.calls.host_functions[made.name] = made
         return self
 
     def evolve(
@@ -102,7 +101,7 @@ class UninitializedSandbox(NotCopied):
             if not machine.core.claim(made._token):
                 raise RuntimeError("evolve of what is being evolved already")
             self._open()  # another thread may just have done it
-            made._functions = _functions(machine.come_up(made._token))
+            made._functions = functions_of(machine.come_up(made._token))
             if init is not None:
                 init(made)
             machine.base = machine.take(made._token, "base")
@@ -433,14 +432,6 @@ class Sandbox(NotCopied):
             f"<Sandbox of {machine.name!r}, {len(self._functions)} functions, "
             f"driver {machine.driver!r}>"
         )
-
-
-def _functions(signatures: list[str]) -> dict[str, GuestFunction]:
-    """By name, what a guest says it exports."""
-    found = {f.name: f for f in map(parse_signature, signatures)}
-    if len(found) < len(signatures):
-        raise GuestAborted("the guest exports two functions of one name")
-    return found
 
 
 def _warn_unclosed(sandbox: Sandbox | UninitializedSandbox) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hyperlight._binding import core
 from hyperlight.errors import GuestAborted
-from hyperlight.layout import MemoryLayout
+from hyperlight.sandbox.layout import MemoryLayout
 
 __all__ = ["describe_fault"]
 

@@ -6,34 +6,30 @@ import functools
 import hashlib
 import os
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from hyperlight._binding import core
-from hyperlight.config import SandboxConfig, check_timeout, deadline_after
-from hyperlight.drivers import choose_driver
 from hyperlight.errors import (
-    GuestAborted,
-    GuestInterrupted,
-    GuestTimeout,
     SnapshotMismatch,
     TrackerMissedPage,
     TrackerUnavailable,
 )
-from hyperlight.faults import describe_fault
 from hyperlight.guest import shipped
-from hyperlight.guestlog import GuestLog
-from hyperlight.hostfuncs import GuestFunction, HostFunction, Value
-from hyperlight.layout import MemoryLayout, Plan, plan
 from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
+from hyperlight.sandbox.calls import Calls, Limit
+from hyperlight.sandbox.config import (
+    SandboxConfig,
+)
+from hyperlight.sandbox.drivers import choose_driver
+from hyperlight.sandbox.functions import GuestFunction, Value
+from hyperlight.sandbox.layout import MemoryLayout, Plan, plan
+from hyperlight.sandbox.log import GuestLog
 from hyperlight.snapshot import Snapshot
-from hyperlight.text import brief, printable, sentence_of
 from hyperlight.trackers import stay_ahead_of_handlers, usable_of
 from hyperlight.units import format_size
 
 __all__ = ["Guest", "Machine"]
-
-_LOGGING = "a handler of log lines"
 
 Guest = str | os.PathLike[str] | bytes
 
@@ -51,7 +47,6 @@ class Machine:
     def __init__(
         self, guest: Guest, config: SandboxConfig | None, token: object
     ) -> None:
-        self.host_functions: dict[str, HostFunction] = {}
         if config is None:
             config = SandboxConfig()
         elif not isinstance(config, SandboxConfig):
@@ -59,9 +54,6 @@ class Machine:
         self.config = config
         self.name: str
         self.name, file = _read_guest(guest)
-        self._log = GuestLog(
-            self.name, int(config.log_lines), int(config.log_bytes)
-        )
         planned = plan(core.elf_facts(file), config)
         self.layout: MemoryLayout = planned.layout
         self.driver: str = choose_driver(config.driver)
@@ -73,6 +65,12 @@ class Machine:
         )
         self.core: core.SandboxCore = _start(
             self.driver, config, file, planned
+        )
+        #: What the guest asks for in the middle of a call.
+        self.calls: Calls = Calls(
+            self.core,
+            self.layout,
+            GuestLog(self.name, int(config.log_lines), int(config.log_bytes)),
         )
         #: Why it has that tracker.
         self.why: str = _why(self.core.because, planned)
@@ -172,7 +170,7 @@ class Machine:
         bits = self.core.changed(token, snapshot, everything)
         return PageSet._wrap(bits, self.core.page_count)
 
-    # Calls.  The core calls these in the middle of one.
+    # Calls.
 
     def come_up(self, token: object) -> list[str]:
         """Run the guest's initialization; the signatures it exports."""
@@ -181,7 +179,9 @@ class Machine:
         self._touched = True
         limit = Limit.of(self.config, None, None)
         return self.core.start(
-            token, limit.nanoseconds(), functools.partial(self._serve, limit)
+            token,
+            limit.nanoseconds(),
+            functools.partial(self.calls.serve, limit),
         )
 
     def call(
@@ -198,119 +198,8 @@ class Machine:
             function,
             args,
             limit.nanoseconds(),
-            functools.partial(self._serve, limit),
+            functools.partial(self.calls.serve, limit),
         )
-
-    def _serve(self, limit: Limit, reason: int) -> Exception | None:
-        """Do what the guest asks for until it is ready.
-
-        Returns what a host function raised last, which the guest may pass on,
-        deal with, or replace by a failure of its own.
-
-        Raises:
-            GuestAborted: It will never be.
-        """
-        self._log.begin()
-        try:
-            failure: Exception | None = None
-            while reason != core.LEFT_READY:
-                if reason == core.LEFT_HOST_CALL:
-                    failure = self._serve_call()
-                elif reason == core.LEFT_LOG:
-                    level, text = self.core.message(core.MESSAGE_LOG)
-                    self.core.inside = _LOGGING
-                    self._log.line(level, text)
-                    self.core.inside = None
-                else:
-                    self._give_up(limit, reason)
-                reason = self.core.resume()
-            return failure
-        finally:
-            self.core.inside = _LOGGING
-            self._log.end()
-            self.core.inside = None
-
-    def _serve_call(self) -> Exception | None:
-        """Call a host function for the guest; what it raised, if anything."""
-        name, *values = self.core.message(core.MESSAGE_CALL)
-        wanted = self.core.wanted()
-        function = self.host_functions.get(name)
-        if function is None:
-            self.core.reply_error(
-                core.ERROR_NO_FUNCTION,
-                f"no host function is called {printable(name, 128)!r}",
-            )
-            return None
-        complaint = function.complaint(values)
-        if complaint is not None:
-            self.core.reply_error(core.ERROR_ARGUMENTS, complaint)
-            return None
-        self.core.inside = f"host function {name!r}"
-        try:
-            result = function.function(*values)
-            self._reply(name, wanted, result)
-        except Exception as error:
-            text = f"{name}: {sentence_of(error)}"
-            self.core.reply_error(core.ERROR_HOST, text)
-            return error
-        finally:
-            self.core.inside = None
-        return None
-
-    def _reply(self, name: str, wanted: int, result: object) -> None:
-        try:
-            self.core.reply(wanted, result)
-        except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(
-                f"host function {name!r} returned {brief(result)}, and the "
-                f"guest wants {core.TYPES[wanted]}: {error}"
-            ) from None
-
-    def _give_up(self, limit: Limit, reason: int) -> NoReturn:
-        if reason == core.LEFT_TIMEOUT:
-            raise GuestTimeout(limit.function, limit.seconds, limit.origin)
-        if reason == core.LEFT_INTERRUPTED:
-            raise GuestInterrupted(limit.function)
-        if reason == core.LEFT_ABORT:
-            code, text = self.core.message(core.MESSAGE_ERROR)
-            raise GuestAborted(f"the guest gave up: {text} (code {code})")
-        raise describe_fault(
-            self.core.left_by(),
-            self.layout,
-            read=self._code_at,
-            detail=self.core.left_detail(),
-        )
-
-    def _code_at(self, address: int, size: int) -> bytes:
-        return self.core.code_at(address)[:size]
-
-
-class Limit(NamedTuple):
-    """How long something of a guest may take, and who said so."""
-
-    #: None: its start.
-    function: str | None
-    seconds: float | None
-    origin: str
-
-    @classmethod
-    def of(
-        cls,
-        config: SandboxConfig,
-        function: str | None,
-        timeout: float | None,
-    ) -> Limit:
-        """The limit of a call: its own, or else the configuration's."""
-        if function is None and config.call_timeout is None:
-            return cls(None, config.start_timeout, "start_timeout")
-        if timeout is None:
-            return cls(function, config.call_timeout, "call_timeout")
-        return cls(function, check_timeout("timeout", timeout), "timeout")
-
-    def nanoseconds(self) -> int:
-        """How long; at least 1, or 0 for no limit."""
-        return deadline_after(self.seconds, 1)
 
 
 def _read_guest(guest: Guest) -> tuple[str, bytes]:

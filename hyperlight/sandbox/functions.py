@@ -16,7 +16,12 @@ from hyperlight._binding import core
 from hyperlight.errors import GuestAborted
 from hyperlight.text import brief, count, type_name
 
-__all__ = ["GuestFunction", "HostFunction", "parse_signature"]
+__all__ = [
+    "GuestFunction",
+    "HostFunction",
+    "functions_of",
+    "parse_signature",
+]
 
 #: What a guest's function may give.
 Value = int | float | bool | str | bytes | None
@@ -258,3 +263,15 @@ def _names_of(function: Any) -> dict[str, Any]:
         if isinstance(names, dict):
             return names
     return {}
+
+
+def functions_of(signatures: list[str]) -> dict[str, GuestFunction]:
+    """What a guest exports, by name.
+
+    Raises:
+        GuestAborted: Two functions have one name, or a signature is not one.
+    """
+    found = {f.name: f for f in map(parse_signature, signatures)}
+    if len(found) < len(signatures):
+        raise GuestAborted("the guest exports two functions of one name")
+    return found

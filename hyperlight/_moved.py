@@ -1,0 +1,79 @@
+"""Modules by the names that they had before they moved into packages.
+
+``import hyperlight.config`` gives ``hyperlight.sandbox.config``, the module
+itself and not a copy of it. Nothing in the package uses these names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from types import ModuleType
+
+__all__ = ["MOVED", "find_moved"]
+
+#: New names by old ones, both below ``hyperlight``.
+MOVED = {
+    "_cc": "guest.cc",
+    "config": "sandbox.config",
+    "demo": "cli.ledger",
+    "drivers": "sandbox.drivers",
+    "faults": "sandbox.faults",
+    "guestlog": "sandbox.log",
+    "hostfuncs": "sandbox.functions",
+    "layout": "sandbox.layout",
+    "machine": "sandbox.machine",
+    "run": "cli.values",
+    "terminal": "cli.terminal",
+}
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Asked after all others, so it never stands in front of a file."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        """A spec for an old name, or None."""
+        package, _, name = fullname.rpartition(".")
+        if package != "hyperlight" or name not in MOVED:
+            return None
+        return spec_from_loader(fullname, self)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module by its new name."""
+        name = spec.name.rpartition(".")[2]
+        module = importlib.import_module(f"hyperlight.{MOVED[name]}")
+        # The import system is about to write its own into the module.
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: it has run. Its own spec is put back."""
+        spec = module.__spec__
+        if spec is not None and spec.loader is self:
+            module.__spec__ = spec.loader_state
+
+
+def find_moved() -> None:
+    """Have the old names found, from now on.
+
+    What is loaded already has its old name at once: found later it would
+    replace what the package has by that name, such as the function
+    ``hyperlight.drivers``.
+    """
+    package = sys.modules["hyperlight"]
+    for old, new in MOVED.items():
+        module = sys.modules.get(f"hyperlight.{new}")
+        if module is not None:
+            sys.modules[f"hyperlight.{old}"] = module
+            package.__dict__.setdefault(old, module)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())

@@ -1,0 +1,39 @@
+"""What commands share: options, and the error that is not the user's data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hyperlight.units import parse_size
+
+__all__ = ["CannotRun", "Size", "json_flag"]
+
+json_flag = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object."
+)
+
+
+class Size(click.ParamType[int]):
+    """A size: ``64MiB`` or a number of bytes."""
+
+    name = "size"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """The size in bytes."""
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class CannotRun(click.ClickException):
+    """Neither right nor wrong: the message says what was in the way."""
+
+    exit_code = 2
