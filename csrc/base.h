@@ -1,8 +1,8 @@
 /* What every C file may rely on.  Includes nothing but libc.
  *
  * Errors: a function that can fail returns 0 (or a count) on success and
- * -errno otherwise.  Its contract says what is left behind; where it says
- * nothing, nothing changed.
+ * -errno otherwise.  Its contract states the effects of a failure; if it does
+ * not mention any, nothing changed.
  *
  * Threads: unless a header says otherwise, an object may be used by one
  * thread at a time, and different objects by different threads freely. */

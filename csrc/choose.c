@@ -5,8 +5,8 @@
 
 #include "os/memory.h"
 
-/* From so much memory on a walk of its page tables costs more than a handler's
- * microseconds for each page that is written. */
+/* From this size on, a walk of the page tables costs more than the handler's
+ * microseconds for each written page. */
 #define MUCH ((size_t)64 << 20)
 
 struct list {
@@ -98,7 +98,7 @@ int hl_choose(const struct hl_wish *wish, hl_try *try, void *context,
     choice->passed_count = 0;
     if (count == 0)
         return hl_why(why, -ENOENT,
-                      "no tracker of that name can be used here");
+                      "there is no usable tracker of that name here");
     for (size_t i = 0; i < count; i++) {
         choice->chosen = candidates[i];
         err = try(context, candidates[i], why);

@@ -1,16 +1,16 @@
-/* Which tracker for whose writes: the one place that decides it.
+/* The choice of a tracker: the one place that decides it.
  *
- * It knows no tracker and no driver by name: what differs between them is in
+ * It does not refer to trackers or drivers by name: their differences are in
  * their tables (struct hl_tracker_ops, struct hl_driver_ops).
  *
- *  - What this process writes is found by its own trackers, in their order.
- *  - What a guest writes is found by its driver's own trackers, in their
- *    order; then by those of this process, all of them where the driver says
- *    that it sees such writes (host_sees_writes), or else by those that arm
- *    nothing and take every page for written.
- *  - Much memory of a guest whose writes this process sees is tracked by a
- *    handler that is told of each first write rather than by looking for
- *    them: its guest's writes are instructions, never system calls. */
+ *  - Candidates for this process's writes are its own trackers, in order.
+ *  - Candidates for a guest's writes are its driver's own trackers, in order;
+ *    then those of this process: all of them if the guest's writes are writes
+ *    of this process (host_sees_writes), or else only those that arm nothing
+ *    and report every page as written.
+ *  - A large guest whose writes are writes of this process is tracked by a
+ *    handler that is notified of each first write, rather than by scanning:
+ *    such a guest writes by instructions, never by system calls. */
 #ifndef HL_CHOOSE_H
 #define HL_CHOOSE_H
 
@@ -38,7 +38,7 @@ enum hl_because {
     HL_ASKED_FOR,    /* by name */
     HL_FIRST_CHOICE, /* and it works */
     HL_NEXT_CHOICE,  /* those before it are in `passed` */
-    HL_TOLD,         /* looking would cost more than being told */
+    HL_TOLD,         /* scanning would cost more than a notification */
 };
 
 struct hl_passed {
@@ -58,18 +58,18 @@ struct hl_choice {
 size_t hl_candidates(const struct hl_wish *wish,
                      struct hl_candidate into[HL_CANDIDATES]);
 
-/* Start tracking with a candidate.  0; or a sentence and -errno: no candidate
- * will do; or HL_REFUSED: another may. */
+/* Start tracking with a candidate.  Returns 0; -errno, with a sentence, if no
+ * candidate can work; or HL_REFUSED if another one may. */
 #define HL_REFUSED 1
 typedef int hl_try(void *context, struct hl_candidate candidate, char *why);
 
 /* What a try returns for -errno of an open: HL_REFUSED, unless memory or
- * descriptors are out, or what is to be tracked cannot be by anybody. */
+ * descriptors ran out, or no tracker can track this memory. */
 int hl_refusal(int err);
 
-/* Try the candidates until one starts.  -ENOENT: there is none of that name;
- * -EOPNOTSUPP: all refused; then `chosen` is empty.  Otherwise what the try
- * said that ended it, of `chosen`. */
+/* Try the candidates until one starts.  -ENOENT: no candidate has that name;
+ * -EOPNOTSUPP: all refused; in both cases `chosen` is empty.  Otherwise the
+ * result of the last try, which is that of `chosen`. */
 int hl_choose(const struct hl_wish *wish, hl_try *try, void *context,
               struct hl_choice *choice, char *why) HL_MUST_CHECK;
 

@@ -132,10 +132,10 @@ static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
 
     if (abi == NULL)
         return hl_why(why, -EINVAL, "no guest ABI %s%s",
-                      c->abi ? "is called " : "takes this file",
+                      c->abi ? "is called " : "accepts this file",
                       c->abi ? c->abi : "");
     if (tables == NULL)
-        return hl_why(why, -EINVAL, "the page tables lie in no slot");
+        return hl_why(why, -EINVAL, "the page tables are not in any slot");
     int err = hl_x86_build(tables, c->tables.size, c->tables.addr, c->regions,
                            c->region_count, &vm->tables);
     if (err < 0)
@@ -262,8 +262,8 @@ void hl_sandbox_leave(struct hl_sandbox *s)
     hl_turn_leave(&s->turn, s->rest);
 }
 
-/* In a child, whoever had the turn does not exist, but for the thread that
- * forked in the middle of a call: its callers still use the sandbox. */
+/* In a child the thread that had the turn does not exist, unless it forked in
+ * the middle of a call: then its callers still use the sandbox. */
 void hl_sandbox_close(struct hl_sandbox *s)
 {
     bool forked = hl_turn_is_forked(&s->turn);
@@ -302,7 +302,7 @@ static void kick(void *context)
     s->driver->kick(s->vm);
 }
 
-/* One run, and who wakes it at the deadline. */
+/* One run, with a watch on its deadline. */
 static int run_once(struct hl_sandbox *s, struct hl_exit *exit)
 {
     struct hl_watch watch = {s->deadline, kick, s, NULL, NULL};
@@ -319,7 +319,7 @@ static int run_once(struct hl_sandbox *s, struct hl_exit *exit)
     return err;
 }
 
-/* What was asked for is looked at before each run and after a kick, never
+/* Requests to end the call are checked before each run and after a kick, never
  * after the guest left by itself: then the call may have ended. */
 static int run_until_it_leaves(struct hl_sandbox *s, struct hl_exit *exit)
 {

@@ -1,8 +1,8 @@
 /* A sandbox: a guest in a machine, its memory, its calls, its snapshots.
  *
- * It joins what knows nothing of each other: the driver, which runs code; the
- * ABI, which knows what the guest and the host say to each other (abi/abi.h);
- * and the manager, which puts memory back.
+ * It joins parts that are independent of each other: the driver, which runs
+ * code; the ABI, which is the protocol between guest and host (abi/abi.h); and
+ * the manager, which puts memory back.
  *
  * What it is doing is one variable, its turn (turn.h).  A call is
  *
@@ -10,16 +10,16 @@
  *     (what it asks for is answered by begin and run), read the result, end,
  *     leave.
  *
- * Left without its end, it leaves the sandbox POISONED, whatever was the
- * reason, unless the guest never ran; so nothing has to be done for it to be
- * unusable after an error.
+ * A call that is left without its end poisons the sandbox for any reason,
+ * unless the guest never ran; so an error makes the sandbox unusable without
+ * further action.
  *
- * Memory of the guest is one mapping of the host, slot behind slot.  Slots
- * that are logged lie together; snapshots hold those.
+ * Memory of the guest is one mapping of the host, slot after slot.  Logged
+ * slots are contiguous; snapshots hold those.
  *
- *  S1. What the ABI calls scratch is in logged slots, and zeroed before a
+ *  S1. The scratch memory of the ABI is in logged slots, and zeroed before a
  *      take.
- *  S2. Memory is put back only when the machine has nothing on its way into it
+ *  S2. Memory is put back only while the machine has no unfinished write to it
  *      (V5).
  *
  * Threads: hl_sandbox_enter, ref, unref, interrupt and close at any time; the
@@ -56,19 +56,19 @@ struct hl_sandbox_config {
 };
 
 /* Load the guest; it runs when a call begins.  On error nothing is left, and
- * `why` holds a sentence: -EINVAL for a guest or layout that cannot be,
- * -ENOENT and -EOPNOTSUPP as hl_choose, what the driver says otherwise.
- * `choice` says which tracker it is, and why.  *out has one reference. */
+ * `why` holds a sentence: -EINVAL for an invalid guest or layout, -ENOENT and
+ * -EOPNOTSUPP as hl_choose, otherwise the driver's error.  `choice` holds the
+ * chosen tracker and the reason.  *out has one reference. */
 int hl_sandbox_new(const struct hl_sandbox_config *config,
                    struct hl_sandbox **out, struct hl_choice *choice,
                    char *why) HL_MUST_CHECK;
 struct hl_sandbox *hl_sandbox_ref(struct hl_sandbox *sandbox);
-/* The last one closes it, if nobody did. */
+/* Dropping the last reference closes it, if it is not closed yet. */
 void hl_sandbox_unref(struct hl_sandbox *sandbox);
 
-/* Give everything back, and the turn, which the caller has; in a child of
- * fork, where nobody can have it, without.  There it may happen in the middle
- * of a call of this very thread, and is done when that leaves. */
+/* Free everything and give back the turn, which the caller must have, except
+ * in a child of fork, where nobody can have it.  There a close in the middle
+ * of a call of this very thread takes effect when the call leaves. */
 void hl_sandbox_close(struct hl_sandbox *sandbox);
 bool hl_sandbox_is_closed(const struct hl_sandbox *sandbox);
 
@@ -97,8 +97,8 @@ int hl_sandbox_run(struct hl_sandbox *sandbox, struct hl_exit *exit,
 /* The guest did all that was asked. */
 void hl_sandbox_end(struct hl_sandbox *sandbox);
 
-/* Ask the call under way to end, if there is one.  The caller sees to it that
- * the sandbox is not closed meanwhile. */
+/* Ask the call under way, if any, to end.  The caller ensures that the sandbox
+ * is not closed meanwhile. */
 void hl_sandbox_interrupt(struct hl_sandbox *sandbox);
 
 /* Copy up to `size` bytes of guest memory at `addr`; returns how many are

@@ -12,8 +12,8 @@
 /* Until a thread that waits looks for signals. */
 #define PATIENCE_NS UINT64_C(10000000)
 
-/* How long who left lets others go first, and a waiting thread's nap while it
- * is somebody else's turn to begin. */
+/* How long a thread that left lets others go first, and how long a waiting
+ * thread sleeps while another has precedence. */
 #define POLITE_NS UINT64_C(20000000)
 #define NAP_NS UINT64_C(100000)
 
@@ -62,8 +62,8 @@ static bool lets_others_in(const struct hl_turn *turn, bool waits)
            hl_now() < atomic_load(&turn->left_at) + POLITE_NS;
 }
 
-/* WAITING stays over an entering: who waits is woken when the turn is given
- * back, whoever has it by then. */
+/* WAITING is kept when a thread enters: waiting threads are woken when the
+ * turn is given back, by any thread. */
 int hl_turn_enter(struct hl_turn *turn, enum hl_state wanted, bool waits)
 {
     uint32_t word = atomic_load(&turn->word);

@@ -1,5 +1,5 @@
-/* Whose turn it is: the one variable that says what a sandbox is doing, and
- * what it may be asked meanwhile.
+/* Whose turn it is: one variable that holds what a sandbox is doing, and which
+ * operations it accepts meanwhile.
  *
  *                enter(CALL)                 enter(WORK)
  *      READY -----------------> CALL      READY, POISONED ------> WORK
@@ -8,14 +8,14 @@
  *                                 |
  *    POISONED <- leave(POISONED) -+     from all but CALL: leave(CLOSED)
  *
- *  U1. CALL lasts from before the first argument is looked at until the result
- *      is converted.  Whatever runs meanwhile on the same thread (a host
- *      function, __index__ of an argument, a signal handler, a finalizer, a
- *      trace function) is refused by enter(); other threads wait in it.
- *  U2. A call is asked to end by a bit beside its state, which goes with the
- *      call: it ends this call or none.
- *  U3. It is a state and no lock: a fork waits for nobody.  In a child nothing
- *      of its parent's may be entered; see hl_sandbox_close.
+ *  U1. CALL lasts from before the first argument is examined until the result
+ *      is converted.  Other code that runs meanwhile on the same thread (a
+ *      host function, __index__ of an argument, a signal handler, a finalizer,
+ *      a trace function) is refused by enter(); other threads wait in it.
+ *  U2. A request to end a call is a bit beside its state, which is cleared
+ *      with the call: it ends this call or none.
+ *  U3. It is a state, not a lock: a fork does not wait for it.  A child may
+ *      not enter its parent's sandboxes; see hl_sandbox_close.
  *
  * Threads: all of this at any time; leave() by the thread that entered. */
 #ifndef HL_TURN_H
@@ -56,15 +56,16 @@ bool hl_turn_is_forked(const struct hl_turn *turn);
 int hl_turn_enter(struct hl_turn *turn, enum hl_state wanted,
                   bool waits) HL_MUST_CHECK;
 
-/* For who was told -EAGAIN: be counted as waiting, from then on (`waits` of
- * hl_turn_enter) until it has the turn or gives up.  Who leaves while somebody
- * waits does not enter again before another has, or some time has passed: a
- * thread that calls in a loop would else never let others in. */
+/* After -EAGAIN: count this thread as waiting, from then on (`waits` of
+ * hl_turn_enter) until it has the turn or gives up.  A thread that leaves
+ * while others wait does not enter again until another has, or some time has
+ * passed: otherwise a thread that calls in a loop would never let others in.
+ */
 void hl_turn_queue(struct hl_turn *turn);
 void hl_turn_unqueue(struct hl_turn *turn);
 
 /* Sleep until it is worth trying again, but no longer than some milliseconds:
- * the caller sees to signals in between. */
+ * the caller handles signals in between. */
 void hl_turn_wait(struct hl_turn *turn);
 
 /* In a child: is the thread that has the turn one of the child's? */

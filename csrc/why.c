@@ -14,8 +14,8 @@ int hl_why(char *why, int err, const char *format, ...)
     return err;
 }
 
-/* The errno says that a limit was met, and not which: each of these has one
- * or two that make a machine, a thread or a descriptor fail. */
+/* The errno says that a limit was reached, but not which: each of these has
+ * one or two that can prevent a new machine, thread or descriptor. */
 static const char *limit_of(int err)
 {
     switch (-err) {

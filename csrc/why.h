@@ -1,7 +1,7 @@
 /* Why something cannot be used: a sentence for people beside -errno.
  *
- * Whoever may get one passes room of HL_WHY_SIZE bytes; a sentence that is
- * longer is cut.  Nothing here allocates, locks or fails. */
+ * The caller passes a buffer of HL_WHY_SIZE bytes; a longer sentence is cut.
+ * Nothing here allocates, locks or fails. */
 #ifndef HL_WHY_H
 #define HL_WHY_H
 
@@ -13,10 +13,10 @@
 int hl_why(char *why, int err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* "what: the error's text", and where that error comes of a limit, which one
- * it is and how to see it: of descriptors, of the system's files, of tasks, of
- * mappings.  err is -errno, and is returned.  For calls that make something:
- * elsewhere EAGAIN is no limit. */
+/* "what: the error's text", and if the error is caused by a limit (on
+ * descriptors, the system's files, tasks or mappings), its name and how to see
+ * it.  err is -errno, and is returned.  For calls that create something:
+ * elsewhere EAGAIN does not mean a limit. */
 int hl_why_errno(char *why, int err, const char *what);
 
 /* strerror, which for a limit of descriptors says which limit it is. */

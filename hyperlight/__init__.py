@@ -1,4 +1,4 @@
-"""Put memory back the way it was, at a cost that follows what changed.
+"""Put memory back the way it was, at a cost proportional to what changed.
 
 >>> from hyperlight import SharedMemory, SnapshotManager
 >>> with SharedMemory("1MiB") as memory, SnapshotManager(memory) as manager:

@@ -1,4 +1,4 @@
-"""Stands in for the C core where it is not built: every use says why."""
+"""Replaces the C core where it is not built: every use says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be copied says so itself, in words of its own."""
+"""Base classes of objects that cannot be copied or pickled."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["NotCopied", "NotPickled"]
 
 
 class NotPickled:
-    """Mixed into what is bound to this process.
+    """Base of classes whose objects are bound to this process.
 
-    A class says in `_bound_to` what a pickle could not hold.
+    `_bound_to` names what a pickle could not hold.
     """
 
     __slots__ = ()
@@ -25,9 +25,9 @@ class NotPickled:
 
 
 class NotCopied(NotPickled):
-    """Mixed into what owns something that there is once.
+    """Base of classes whose objects are the only owner of something.
 
-    A copy would be a second owner, and each would end what the other uses.
+    A copy would be a second owner; each could close what the other uses.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""What this host has, and what to change where it lacks something."""
+"""What this host offers, and what to change if something is missing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _meminfo(key: str) -> str | None:
 
 
 def _devices(found: list[DriverInfo]) -> dict[str, str]:
-    """As the drivers found them, which used them; rights alone say little."""
+    """By whether the drivers could use them; permissions alone say little."""
     usable = {info.name for info in found if info.available}
     return {
         driver.device: _device(driver, usable)
@@ -110,7 +110,7 @@ def _device(driver: Driver, usable: set[str]) -> str:
 
 
 def _driver_advice(found: list[DriverInfo]) -> list[str]:
-    """What to do where no hardware runs guests, or nothing at all."""
+    """What to do if no hardware, or no driver at all, can run guests."""
     reasons = {info.name: info.reason for info in found if not info.available}
     here = [d for d in DRIVERS if any(d.name == info.name for info in found)]
     hardware = [d.name for d in here if d.is_boundary]
@@ -134,7 +134,7 @@ def _any_of(names: list[str], reasons: dict[str, str]) -> str:
 
 
 def _advice_on(name: str, reason: str) -> str:
-    """What to do about the reason that was found, and about no other."""
+    """What to do about exactly the reason that was found."""
     if "too old" in reason:
         return f"Upgrade the kernel for tracker {name}: {reason}."
     if "forbidden here" in reason or "seccomp" in reason:
@@ -148,7 +148,7 @@ def _advice_on(name: str, reason: str) -> str:
 
 
 def _advice_on_others(usable: set[str], count: int | None) -> list[str]:
-    """What those need that take the best one's place."""
+    """What the trackers need that replace the best one."""
     told = [t.name for t in TRACKERS if t.uses_signal and t.name in usable]
     lines = []
     if told:
@@ -160,8 +160,8 @@ def _advice_on_others(usable: set[str], count: int | None) -> list[str]:
     if count and count <= _DEFAULT_MAP_COUNT:
         lines += [
             f"Tracker {tracker.name} splits mappings: with vm.max_map_count="
-            f"{count} it marks wide ranges beyond about {count // 2} lone "
-            f"pages. sysctl vm.max_map_count=1048576 raises that."
+            f"{count} it marks wide ranges beyond about {count // 2} isolated "
+            f"pages. sysctl vm.max_map_count=1048576 raises that limit."
             for tracker in TRACKERS
             if tracker.splits_mappings
         ]
@@ -182,7 +182,7 @@ def _advice(found: list[TrackerInfo], host: dict[str, Any]) -> list[str]:
         )
     if host["transparent huge pages"] == "never":
         lines.append(
-            "Looking for dirty pages is ten times cheaper on huge pages: "
+            "Scanning for dirty pages is ten times cheaper on huge pages: "
             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
         )
     if host["vm.overcommit_memory"] == 2:

@@ -1,4 +1,4 @@
-"""Where the emulator's library is."""
+"""Location of the emulator's library."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def find_emulator() -> str | None:
 
 
 def _libraries() -> list[str]:
-    """Paths of Unicorn's library, the version that is wanted first.
+    """Paths of Unicorn's library, the preferred version first.
 
-    Whatever is wrong with a package of that name, or with what imports go
-    through, means that there is none.
+    Any error in a package of that name, or in the import system, means that
+    there is no such library.
     """
     try:
         spec = importlib.util.find_spec("unicorn")

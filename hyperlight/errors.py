@@ -1,6 +1,6 @@
-"""Everything that can go wrong and is not a misuse of arguments.
+"""All errors other than wrong arguments.
 
-Misuse of arguments is :class:`ValueError`, :class:`TypeError` or
+Wrong arguments raise :class:`ValueError`, :class:`TypeError` or
 :class:`IndexError`; use after close is :class:`ValueError`.
 """
 
@@ -38,7 +38,7 @@ class TrackerUnavailable(HyperlightError):
     Attributes:
         tracker: Its name.
         reason: What is missing or forbidden.
-        usable: Names of the trackers that can do it.
+        usable: Names of the trackers that can be used instead.
         where: What these names are usable for: ``"here"``, or ``"for this
             memory"``.
     """
@@ -127,7 +127,7 @@ class LayoutError(HyperlightError):
 
 
 class LimitExceeded(HyperlightError):
-    """More was asked for than a limit of the configuration allows.
+    """A request exceeds a limit of the configuration.
 
     Attributes:
         limit: Name of the limit, as the configuration has it.
@@ -144,13 +144,13 @@ class LimitExceeded(HyperlightError):
 
 
 class GuestError(HyperlightError):
-    """The guest function said no; the sandbox can go on.
+    """The guest function failed; the sandbox stays usable.
 
     Attributes:
         code: One of ``guest/abi.h``'s ``HL_ERROR_*``, or the guest's own from
             1000 on.
-        message: What the guest says about it, as it said it: untrusted text
-            of any length. ``str()`` of the error is safe to show to people.
+        message: The guest's own text, unmodified: untrusted and of any length.
+            ``str()`` of the error is safe to show to people.
     """
 
     def __init__(self, code: int, message: str) -> None:
@@ -166,15 +166,15 @@ class GuestError(HyperlightError):
 
 
 class GuestAborted(HyperlightError):
-    """The guest faulted, gave up, or broke the rules; restore it first.
+    """The guest faulted, gave up, or broke the protocol; restore it first.
 
     Attributes:
-        reason: What happened. Where the guest gave up, its own words are part
-            of it: untrusted text. ``str()`` of the error is safe to show to
+        reason: What happened. If the guest gave up, this includes its own
+            text, which is untrusted. ``str()`` of the error is safe to show to
             people.
         vector: Number of the processor exception (Intel SDM vol. 3, 6.3), or
             None if it was none.
-        error_code: What the processor says about it.
+        error_code: The processor's error code.
         rip: Address of the instruction.
         cr2: Address that was accessed, for a page fault.
     """
@@ -210,8 +210,8 @@ class GuestTimeout(HyperlightError):
         origin: Who set it: ``"timeout"``, an argument of the call, or
             ``"call_timeout"`` or ``"start_timeout"``, of the configuration.
 
-    Made of one text with spaces in it, which no function's name has, that is
-    the message and nothing is known.
+    If `function` contains spaces, which no function's name does, it is taken
+    as the message, and the attributes are unknown.
     """
 
     def __init__(
@@ -237,13 +237,13 @@ class GuestTimeout(HyperlightError):
 
 
 class GuestInterrupted(HyperlightError):
-    """Somebody interrupted the call; restore first.
+    """The call was interrupted; restore first.
 
     Attributes:
         function: Name of the guest's function; None: its start.
 
-    Made of a text with spaces in it, which no function's name has, that is the
-    message and nothing is known.
+    If `function` contains spaces, which no function's name does, it is taken
+    as the message, and the attribute is unknown.
     """
 
     def __init__(self, function: str | None) -> None:
@@ -257,16 +257,16 @@ class GuestInterrupted(HyperlightError):
 
 
 class SandboxPoisoned(HyperlightError):
-    """A call did not end well, and the guest may be in any state."""
+    """An earlier call did not end normally; the guest may be in any state."""
 
 
 class EmulatorWarning(UserWarning):
     """A sandbox runs in the emulator, which is not a security boundary.
 
-    Nobody asked for the emulator by name: it was chosen because no hypervisor
-    can be used. ``driver="emulator"`` in the configuration says that this is
-    what is wanted, and ``warnings.filterwarnings("error",
-    category=EmulatorWarning)`` that it is not.
+    The emulator was not asked for by name, but chosen because no hypervisor
+    can be used. To accept that, set ``driver="emulator"`` in the
+    configuration; to refuse it, call ``warnings.filterwarnings("error",
+    category=EmulatorWarning)``.
     """
 
 
@@ -279,7 +279,7 @@ def _what(function: str | None) -> str:
 
 
 def _repr(error: HyperlightError) -> str:
-    """The arguments as they are, but for text: that of guests is any text."""
+    """The class and its arguments, with text escaped: it may be hostile."""
     shown = ", ".join(
         repr(printable(arg)) if isinstance(arg, str) else repr(arg)
         for arg in error.args

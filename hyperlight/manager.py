@@ -1,4 +1,4 @@
-"""The snapshot lifecycle: take, restore, and what lies between."""
+"""The snapshot lifecycle: take and restore."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RestoreStats(NamedTuple):
     pages_zeroed: int
     #: Bytes written by both.
     bytes: int
-    #: The tracker that said which.
+    #: The tracker that reported the pages.
     tracker: str
 
 
@@ -46,26 +46,26 @@ class SnapshotManager(NotCopied):
     """Takes snapshots of one memory and puts it back to any of them.
 
     Args:
-        memory: What to manage, kept open until the manager is closed. One
-            manager to a page.
+        memory: The memory to manage, kept open until the manager is closed. A
+            page can have only one manager.
         tracker: How writes are noticed: a name from
             :func:`hyperlight.trackers` that belongs to no driver, or
             ``"auto"`` for the first of them that can track this memory.
         rearm: ``"adaptive"`` leaves pages that are written in nearly every
             epoch unarmed and copies them back each time; ``"always"`` arms
-            every page again, so that :meth:`dirty` says more exactly what was
-            written.
+            every page again, so that :meth:`dirty` reports more exactly which
+            pages were written.
 
     Raises:
         TypeError: `memory` is not a :class:`SharedMemory`.
         ValueError: It is closed, or another argument is not valid.
-        TrackerOverlap: A page of it is managed already.
+        TrackerOverlap: Part of the memory already has a manager.
         TrackerUnavailable: The tracker asked for cannot track it here.
 
     The first :meth:`take` starts the tracking. Any thread may call any method
     at any time: calls on one manager wait for each other, and memory may be
-    written by all threads throughout. A child made by :func:`os.fork` may go
-    on using its copy.
+    written by all threads throughout. A child made by :func:`os.fork` may
+    continue to use its copy.
 
     With ``HYPERLIGHT_VERIFY=1`` in the environment when a manager is made,
     every restore is followed by :meth:`verify`.
@@ -140,27 +140,27 @@ class SnapshotManager(NotCopied):
 
         Raises:
             ValueError: The manager is closed, or the owner of borrowed memory
-                unmapped part of it or closed it with mprotect; then as for:
-            MemoryError: No snapshot was made; every page that was dirty
-                before is dirty still.
+                unmapped part of it or closed it with mprotect. No snapshot was
+                made; every page that was dirty is still dirty.
+            MemoryError: The same, because memory ran out.
         """
         snapshot = Snapshot(name)
         self._open_core().take(snapshot)
         return snapshot
 
     def restore(self, snapshot: Snapshot | None = None) -> RestoreStats:
-        """Make memory equal to the snapshot, and that :attr:`current`.
+        """Make memory equal to the snapshot, which becomes :attr:`current`.
 
         Args:
-            snapshot: Any snapshot of as many pages, whoever took it; None for
+            snapshot: Any snapshot of as many pages, from any manager; None for
                 :attr:`current`.
 
         Raises:
             ValueError: There is no current snapshot, the manager is closed, or
-                the owner of borrowed memory took away a page that is to be
-                written; memory is as it was.
-            TypeError: `snapshot` is something else.
-            SnapshotMismatch: It is of another size.
+                the owner of borrowed memory took away a page that must be
+                written; memory is unchanged.
+            TypeError: `snapshot` is not a snapshot.
+            SnapshotMismatch: It has a different size.
             TrackerMissedPage: ``HYPERLIGHT_VERIFY=1`` found a page.
         """
         made = self._open_core()
@@ -183,7 +183,7 @@ class SnapshotManager(NotCopied):
     def push(self, name: str | None = None) -> Snapshot:
         """:meth:`take`, and remember the snapshot for :meth:`pop`.
 
-        Both or neither, whatever interrupts it.
+        Both happen or neither, even if it is interrupted.
         """
         snapshot = Snapshot(name)
         self._open_core().push(snapshot)
@@ -192,7 +192,7 @@ class SnapshotManager(NotCopied):
     def pop(self) -> RestoreStats:
         """:meth:`restore` the snapshot pushed last, and forget it.
 
-        Both or neither. Two threads that pop at once get two snapshots.
+        Both happen or neither. Two threads that pop at once get two snapshots.
 
         Raises:
             IndexError: Nothing is pushed.
@@ -205,16 +205,16 @@ class SnapshotManager(NotCopied):
 
     @property
     def current(self) -> Snapshot | None:
-        """What memory equalled at the last take or restore."""
+        """The snapshot that memory equalled at the last take or restore."""
         made = self._core
         return None if made is None else made.current
 
     def dirty(self) -> PageSet:
         """Pages that may have changed since :attr:`current`.
 
-        Never misses one; may report pages that were written with what they
-        held before, hot pages, and with ``full`` every page. Before the first
-        take it is every page.
+        Never misses a changed page. May also report pages that were rewritten
+        with the same bytes, hot pages, and with ``full`` every page. Before
+        the first take it reports every page.
         """
         made = self._open_core()
         return PageSet._wrap(made.dirty(), made.page_count)
@@ -224,13 +224,13 @@ class SnapshotManager(NotCopied):
     ) -> PageSet:
         """The pages that differ from a snapshot, by comparing their bytes.
 
-        Compared is what :meth:`dirty` reports: a page that changed by a road
-        that the tracker does not see (see the page on limits) is not found.
+        Only pages that :meth:`dirty` reports are compared: a change that the
+        tracker cannot see (see the page on limits) is not found.
 
         Args:
             snapshot: What to compare with; None for :attr:`current`.
-            everything: Compare all pages, whatever the tracker says, at the
-                cost of reading all of both.
+            everything: Compare all pages, regardless of the tracker, at the
+                cost of reading all of memory and snapshot.
 
         Raises:
             ValueError: There is no current snapshot, or the manager is closed.
@@ -270,7 +270,7 @@ class SnapshotManager(NotCopied):
 
     @property
     def stats(self) -> ManagerStats:
-        """Counts since the manager was made, and what it chose and why."""
+        """Counts since the manager was made, and its choices with reasons."""
         made = self._open_core()
         counts = made.stats()
         why = _WHY[made.because]
@@ -291,7 +291,7 @@ class SnapshotManager(NotCopied):
     def close(self) -> None:
         """End tracking; a second call does nothing. Snapshots stay usable.
 
-        Waits for a call of another thread; later ones are ValueError.
+        Waits for a call of another thread; later calls raise ValueError.
         """
         if self._core is not None:
             self._core.close()

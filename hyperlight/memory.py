@@ -29,15 +29,16 @@ class SharedMemory(NotCopied, core.MemoryCore):
         hugepages: Whether to ask for 2 MiB pages (``madvise(2)``,
             ``MADV_HUGEPAGE``). They make looking for dirty pages ten times
             cheaper and first touches faster, and cost 2 MiB where a single
-            byte is touched. ``"auto"`` asks from 64 MiB on and leaves it to
-            the system below; False asks for none (``MADV_NOHUGEPAGE``).
+            byte is touched. ``"auto"`` asks for them from 64 MiB on and leaves
+            smaller sizes to the system; False refuses them
+            (``MADV_NOHUGEPAGE``).
 
     Raises:
         ValueError: `size` is not positive or not a size.
         MemoryError: The address space has no room for it.
 
-    Close it, or use it as a context manager; it also goes when nothing refers
-    to it any more. Any thread may use it.
+    Close it, or use it as a context manager; it is also freed when nothing
+    refers to it. Any thread may use it.
     """
 
     def __init__(
@@ -53,19 +54,19 @@ class SharedMemory(NotCopied, core.MemoryCore):
             )
         wanted = parse_size(size)
         if wanted > sys.maxsize:
-            raise MemoryError(f"size={size!r} is more than can be addressed")
+            raise MemoryError(f"size={size!r} exceeds the address space")
         self._map(wanted, huge)
 
     @classmethod
     def from_buffer(cls, obj: HasBuffer) -> SharedMemory:
-        """Somebody else's memory, tracked in place and kept alive.
+        """Track memory of another object in place, and keep it alive.
 
         Args:
             obj: A writable, contiguous buffer that starts and ends on page
                 boundaries: an :class:`mmap.mmap`, or an array made on one.
 
         Raises:
-            TypeError: `obj` has no buffer.
+            TypeError: `obj` does not support the buffer protocol.
             BufferError: It is not contiguous, or not writable.
             ValueError: It does not start or end on a page boundary, or is not
                 mapped readable and writable throughout.

@@ -18,7 +18,7 @@ class PageSet:
 
     Supports ``len``, ``in``, iteration (ascending), ``==``, ``hash``, and
     ``|``, ``&``, ``-``, ``^`` with a set over the same number of pages. Made
-    by :meth:`from_pages` and :meth:`from_bytes`, and by what reports pages.
+    by :meth:`from_pages`, :meth:`from_bytes` and methods that report pages.
     """
 
     __slots__ = ("_bits", "_count", "page_count")
@@ -42,7 +42,7 @@ class PageSet:
             IndexError: A page is not in ``0 .. page_count - 1``.
             TypeError: A page is not a whole number.
             ValueError: `page_count` is negative.
-            MemoryError: It is more than there can be.
+            MemoryError: It is larger than any memory.
         """
         total = _page_count(page_count)
         return cls._wrap(core.bits_of_pages(total, pages), total)
@@ -83,7 +83,7 @@ class PageSet:
         return self._bits[: (self.page_count + 7) // 8]
 
     def runs(self) -> list[tuple[int, int]]:
-        """``[(first, count), ...]``: maximal stretches, ascending."""
+        """``[(first, count), ...]``: maximal runs, ascending."""
         return core.bits_runs(self._bits, self.page_count)
 
     def __len__(self) -> int:
@@ -132,7 +132,7 @@ class PageSet:
         if other.page_count != self.page_count:
             raise ValueError(
                 f"sets over {self.page_count} and {other.page_count} pages "
-                f"do not combine"
+                f"cannot be combined"
             )
         bits = core.bits_combine(self._bits, other._bits, operation)
         return self._wrap(bits, self.page_count)

@@ -1,6 +1,6 @@
-"""The core's tables of trackers, drivers and ABIs: what differs in each.
+"""The core's tables of trackers, drivers and ABIs, with their differences.
 
-Nothing else here knows one of them by its name.
+No other module of this package refers to one by name.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ class Tracker(NamedTuple):
     """A row of the core's table, struct hl_tracker_ops."""
 
     name: str
-    #: The driver whose own it is; None: it tracks what this process writes.
+    #: The driver it belongs to; None: it tracks what this process writes.
     driver: str | None
     #: Writes by system calls are seen, not refused.
     kernel_writes: bool
-    #: False: it takes every page for written, always.
+    #: False: it treats every page as written.
     arms: bool
-    #: A signal handler is told of each first write.
+    #: Each first write raises a signal.
     uses_signal: bool
-    #: Arming splits mappings, of which a process may have so many.
+    #: Arming splits mappings, whose number is limited.
     splits_mappings: bool
 
 
@@ -32,9 +32,9 @@ class Driver(NamedTuple):
     """A row of the core's table, struct hl_driver_ops."""
 
     name: str
-    #: A file that it opens, if it does.
+    #: The device file that it opens, if any.
     device: str | None
-    #: Made to keep in a guest that means harm.
+    #: It is a security boundary: it contains a hostile guest.
     is_boundary: bool
     #: A guest's writes are writes of this process.
     host_sees_writes: bool

@@ -1,4 +1,4 @@
-"""Snapshots: what memory was."""
+"""Snapshots: saved content of memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Snapshot(NotPickled, core.SnapshotCore):
     Made by :meth:`SnapshotManager.take` and :meth:`Sandbox.snapshot`. Holds
     only the pages that changed since its parent, and stays usable after its
     manager and memory are gone.
-    To drop it, let go of the last reference to it: pages that nobody shares
-    with it are freed at once. Any thread may use it.
+    To drop it, delete the last reference to it: pages that no other snapshot
+    shares are freed at once. Any thread may use it.
     """
 
     #: A label for people.
@@ -41,7 +41,7 @@ class Snapshot(NotPickled, core.SnapshotCore):
         parent: Snapshot | None = None,
     ) -> None:
         if "id" in self.__dict__:
-            raise ValueError("this Snapshot is set up already")
+            raise ValueError("this Snapshot is already set up")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name={name!r} is neither text nor None")
         self.name = name

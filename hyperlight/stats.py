@@ -1,4 +1,4 @@
-"""What managers and sandboxes count, as dictionaries of known keys."""
+"""The counts of managers and sandboxes, as dictionaries with known keys."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class TrackingStats(TypedDict):
         pages_copied: Pages that restores copied back.
         pages_zeroed: Pages that restores set to zero.
         pages_raced: Pages that another thread wrote while they were restored.
-        guesses: Times that every page had to be taken for written.
-        reopened: Times that the tracker was opened anew, after a fork.
+        guesses: Times that every page was assumed to be written.
+        reopened: Times that the tracker was reopened after a fork.
         collapsed: Times that huge pages which tracking had split were made
             whole.
         pages_expected: Pages that :meth:`SharedMemory.write` and
@@ -55,11 +55,11 @@ class TrackingStats(TypedDict):
 
 
 class ManagerStats(TrackingStats):
-    """What :attr:`SnapshotManager.stats` gives, beside the counts.
+    """The counts and further fields of :attr:`SnapshotManager.stats`.
 
     Attributes:
-        why: Why it is that tracker.
-        rearm: How the manager was made.
+        why: The reason for the choice of the tracker.
+        rearm: The manager's argument of that name.
         passed_over: Each tracker that ``"auto"`` could not use, and the
             reason.
     """
@@ -70,11 +70,11 @@ class ManagerStats(TrackingStats):
 
 
 class SandboxStats(TrackingStats):
-    """What :attr:`Sandbox.stats` gives, beside the counts.
+    """The counts and further fields of :attr:`Sandbox.stats`.
 
     Attributes:
         driver: Name of the driver.
-        why: What the choice of the tracker followed from.
+        why: The reason for the choice of the tracker.
         passed_over: Each tracker that ``"auto"`` could not use, and the
             reason.
     """

@@ -1,13 +1,13 @@
-"""Text for people: of guests, which is hostile, and of values that failed.
+"""Readable text from guests, which is hostile, and from invalid values.
 
-What a guest says ends up on terminals, in log files and in error texts. There
-it must not move a cursor, begin a line of its own, turn the reading direction,
-or go on for megabytes. The rule: text of a guest passes :func:`printable`
-before it becomes part of anything that people read.
+Text from a guest ends up on terminals, in log files and in error texts. There
+it must not move the cursor, begin a new line, reverse the reading direction,
+or go on for megabytes. The rule: text from a guest passes through
+:func:`printable` before it becomes part of anything that people read.
 
-Everything here is pure, and runs no code of a value's class, so that it may be
-used in the middle of a call; :func:`sentence_of` alone asks an exception for
-its text.
+Everything here is pure and runs no code of a value's class, so it may be used
+in the middle of a call. The exception is :func:`sentence_of`, which asks an
+exception for its text.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def printable(text: str, limit: int = LONGEST) -> str:
     r"""The text on one line, in characters that are safe to show.
 
     Control characters, line breaks, marks that turn the reading direction,
-    invisible characters, lone surrogates and whatever else Unicode does not
-    count as printable become escapes. A backslash stays as it is: text that
-    went through this once is the same after it went through again.
+    invisible characters, lone surrogates and all other characters that Unicode
+    does not count as printable become escapes. A backslash is kept, so that
+    applying this twice has the same effect as once.
 
     Args:
         text: Anything.
-        limit: Characters to keep, escapes counted as they are shown. Of longer
-            text the end is left out, and how much of it is said.
+        limit: Characters to keep, escapes counted as they are shown. Longer
+            text is cut, and the result states by how much.
 
     >>> printable("a\x1b[2J\nb\u202e")
     'a\\x1b[2J\\nb\\u202e'
@@ -74,7 +74,7 @@ def count(number: int, noun: str) -> str:
 
 
 def listed(names: Iterable[str], most: int = 20) -> str:
-    """Names in order, so many of them at most, or ``none``.
+    """Names in order, at most `most` of them, or ``none``.
 
     >>> listed(["b", "a"]), listed("abcd", 2), listed([])
     ('a, b', 'a, b and 2 more', 'none')
@@ -89,11 +89,10 @@ _LARGE = 1 << 64
 
 
 def brief(value: object, limit: int = 60) -> str:
-    """What a value is, for an error: short, and by no code of its class.
+    """A short description of a value for an error, without its class's code.
 
-    Plain values show themselves; of any other the type is named. So this may
-    be used where foreign code must not run, and costs little however large
-    the value is.
+    Plain values are shown; for others the type is named. So this may be used
+    where foreign code must not run, and costs little even for large values.
 
     >>> brief("text"), brief(b"x" * 100, 5)
     ("'text'", "b'xxxxx'... (100 bytes)")
@@ -132,7 +131,7 @@ def type_name(value: object) -> str:
 def sentence_of(error: BaseException, limit: int = LONGEST) -> str:
     r"""The class and the text of an exception, which may have no text.
 
-    Its ``__str__`` may be anybody's: where that fails, the class will do.
+    Its ``__str__`` may be foreign code: if it fails, only the class is named.
 
     >>> sentence_of(ValueError("no\nway")), sentence_of(KeyboardInterrupt())
     ('ValueError: no\\nway', 'KeyboardInterrupt')
@@ -141,5 +140,5 @@ def sentence_of(error: BaseException, limit: int = LONGEST) -> str:
     try:
         text = printable(str.__str__(str(error)), limit)
     except Exception:
-        return f"{name}, whose text cannot be had"
+        return f"{name}, whose text is not available"
     return f"{name}: {text}" if text else name

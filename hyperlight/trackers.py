@@ -25,12 +25,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TrackerInfo:
-    """What is known of a tracker on this host."""
+    """The state of a tracker on this host."""
 
     name: str
-    #: It was tried just now and worked.
+    #: It was just tried and worked.
     available: bool
-    #: Why not; empty where it is available.
+    #: Why it is not available; else empty.
     reason: str
     #: Writes by system calls into tracked memory are seen; otherwise they
     #: fail with ``EFAULT`` while the page is armed.
@@ -48,16 +48,16 @@ class FaultHandlerInfo:
     signal: str
     #: A tracker has put its handler there.
     installed: bool
-    #: It is the one that the kernel calls now. If it is installed and not
-    #: first, somebody replaced it, and writes to armed pages go to them.
+    #: It is the handler that the kernel calls now. If it is installed but not
+    #: first, other code replaced it and gets the faults of armed pages.
     first: bool
 
 
 def trackers() -> list[TrackerInfo]:
-    """All trackers, each tried for real.
+    """All trackers, each of them actually tried.
 
-    Those of this process's memory come first, and then those that a driver
-    has of its own; both in order of preference.
+    Trackers of this process's memory come first, then those that belong to a
+    driver; both in order of preference.
     """
     return [_probe(tracker) for tracker in TRACKERS]
 
@@ -106,24 +106,24 @@ def fault_handlers() -> list[FaultHandlerInfo]:
 
 
 def reclaim_fault_handlers() -> None:
-    """Put our handlers in front again, where somebody replaced them.
+    """Put our handlers in front again if other code replaced them.
 
-    What is not ours is passed on to the handlers found there. Every take and
-    restore does this; call it after installing a SIGSEGV or SIGBUS handler
-    while memory is tracked by ``sigsegv`` or ``uffd-sigbus``.
+    Faults that are not ours are passed on to the handlers found there. Every
+    take and restore does this; call it after installing a SIGSEGV or SIGBUS
+    handler while memory is tracked by ``sigsegv`` or ``uffd-sigbus``.
     """
     core.reclaim_faults()
 
 
 def stay_ahead_of_handlers() -> None:
-    """Have others' handlers come behind ours, whenever they are installed.
+    """Keep our handlers in front of those that are installed later.
 
     :func:`signal.signal`, ``faulthandler.enable`` and ``disable`` replace
-    handlers without asking: the next write to an armed page would be reported
-    as a crash, or happen again for ever, as CPython's handler only makes a
-    note and returns. Followed by :func:`reclaim_fault_handlers`, with no
-    Python code in between, they get what is not ours. Does nothing the second
-    time.
+    handlers unconditionally: the next write to an armed page would be reported
+    as a crash, or repeated forever, as CPython's handler only makes a note and
+    returns. So each of them is followed by :func:`reclaim_fault_handlers`,
+    with no Python code in between, and their handlers get only faults that are
+    not ours. A second call does nothing.
     """
     # Not signal.signal: code that imported it by name calls _signal's, too.
     for module, name in (

@@ -47,12 +47,12 @@ def parse_size(size: SupportsIndex | str, name: str = "size") -> int:
 
 
 def one_of(name: str, value: object, valid: tuple[_Choice, ...]) -> _Choice:
-    """The one of `valid` that `value` is.
+    """The element of `valid` that equals `value`.
 
-    What comes back is ours, and not an object that compares equal to it now.
+    Returns our own object, not one that merely compares equal to it now.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: None equals it.
     """
     text = str.__str__(value) if isinstance(value, str) else value
     for choice in valid:

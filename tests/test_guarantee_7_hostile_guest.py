@@ -416,7 +416,7 @@ LIES = {
 @pytest.mark.parametrize("name", LIES)
 def test_lies_in_a_result(new_sandbox: New, name: str) -> None:
     sandbox = new_sandbox(tiny.parrot())
-    with pytest.raises(GuestAborted, match="where a message was due"):
+    with pytest.raises(GuestAborted, match="where a message was expected"):
         raw(sandbox, tiny.READY, LIES[name])
     assert sandbox.poisoned
     sandbox.restore()

@@ -110,7 +110,7 @@ def test_the_guest_that_ships() -> None:
     assert b"Add(int32, int32) -> int32\0" in data
     for name in ("nope", "..", "../version.py", ""):
         with pytest.raises(
-            FileNotFoundError, match="no guest that ships: simple"
+            FileNotFoundError, match="nor a shipped guest: simple"
         ):
             guest.shipped(name)
 

@@ -132,7 +132,7 @@ def test_a_bool_is_no_int() -> None:
         raise AssertionError
 
     complaint = HostFunction("f", function).complaint([True])
-    assert complaint == "argument 1 of f is of type bool, and int is needed"
+    assert complaint == "argument 1 of f is of type bool, not int"
 
 
 # What can be a host function.
@@ -512,7 +512,7 @@ def test_results(
         if caught.type is not Odd:
             text = str(caught.value)
             assert "host function 'h' returned" in text
-            assert f"the guest wants {wanted}" in text
+            assert f"the guest expects {wanted}" in text
             assert len(text) < 400
             assert caught.type in (TypeError, ValueError)
     assert not sandbox.poisoned

@@ -74,8 +74,8 @@ def test_regions_are_sorted_and_found() -> None:
         ([region("a", 2**35 - 1, 2)], "reach up to"),
         ([region("a", 1, 1, "rwx")], "both writable and executable"),
         ([region("a", 1, 1, "-wx")], "both writable and executable"),
-        ([region("a", 1, 1, "abc")], "no permissions"),
-        ([region("a", 1, 1, "r")], "no permissions"),
+        ([region("a", 1, 1, "abc")], "bad permissions"),
+        ([region("a", 1, 1, "r")], "bad permissions"),
     ],
 )
 def test_what_cannot_be(regions: list[Region], why: str) -> None:

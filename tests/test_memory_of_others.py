@@ -112,7 +112,7 @@ try:
     else:
         manager.changed(first, everything=sys.argv[2] == "everything")
 except ValueError as error:
-    assert "not mapped any more" in str(error), error
+    assert "no longer mapped" in str(error), error
 else:
     sys.exit("no error")
 os._exit(0)
@@ -147,7 +147,7 @@ def refused(call, words):
     else:
         sys.exit(f"no error: {call}")
 
-UNMAPPED, CLOSED = "not mapped any more", "(mprotect)"
+UNMAPPED, CLOSED = "no longer mapped", "(mprotect)"
 memory.fill(0, SIZE, 1)
 manager = SnapshotManager(memory, tracker=tracker, rearm="always")
 """

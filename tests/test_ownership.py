@@ -519,7 +519,7 @@ def test_half_built_and_twice_built() -> None:
         with pytest.raises(ValueError, match="already set up"):
             manager.__init__(memory)  # type: ignore[misc]
         assert manager.current is taken
-        with pytest.raises(ValueError, match="taken already"):
+        with pytest.raises(ValueError, match="already taken"):
             manager._core.take(taken)  # type: ignore[union-attr]
         check_usable(memory, manager)
 

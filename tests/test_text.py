@@ -171,7 +171,7 @@ def test_exceptions_may_have_no_text() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert sentence_of(Silent()) == "Silent, whose text cannot be had"
+    assert sentence_of(Silent()) == "Silent, whose text is not available"
     assert sentence_of(ValueError(HOSTILE)).isprintable()
     assert sentence_of(ValueError()) == "ValueError"
     assert len(sentence_of(ValueError("x" * 10**6))) < LONGEST + 99

@@ -1,5 +1,5 @@
-/* Guest ABIs: what a guest finds when it starts, and what it and the host say
- * to each other.
+/* Guest ABIs: the state in which a guest starts, and its protocol with the
+ * host.
  *
  * The third table beside trackers (track/track.h) and drivers (vm/driver.h):
  * a driver knows how to run code, an ABI what the code expects.  Each ABI
@@ -9,10 +9,10 @@
  * What every ABI promises:
  *
  *  B1. Only an ABI names registers or reads what the guest wrote.
- *  B2. What the host wrote for one run is not in guest memory in a later one:
- *      begin() removes what its message does not replace.
- *  B3. What scratch() names is never part of a snapshot: it is zeroed before
- *      one is taken.
+ *  B2. Data that the host wrote for one run is not in guest memory in a later
+ *      one: begin() removes all that its message does not replace.
+ *  B3. The memory named by scratch() is never part of a snapshot: it is zeroed
+ *      before one is taken.
  *
  * Threads: those of the sandbox's turn (turn.h). */
 #ifndef HL_ABI_ABI_H
@@ -33,7 +33,7 @@ enum hl_left {
     HL_LEFT_EXCEPTION = -1,
     HL_LEFT_INTERRUPTED = -2,
     HL_LEFT_TIMEOUT = -3,
-    HL_LEFT_BROKEN = -4, /* what it did has no meaning in its ABI */
+    HL_LEFT_BROKEN = -4, /* its exit has no meaning in its ABI */
 };
 
 /* What the layout gives to a guest. */

@@ -1,12 +1,12 @@
-/* What host and guest must agree on; for C and assembler on both sides.
+/* The interface between host and guest; for C and assembler on both sides.
  *
  * A guest is entered at its ELF entry point with RDI holding the address of a
  * struct hl_guest_info, RSP 8 below a multiple of 16 as after a call, and FS
  * base the end of its thread-local storage: a block whose first word points to
  * itself and whose canary lies at 0x28.  It leaves by `out %al` to
- * HL_PORT_GUEST with a reason in RAX and goes on behind that when it is run
- * again, with the address of a message, if there is one for it, in RAX and
- * every other register as it left them.
+ * HL_PORT_GUEST with a reason in RAX.  When it is run again it continues after
+ * that instruction, with the address of a message, if any, in RAX and all
+ * other registers unchanged.
  *
  *  A1. After HL_LEAVE_READY comes a call: a message in the input buffer.  The
  *      first HL_LEAVE_READY follows init, with a message of kind
@@ -60,7 +60,7 @@ enum hl_message_kind {
 
 /* Codes of HL_MESSAGE_ERROR; a guest's own begin at HL_ERROR_USER. */
 enum hl_error_code {
-    HL_ERROR_GUEST = 1,   /* the function said no */
+    HL_ERROR_GUEST = 1,   /* the function failed */
     HL_ERROR_NO_FUNCTION, /* nothing has that name */
     HL_ERROR_ARGUMENTS,   /* not the arguments it takes */
     HL_ERROR_MEMORY,      /* out of memory in the guest */

@@ -1,6 +1,6 @@
-/* Files, of which there are none: what opens one fails as for a name that does
- * not exist, and standard input is at its end.  Libraries that can also read
- * files link, and those who call that part of them are told. */
+/* File functions, although there are no files: opening one fails as if the
+ * name did not exist, and standard input is at its end.  So libraries that can
+ * also read files link, and callers of that part get an error. */
 #include "runtime.h"
 
 #include <errno.h>

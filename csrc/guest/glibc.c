@@ -1,6 +1,6 @@
-/* Names that libraries built against Linux's C library have inside, where its
- * headers made others of what the source says: the tables behind isalpha() and
- * its like, locale "C", and questions to a kernel that is not there. */
+/* Internal names of Linux's C library, which its headers put into libraries in
+ * place of those in the source: the tables behind isalpha() and the like, the
+ * locale "C", and queries to a kernel that does not exist here. */
 #include "runtime.h"
 
 #include <errno.h>
@@ -130,8 +130,8 @@ char *setlocale(int category, const char *locale)
 /* ---- Randomness, for hash tables and the like ---- */
 
 /* SplitMix64 over the canary, which the host chose, and the time stamp:
- * differs from call to call, also after a restore.  Not for keys: whoever sees
- * some of it can guess the rest. */
+ * differs from call to call, also after a restore.  Not for keys: the rest can
+ * be predicted from a part of it. */
 static uint64_t random_word(void)
 {
     static uint64_t state;

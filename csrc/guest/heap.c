@@ -15,8 +15,8 @@
  *      `lists` say which lists have any.
  *  H5. From `fresh` on every byte is zero.
  *
- * Headers say things twice.  free compares them and ends the guest where they
- * contradict each other: most overruns and double frees are found there. */
+ * Headers are redundant.  free compares them and ends the guest if they
+ * contradict each other: this finds most overruns and double frees. */
 #include "runtime.h"
 
 #include <errno.h>
@@ -27,7 +27,7 @@
 #define SMALLEST (sizeof(struct block))
 #define HEADER (offsetof(struct block, next))
 
-/* Above all sizes; distinguishes headers from whatever else is pointed at. */
+/* Above all sizes; distinguishes headers from other data. */
 #define IN_USE ((size_t)0xa11c << 48)
 #define IS_FREE ((size_t)0xf4ee << 48)
 #define MARK ((size_t)0xffff << 48)
@@ -238,11 +238,11 @@ static struct block *checked(void *memory)
 
     if (address % ALIGN != 0 || address < (uintptr_t)start ||
         address >= (uintptr_t)fresh)
-        corrupt("a pointer that malloc did not give");
+        corrupt("a pointer that is not from malloc");
     if (is_free(block))
         corrupt("freed twice");
     if ((block->marked & MARK) != IN_USE || address >= (uintptr_t)top)
-        corrupt("a pointer that malloc did not give, or an overrun");
+        corrupt("a pointer that is not from malloc, or an overrun");
     size_t size = size_of(block);
     if (size < SMALLEST || size > (size_t)(top - (char *)block) ||
         ((char *)block + size == top ? last : after(block)->below) != size)

@@ -1,5 +1,5 @@
-/* What a guest is written against: exported functions, calls to the host,
- * logging and errors.
+/* The API for guests: exported functions, calls to the host, logging and
+ * errors.
  *
  *     #include <hyperlight.h>
  *
@@ -120,9 +120,9 @@ struct hl_any hl_arg(unsigned index, enum hl_type type);
  * Once a str or bytes is set the host cannot be called any more. */
 void hl_return(struct hl_any value);
 
-/* Have the result, a str or bytes, built in place: its `size` bytes, not
- * cleared, aligned to 8.  Reserving what fits is as cheap as reserving what is
- * needed, and hl_return_shrink then says how much it was.  Fails as hl_return
+/* Build the result, a str or bytes, in place: returns its `size` bytes, not
+ * cleared, aligned to 8.  Reserving all that fits costs no more than reserving
+ * the exact size; hl_return_shrink then sets the size.  Fails as hl_return
  * does. */
 void *hl_return_buffer(size_t size);
 void hl_return_shrink(size_t size);
@@ -169,8 +169,8 @@ __attribute__((noreturn)) void hl_abort(const char *format, ...);
 #define hl_host_call(result, name, ...)                                       \
     hl_host_call_array(result, name, HL_ANYS_(__VA_ARGS__))
 
-/* The same, for a guest that can do without an answer: 0 with the answer in
- * *value, or the error's code, its text being hl_host_error(). */
+/* The same, for a guest that handles errors itself: returns 0 with the answer
+ * in *value, or the error's code; hl_host_error() has its text. */
 #define hl_try_host_call(value, result, name, ...)                            \
     hl_try_host_call_array(value, result, name, HL_ANYS_(__VA_ARGS__))
 

@@ -46,7 +46,7 @@ static const char *skip_sign(const char *text, bool *negative)
     return *text == '-' || *text == '+' ? text + 1 : text;
 }
 
-/* A digit's value, or something that is no digit in any base. */
+/* A digit's value, or a number that is not a digit in any base. */
 static unsigned digit_of(char c)
 {
     if (isdigit(c))

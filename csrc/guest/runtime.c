@@ -177,7 +177,7 @@ void *hl_return_buffer(size_t size)
         check_result(HL_BYTES);
     if (size > hl_return_room())
         hl_fail(HL_ERROR_TOO_LARGE,
-                "%.*s: a result of %zu bytes, the output buffer takes %zu",
+                "%.*s: a result of %zu bytes, but the output buffer takes %zu",
                 NAME, size, hl_return_room());
     char *data = (char *)(uintptr_t)info->output + sizeof(struct hl_message) +
                  sizeof(struct hl_value);
@@ -189,7 +189,7 @@ void *hl_return_buffer(size_t size)
 void hl_return_shrink(size_t size)
 {
     if (!hl_result_pending() || size > call.result.view.size)
-        hl_abort("hl_return_shrink: larger than what hl_return_buffer gave");
+        hl_abort("hl_return_shrink: larger than the buffer it shrinks");
     call.result.view.size = size;
 }
 
@@ -219,7 +219,7 @@ void hl_return_format(const char *format, ...)
     va_end(args);
     if (size < 0 || (size_t)size >= room)
         hl_fail(HL_ERROR_TOO_LARGE,
-                "%.*s: a result of %d bytes, the output buffer takes %zu",
+                "%.*s: a result of %d bytes, but the output buffer takes %zu",
                 NAME, size, room);
     hl_return_shrink((size_t)size);
 }
@@ -363,7 +363,7 @@ void hl_main(const struct hl_guest_info *given)
     info = given;
     if (info->magic != HL_INFO_MAGIC || info->version != HL_ABI_VERSION ||
         info->output_size < HL_TEXT_SIZE)
-        __builtin_trap(); /* nobody to tell whom one could trust to listen */
+        __builtin_trap(); /* the host cannot be told */
 
     hl_heap_init((void *)(uintptr_t)info->heap, info->heap_size);
     for (void (*const *f)(void) = __preinit_array_start;

@@ -1,4 +1,4 @@
-/* Strings: small loops, for short texts.  What is long is mem.c's. */
+/* Strings: small loops, for short texts.  mem.c handles long ones. */
 #include <string.h>
 
 #include <stdint.h>

@@ -49,12 +49,12 @@ static int read_header(struct hl_elf_file *file)
                       "it is an object file: link it, with -static or "
                       "-static-pie");
     if (h->e_type != ET_EXEC && h->e_type != ET_DYN)
-        return hl_why(file->why, -ENOEXEC, "it is no program (ELF type %d)",
+        return hl_why(file->why, -ENOEXEC, "it is not a program (ELF type %d)",
                       h->e_type);
     if (h->e_phnum == 0 || h->e_phentsize != sizeof(Elf64_Phdr))
         return hl_why(file->why, -ENOEXEC,
-                      "%d program headers of %d bytes: there must be some, of "
-                      "%zu bytes",
+                      "%d program headers of %d bytes: there must be at least "
+                      "one, of %zu bytes",
                       h->e_phnum, h->e_phentsize, sizeof(Elf64_Phdr));
     if (!hl_elf_within(h->e_phoff, h->e_phnum * sizeof(Elf64_Phdr),
                        file->size))
@@ -88,7 +88,7 @@ size_t hl_elf_find(const struct hl_elf_file *file, uint32_t type,
     return count;
 }
 
-/* What can be said of a segment by itself. */
+/* Checks of a single segment. */
 static int check_segment(const struct hl_elf_file *file, const Elf64_Phdr *ph,
                          bool pie)
 {
@@ -97,7 +97,7 @@ static int check_segment(const struct hl_elf_file *file, const Elf64_Phdr *ph,
                       "the segment at 0x%" PRIx64 " has more bytes in the "
                       "file than in memory",
                       ph->p_vaddr);
-    /* Where it has none in the file, its offset is anything. */
+    /* If it has no bytes in the file, its offset means nothing. */
     if (ph->p_filesz != 0 &&
         !hl_elf_within(ph->p_offset, ph->p_filesz, file->size))
         return hl_why(file->why, -ENOEXEC,
@@ -159,7 +159,7 @@ static int add_segment(const struct hl_elf_file *file, const Elf64_Phdr *ph,
     } else if (elf->segment_count == HL_ELF_SEGMENTS) {
         return hl_why(file->why, -ENOEXEC,
                       "it has more than %d segments: link without a linker "
-                      "script of your own, or put sections together there",
+                      "script of your own, or merge sections in it",
                       HL_ELF_SEGMENTS);
     } else {
         elf->segments[elf->segment_count++] =
@@ -195,7 +195,7 @@ static int read_segments(const struct hl_elf_file *file, struct hl_elf *elf)
     return 0;
 }
 
-/* The segments as a whole. */
+/* Checks of all segments together. */
 static int check_image(const struct hl_elf_file *file, struct hl_elf *elf)
 {
     /* Also refuses an image without segments, before the first is used. */
@@ -228,21 +228,21 @@ static int read_tls(const struct hl_elf_file *file, struct hl_elf *elf)
     if (count > 1 || ph.p_filesz > ph.p_memsz ||
         ph.p_memsz > HL_ELF_SIZE_LIMIT)
         return hl_why(file->why, -ENOEXEC,
-                      "its thread-local variables (PT_TLS) make no sense");
+                      "its thread-local variables (PT_TLS) are invalid");
     if (ph.p_align > TLS_ALIGN_LIMIT ||
         (ph.p_align != 0 && !power_of_two(ph.p_align)))
         return hl_why(file->why, -ENOEXEC,
                       "its thread-local variables are aligned to 0x%" PRIx64
-                      ": at most 4096 can be had",
+                      ": at most 4096 is supported",
                       ph.p_align);
-    /* Where they are all zero, their address is of no use to anybody, but it
-     * should not mislead either. */
+    /* If they are all zero, their address is not used, but it should not be
+     * misleading either. */
     if (!(ph.p_filesz == 0
               ? ph.p_vaddr >= elf->low && ph.p_vaddr <= elf->high
               : hl_elf_holds(elf, ph.p_vaddr, ph.p_filesz, HL_PERM_READ)))
         return hl_why(file->why, -ENOEXEC,
-                      "its thread-local variables at 0x%" PRIx64 " are in no "
-                      "segment",
+                      "its thread-local variables at 0x%" PRIx64 " are not in "
+                      "any segment",
                       ph.p_vaddr);
     elf->tls_addr = ph.p_vaddr;
     elf->tls_file_size = ph.p_filesz;
@@ -291,7 +291,7 @@ int hl_elf_load(const struct hl_elf *elf, const void *file, size_t size,
     struct hl_elf_file in = {.bytes = file, .size = size, .why = why};
     struct hl_elf now;
 
-    /* Cheaper than to trust that both arguments are of the same file. */
+    /* Cheap, and ensures that both arguments are of the same file. */
     int err = read_all(&in, &now);
     if (err < 0)
         return err;

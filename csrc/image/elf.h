@@ -4,15 +4,15 @@
  * the size of the file, of the image or of the address space; nothing is
  * allocated, and the time is bounded by the size of file and image.
  *
- *  E1. Whatever is accepted lies in [low, high), in segments that share no
- *      page; none is both writable and executable.
+ *  E1. An accepted image lies in [low, high), in segments that share no page;
+ *      none is both writable and executable.
  *  E2. The entry point is in an executable segment.
- *  E3. hl_elf_load() writes to segments alone, and reads nothing but the file.
+ *  E3. hl_elf_load() writes only to segments, and reads only the file.
  *
- * Relocations are the loader's: only the host can write to code and constants.
- * Everything else that a C library would want of its loader (IFUNCs,
- * libraries, symbols) is refused.  PT_GNU_RELRO is not obeyed: such data stays
- * writable.
+ * The loader applies relocations: only the host can write to code and
+ * constants.  All other services that a C library expects of its loader
+ * (IFUNCs, libraries, symbols) are refused.  PT_GNU_RELRO is ignored: such
+ * data stays writable.
  *
  * Pure: no system call, no lock. */
 #ifndef HL_IMAGE_ELF_H
@@ -53,16 +53,16 @@ struct hl_elf {
     struct hl_elf_segment segments[HL_ELF_SEGMENTS];
 };
 
-/* Understand file[0..size), relocations included.  -ENOEXEC: no guest can be
- * made of it; *elf is as before, and `why` (HL_WHY_SIZE) says what is wrong
- * and, where that helps, how to link it. */
+/* Parse file[0..size), including relocations.  -ENOEXEC: it cannot be a guest;
+ * *elf is unchanged, and `why` (HL_WHY_SIZE) says what is wrong and, if that
+ * helps, how to link it. */
 int hl_elf_read(const void *file, size_t size, struct hl_elf *elf,
                 char *why) HL_MUST_CHECK;
 
 /* Put that file into memory[0..high - low), zeroed, which the guest has at
- * base + low, and relocate it.  The base is 0 unless pie.  On error memory
- * holds anything: -EINVAL for a base that cannot be or a file that is not the
- * one that was read, else as hl_elf_read. */
+ * base + low, and relocate it.  The base is 0 unless pie.  On error the
+ * content of memory is undefined: -EINVAL for an invalid base or a file other
+ * than the one that was read, else as hl_elf_read. */
 int hl_elf_load(const struct hl_elf *elf, const void *file, size_t size,
                 uint64_t base, void *memory, char *why) HL_MUST_CHECK;
 

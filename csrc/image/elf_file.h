@@ -1,4 +1,5 @@
-/* For the loader's own files: what is still the file's word, not checked. */
+/* For the loader's own files: values from the file that are not yet checked.
+ */
 #ifndef HL_IMAGE_ELF_FILE_H
 #define HL_IMAGE_ELF_FILE_H
 

@@ -82,7 +82,7 @@ static int read_dynamic_entry(const struct hl_elf_file *file,
     case DT_REL:
         return hl_why(file->why, -ENOEXEC,
                       "it has relocations without addends (DT_REL), which "
-                      "x86-64 has not");
+                      "x86-64 does not use");
     default:
         break;
     }
@@ -100,7 +100,8 @@ static int read_dynamic(const struct hl_elf_file *file, struct table *tables)
     const unsigned char *bytes = file_at(file, ph.p_vaddr, ph.p_filesz);
     if (count > 1 || bytes == NULL)
         return hl_why(file->why, -ENOEXEC,
-                      "its PT_DYNAMIC is in no segment, or there are several");
+                      "its PT_DYNAMIC is not in a segment, or not the only "
+                      "one");
     for (size_t i = 0; i < ph.p_filesz / sizeof entry; i++) {
         memcpy(&entry, bytes + i * sizeof entry, sizeof entry);
         if (entry.d_tag == DT_NULL)
@@ -112,7 +113,7 @@ static int read_dynamic(const struct hl_elf_file *file, struct table *tables)
     return 0;
 }
 
-/* Set the eight bytes at `place`, or add to what they are. */
+/* Set the eight bytes at `place`, or add to their value. */
 static int relocate(const struct target *to, uint64_t place, uint64_t value,
                     bool add)
 {
@@ -120,7 +121,8 @@ static int relocate(const struct target *to, uint64_t place, uint64_t value,
 
     if (!hl_elf_holds(to->elf, place, sizeof value, HL_PERM_READ))
         return hl_why(to->why, -ENOEXEC,
-                      "a relocation at 0x%" PRIx64 " is in no segment", place);
+                      "a relocation at 0x%" PRIx64 " is not in any segment",
+                      place);
     if (to->memory == NULL)
         return 0;
     unsigned char *at = to->memory + (place - to->elf->low);
@@ -168,10 +170,10 @@ static int apply_rela(const struct target *to, const unsigned char *bytes,
     return err;
 }
 
-/* An even word is a place; an odd one says by bits 1 to 63 which of the next
- * 63 places, 8 bytes each.  A small file can name a place many times over, so
- * they have to ascend, as linkers have them: there are no more of them than
- * the image has words. */
+/* An even word is a place; bits 1 to 63 of an odd one select places among the
+ * next 63, 8 bytes each.  A small file could name a place many times, so
+ * places must ascend, as linkers write them: then there are no more of them
+ * than words in the image. */
 static int apply_relr(const struct target *to, const unsigned char *bytes,
                       size_t count)
 {

@@ -169,8 +169,8 @@ static void build_gdt(const struct builder *b, struct hl_x86_tables *t)
     t->tss_limit = limit;
 }
 
-/* RSP0 for exceptions from CPL 3, IST1 for those in a stub: both the same
- * stack, since nothing of the first is needed once there is a second. */
+/* RSP0 for exceptions from CPL 3, IST1 for those in a stub: both are the same
+ * stack, since the first frame is not needed once there is a second. */
 static void build_tss(const struct builder *b, const struct hl_x86_tables *t)
 {
     char *tss = page_at(b, t->tss);
@@ -228,9 +228,9 @@ static void build_idt(const struct builder *b, struct hl_x86_tables *t,
 
 /* Sets no flag, and uses RAX, RDX and, for PKRU, RCX only.  FNCLEX to FILD are
  * for processors whose XRSTOR keeps the addresses of the last x87 instruction
- * (AMD APM vol. 2, 11.4.4.3): they make them these.  XRSTOR is for all that
- * there is: a KVM without hardware help gives guests what the host has, and
- * what is beyond the saved state is put into its first one. */
+ * (AMD APM vol. 2, 11.4.4.3): they replace them by the addresses here.  XRSTOR
+ * loads all components: a KVM without hardware help gives guests those of the
+ * host, and components without saved state are put into their initial one. */
 #define NO_FIELD (-1)
 #define FIELD(name) (int)offsetof(struct hl_x86_entry, name)
 static const struct {

@@ -2,11 +2,11 @@
  * at CPL 3: page tables, GDT, IDT, TSS, and stubs that report exceptions
  * (Intel SDM vol. 3 ch. 3-8, AMD APM vol. 2 ch. 4-5, 8, 12).
  *
- *  X1. Virtual and physical addresses are the same; what is not in a region is
- *      not mapped.
+ *  X1. Virtual and physical addresses are equal; nothing outside of a region
+ *      is mapped.
  *  X2. The tables themselves are mapped for the supervisor only: the guest can
- *      neither read nor write them.  Of the pages around them it can read the
- *      two of struct hl_x86_entry.
+ *      neither read nor write them.  Of the pages around them it can read only
+ *      the two of struct hl_x86_entry.
  *  X3. Nothing is both writable and executable.
  *  X4. Accessed and dirty bits are set from the start, so that no processor
  *      ever writes to the page tables.
@@ -49,11 +49,11 @@ struct hl_x86_tables {
     uint64_t iret;              /* an IRETQ for the supervisor */
 };
 
-/* What the entry code loads, so that a vCPU's vector state is put back without
- * a call into the kernel: the guest is started there, and ends up at `rip`
+/* The data that the entry code loads, so that a vCPU's vector state is put
+ * back without a system call: the guest starts there, and arrives at `rip`
  * with x87 and vector state, RAX and RDX as given and everything else
  * untouched.  The guest can read and run these pages, but not write to them;
- * they hold nothing but what it is given anyway.  Needs CR4.OSXSAVE.
+ * they hold only state that the guest gets anyway.  Needs CR4.OSXSAVE.
  *
  * There are two, for guests that can and that cannot change PKRU (SDM vol. 3,
  * 4.6.2).  The one for those that can begins with making all of memory

@@ -7,7 +7,7 @@
 #include "os/vma.h"
 #include "track/mappings.h"
 
-/* Every page may have changed, and nobody knows which. */
+/* Every page may have changed, and it is not known which. */
 static void take_all_for_written(struct hl_region *r)
 {
     hl_pages_fill(&r->pending);
@@ -39,10 +39,10 @@ static int reopen(struct hl_region *r)
     return 0;
 }
 
-/* What its owner did to borrowed memory, before anybody touches it, the
+/* Check what its owner did to borrowed memory, before anything touches it, the
  * tracker included.  A hole, or a page that cannot be read, equals no
- * snapshot.  Where the tracker itself closes pages mappings say nothing, and
- * are many. */
+ * snapshot. If the tracker itself closes pages, mappings tell nothing, and are
+ * many. */
 static bool is_readable(struct hl_region *r)
 {
     size_t size = r->page_count * hl_page_size();

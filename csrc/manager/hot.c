@@ -3,12 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The smallest sample: few enough that looking costs little beside copying. */
+/* The smallest sample: few enough that comparing costs little beside copying.
+ */
 #define LONGEST_PERIOD 64
 
-/* From so many pages on, a region most of which is dirty is at once taken for
- * one that always will be: arming it all and comparing it all would cost more
- * than the plain copy does. */
+/* In a region of at least this many pages, if most are dirty at once, all
+ * dirty pages become hot at once: arming and comparing them would cost more
+ * than a plain copy. */
 #define MANY_PAGES 1024
 
 /* Epochs in which nothing cools down: at first, and at most. */
@@ -117,7 +118,7 @@ void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
 
 bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)
 {
-    /* What is never worth asking about need not cool down. */
+    /* A region that is never worth asking about need not cool down. */
     if (hot->count == 0 || hot->page_count < hot->worth ||
         hot->epoch < hot->rest_ends)
         return false;
@@ -151,8 +152,8 @@ static void cool_down(struct hl_hot *hot, size_t page)
     hot->count--;
 }
 
-/* Whether it was worth asking about what is cold if all that seems to have
- * cooled were: else it would become hot again at once. */
+/* Whether the cold pages would be worth asking about if all pages that seem to
+ * have cooled were cold: otherwise they would become hot again at once. */
 static bool enough_cold(const struct hl_hot *hot)
 {
     size_t idle = hot->cooled * hot->count / hot->sampled;

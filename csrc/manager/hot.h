@@ -1,23 +1,22 @@
 /* Hot pages: written in nearly every epoch, so that copying them back each
  * time is cheaper than arming them, taking the fault and finding them again.
  *
- * A page heats up by being found dirty in consecutive epochs, and is hot from
- * HL_HOT_AT on: its manager leaves it unarmed, and it counts as dirty always.
- * Whether it is still written is looked at now and then: a sample of the hot
- * pages is compared with the snapshot, and what was left alone twice cools
- * down and is armed again.  Where a quarter of the sample was left alone, the
- * workload has moved on: then all hot pages are looked at until less of them
- * is, and those that cool down do so together, since arming a part of a huge
- * page splits it.
+ * A page heats up when it is dirty in consecutive epochs, and is hot from
+ * HL_HOT_AT on: its manager leaves it unarmed, and it always counts as dirty.
+ * In each epoch a sample of the hot pages is compared with the snapshot; a
+ * page found unchanged twice cools down and is armed again.  If a quarter of
+ * the sample is unchanged, the workload has moved on: then all hot pages are
+ * compared until a smaller part is unchanged.  Pages cool down together, since
+ * arming a part of a huge page splits it.
  *
- * When so few pages are left armed that asking the tracker about them costs
+ * When so few pages are still armed that asking the tracker about them costs
  * more than copying them, they become hot as well.
  *
- * Where much of what cooled down is hot again at once (a workload that comes
- * back, or a kernel that refuses to arm one page more), nothing cools down for
- * a while, and each time for longer.
+ * If many cooled pages become hot again at once (the workload returned, or the
+ * kernel refuses to arm further pages), nothing cools down for a while, which
+ * gets longer each time.
  *
- * Only advice: whatever it says, nothing is lost. */
+ * This is only advice: no decision made here can lose a write. */
 #ifndef HL_MANAGER_HOT_H
 #define HL_MANAGER_HOT_H
 
@@ -28,7 +27,7 @@
 
 struct hl_hot {
     size_t page_count;
-    size_t worth; /* armed pages that it takes to be worth asking about */
+    size_t worth; /* fewer armed pages are not worth asking about */
     size_t count; /* hot pages */
     struct hl_pages pages;
     uint8_t *heat; /* per page, up to HL_HOT_AT, and whether it cooled down */

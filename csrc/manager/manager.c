@@ -18,7 +18,7 @@ static atomic_size_t live;
 
 size_t hl_manager_count(void) { return atomic_load(&live); }
 
-/* The lock, or -EBADF without it. */
+/* Take the lock; -EBADF without it if the manager is closed. */
 static int enter(struct hl_manager *m)
 {
     hl_lock_acquire(&m->lock);
@@ -35,7 +35,7 @@ static void note_tracker(struct hl_manager *m)
                  (r->tracker ? r->tracker->ops : r->wanted)->name);
 }
 
-/* After enter: let go of the lock, and then of what the call replaced. */
+/* After enter: release the lock, then drop what the call replaced. */
 static void leave(struct hl_manager *m)
 {
     struct hl_snapshot *snapshot = m->region.old_current;
@@ -74,9 +74,8 @@ static bool is_stale(const struct hl_mirror *mirror)
            __atomic_load_n(mirror->top, __ATOMIC_SEQ_CST) != mirror->old_top;
 }
 
-/* In a child, of a manager that a thread was making which the child does not
- * have.  Its memory is lost, with that thread's stack; its claim must not
- * be. */
+/* In a child, for a manager that a thread of the parent was making.  Its
+ * memory is lost with that thread's stack, but its claim must be released. */
 static void in_child(struct hl_lock *lock)
 {
     struct hl_manager *m = (struct hl_manager *)lock;
@@ -313,8 +312,8 @@ void hl_manager_expect(struct hl_manager *m, struct hl_run run)
 {
     size_t total = m->region.page_count;
 
-    /* A call under way is not waited for: then pages are found dirty one by
-     * one, which is slower and as right. */
+    /* Does not wait for a call under way: then pages are found dirty one by
+     * one, which is slower but also correct. */
     if (run.first >= total || run.count > total - run.first ||
         !hl_lock_try(&m->lock))
         return;

@@ -1,5 +1,5 @@
-/* The manager: one region, one tracker, and the snapshots taken of it; who may
- * use them, and what becomes of them when somebody closes it.
+/* The manager: one region, one tracker, and the snapshots taken of it; rules
+ * for their use, and for closing them.
  *
  * Threads: any thread may make any call at any time.  A manager's lock
  * (os/lock.h) is held inside each call from the first look at its state to
@@ -7,19 +7,19 @@
  * and no Python code runs with it held.  A fork waits for calls under way.
  *
  * Life: counted references.  hl_manager_close ends the tracking and waits for
- * a call under way; calls that come later give -EBADF.  The struct itself goes
- * with the last reference, so that a thread that still has one gets that
- * answer and no crash.  The memory must stay mapped and writable until
- * hl_manager_ended says so, or close returned.
+ * a call under way; later calls return -EBADF.  The struct itself is freed
+ * with the last reference, so a thread that still has one gets that error
+ * instead of a crash.  The memory must stay mapped and writable until
+ * hl_manager_ended returns true, or close has returned.
  *
- * Fork: a child's manager opens its tracker anew on first use and takes every
- * page for changed; where that tracker cannot be had, one that can.  One that
- * another thread was making is ended in the child: nobody there knows it.
+ * Fork: a child's manager reopens its tracker on first use, or another one if
+ * that is unavailable, and treats every page as changed.  A manager that
+ * another thread was making is ended in the child, where nothing refers to it.
  *
- * Mirrors: a caller may have an object of its own for each snapshot, and keep
- * which of them is current, and which were pushed.  Two records of one fact
- * disagree as soon as an exception, a signal handler, another thread or a fork
- * falls between two assignments, so the manager writes both: with its lock
+ * Mirrors: a caller may have an object of its own for each snapshot, and
+ * record which of them is current, and which were pushed.  Two records of one
+ * fact would disagree if an exception, a signal handler, another thread or a
+ * fork came between two assignments, so the manager writes both: with its lock
  * held, in the call that makes a snapshot current. */
 #ifndef HL_MANAGER_MANAGER_H
 #define HL_MANAGER_MANAGER_H
@@ -31,9 +31,9 @@
 struct hl_manager;
 
 /* The caller's record.  The manager exchanges pointers and never follows one:
- * a caller that counts references moves one in with each new value, and has
- * to let go of what it finds in its place when the call has succeeded.  When
- * it has failed nothing was exchanged. */
+ * a caller that counts references passes one in with each new value, and has
+ * to drop the old value that replaces it when the call has succeeded.  If the
+ * call failed, nothing was exchanged. */
 struct hl_mirror {
     void **current;    /* exchanged with... */
     void *new_current; /* ...this */
@@ -57,11 +57,11 @@ int hl_manager_new(void *memory, size_t page_count,
                    const struct hl_tracker_ops *tracker, bool adaptive,
                    struct hl_manager **out, char *why) HL_MUST_CHECK;
 
-/* The same, for a caller that has more to do until others can reach the
- * manager through it; then it calls hl_manager_settle.  A child of a fork
- * before that finds the manager ended.  borrowed: the memory is somebody
- * else's, who may unmap part of it or take away rights; take and restore then
- * look before they touch it. */
+/* The same, for a caller that is not yet ready to let others reach the
+ * manager; when it is, it calls hl_manager_settle.  A child of a fork before
+ * that finds the manager ended.  borrowed: the memory has another owner, who
+ * may unmap part of it or take away rights; take and restore then check before
+ * they touch it. */
 int hl_manager_begin(void *memory, size_t page_count, bool borrowed,
                      const struct hl_tracker_ops *tracker, bool adaptive,
                      struct hl_manager **out, char *why) HL_MUST_CHECK;
@@ -83,9 +83,9 @@ struct hl_manager *hl_manager_ref(struct hl_manager *manager);
 /* The last reference closes it, too. */
 void hl_manager_unref(struct hl_manager *manager);
 
-/* End tracking and let go of the snapshots; the new values of the mirror
- * (which may be NULL), whatever its old ones, take their place.  False:
- * somebody else has done it, and nothing was exchanged. */
+/* End tracking and drop the snapshots; the new values of the mirror (which may
+ * be NULL) replace its old ones unconditionally.  False: it was already ended,
+ * and nothing was exchanged. */
 bool hl_manager_close(struct hl_manager *manager, struct hl_mirror *mirror);
 
 /* Close, and drop the reference. */
@@ -122,17 +122,17 @@ int hl_manager_restore_as(struct hl_manager *manager,
                           struct hl_done *done) HL_MUST_CHECK;
 
 /* NULL before the first take or restore; not a new reference, so only for a
- * caller whose calls nobody else's can come between. */
+ * caller that no other thread's call can interrupt. */
 struct hl_snapshot *hl_manager_current(const struct hl_manager *manager);
 
-/* This run is about to be written, by somebody who says so: un-arm it at once
- * instead of by a fault for each page.  Its pages count as dirty from here on,
- * written or not.  A hint: nothing fails, a call under way is not waited
- * for, and neither a closed manager nor a run outside of it matters. */
+/* A hint that this run is about to be written: un-arm it at once instead of by
+ * a fault for each page.  Its pages count as dirty from here on, written or
+ * not.  It cannot fail, does not wait for a call under way, and ignores closed
+ * managers and runs outside of the region. */
 void hl_manager_expect(struct hl_manager *manager, struct hl_run run);
 
-/* Set in bits[], zeroed, the pages that may differ from current: all of them
- * where there is none. */
+/* Set in bits[], zeroed, the pages that may differ from current: all pages if
+ * there is no current snapshot. */
 int hl_manager_dirty(struct hl_manager *manager, uint64_t *bits) HL_MUST_CHECK;
 
 /* Set in bits[], zeroed, the pages that differ from the snapshot (NULL: the
@@ -146,8 +146,8 @@ int hl_manager_differing(struct hl_manager *manager,
                          uint64_t *bits) HL_MUST_CHECK;
 
 /* Compare every page with the snapshot (NULL: as above) and set in missed[],
- * zeroed, those that differ although nothing said they might; returns how
- * many, or -errno. */
+ * zeroed, those that differ although they were not reported; returns their
+ * number, or -errno. */
 ssize_t hl_manager_verify(struct hl_manager *manager,
                           const struct hl_snapshot *snapshot,
                           uint64_t *missed) HL_MUST_CHECK;

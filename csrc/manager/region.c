@@ -8,7 +8,7 @@
  *
  *  M1. A page whose memory differs from `current` is in `pending` or reported
  *      by the tracker.  Without a current snapshot every page counts as dirty.
- *  M2. A hot page was left by the tracker, and is therefore always reported.
+ *  M2. A hot page is left unarmed, and is therefore always reported.
  *  M3. Arming is what makes a tracker forget.  From before a page is armed
  *      until current agrees with it, the page is in `pending`, so a failure in
  *      between leaves it dirty.
@@ -19,7 +19,7 @@
  * restore collects, copies back, and then arms, because writing to an armed
  * page would fault.  A write by another thread between the copying and the
  * arming of its page would be forgotten, so what was armed is compared once
- * more: one that differs stays in `pending`.  Hot pages need no such look. */
+ * more: one that differs stays in `pending`.  Hot pages need no comparison. */
 #include "manager/region.h"
 
 #include <stdlib.h>
@@ -33,8 +33,8 @@
 #include "track/mappings.h"
 #include "track/range.h"
 
-/* Arming splits huge pages, and copying small ones takes some 5 % more: after
- * so many copies of all in a row, time is spent on making them whole. */
+/* Arming splits huge pages, and copying small ones takes about 5 % longer:
+ * after this many full copies in a row, huge pages are made whole again. */
 #define COLLAPSE_AFTER 16
 
 static int allocate(struct hl_region *r)
@@ -77,8 +77,8 @@ void hl_region_free(struct hl_region *r)
     r->store = r->old_store = NULL;
 }
 
-/* Before the first take, which may read all of it: its owner may have put
- * something else there since, or nothing. */
+/* Check before the first take, which may read all of the memory: its owner may
+ * have unmapped or replaced it since. */
 static int look_again(struct hl_region *r)
 {
     size_t size = r->page_count * hl_page_size();
@@ -127,8 +127,8 @@ bool hl_region_forked(const struct hl_region *r)
     return r->generation != hl_fork_generation();
 }
 
-/* Whether any page is ever armed: else this is a plain copy, and the passes
- * over bitmaps would make it the slower one in a small region. */
+/* Whether any page is ever armed: if not, this is a plain copy, which passes
+ * over bitmaps would slow down in a small region. */
 static bool nothing_cold(const struct hl_region *r)
 {
     return !r->tracker->ops->arms || r->hot.count == r->page_count;
@@ -212,8 +212,8 @@ static int prepare_take(struct hl_region *r)
     return 0;
 }
 
-/* From here on memory equals `snapshot` but for what the tracker reports and
- * what is in `pending`. */
+/* From here on memory equals `snapshot` except for pages that the tracker
+ * reports and those in `pending`. */
 static void publish(struct hl_region *r, struct hl_snapshot *snapshot)
 {
     struct hl_store *store = hl_snapshot_store(snapshot);
@@ -250,18 +250,18 @@ int hl_region_take(struct hl_region *r, struct hl_snapshot **out)
     return 0;
 }
 
-/* Whether what may differ is compared before it is written: where that is no
- * more than a guess others may share a page, and of memory that its owner
- * changed one may be closed that is as it should be. */
+/* Whether pages that may differ are compared before they are written: after a
+ * guess, because unchanged pages may be shared with other processes; and in
+ * memory that its owner changed, because an unchanged page may be closed. */
 static bool compares(const struct hl_region *r)
 {
     return r->guess || r->changed;
 }
 
-/* The pages that may differ from the snapshot, into r->todo, given that
+/* Put the pages that may differ from the snapshot into r->todo, given that
  * r->dirty may differ from current.  write: they are about to be written, so
- * ask whether they can be, but for those that are compared first, and un-arm
- * by the run those that are armed. */
+ * check that they can be, except for those that are compared first, and un-arm
+ * armed ones by the run. */
 static int find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
                      bool write)
 {
@@ -407,7 +407,7 @@ ssize_t hl_region_verify(struct hl_region *r,
     if (hl_pages_count(&r->dirty) == 0)
         return 0;
 
-    /* Another thread may have written since: then it is reported by now. */
+    /* If another thread has written since, the page is reported by now. */
     hl_pages_copy(&r->todo, &r->dirty);
     err = hl_region_collect(r);
     if (err < 0)

@@ -1,16 +1,16 @@
-/* A region that is managed: what take, restore and the like do to it.
+/* A managed region, and the operations on it: take, restore and the like.
  *
  * take and restore cost what changed.  They are all-or-nothing: which snapshot
  * is current and which pages may differ from it change together, inside one
  * call.
  *
- * Threads: one call at a time on a region; csrc/manager/manager.c sees to
- * that, and is all that uses this.  Other threads may write to the memory
+ * Threads: one call at a time on a region, as ensured by its only user,
+ * csrc/manager/manager.c.  Other threads may write to the memory
  * throughout: a write that ended before take began is in the snapshot; any
  * other is in it or reported dirty afterwards.
  *
- * Fork: a child's region opens its tracker anew on first use and takes every
- * page for changed; where that tracker cannot be had, one that can. */
+ * Fork: a child's region reopens its tracker on first use, or another one if
+ * that is unavailable, and treats every page as changed. */
 #ifndef HL_MANAGER_REGION_H
 #define HL_MANAGER_REGION_H
 
@@ -25,8 +25,8 @@ struct hl_region_stats {
     size_t stored;         /* pages stored by takes */
     size_t copied, zeroed; /* pages, by restores */
     size_t raced;          /* pages written while they were being restored */
-    size_t guesses;        /* times every page had to be taken for written */
-    size_t reopened;       /* trackers opened anew, after a fork */
+    size_t guesses;        /* times every page was assumed to be written */
+    size_t reopened;       /* trackers reopened after a fork */
     size_t expected;       /* pages of writes that were announced */
     size_t collapsed;      /* times huge pages were made whole again */
 };
@@ -53,9 +53,9 @@ struct hl_region {
     struct hl_hot hot;
     struct hl_region_stats stats;
 
-    /* What the last call replaced, a reference on each, or NULL.  Whoever
-     * made the call drops them when it holds no lock: the last reference on a
-     * store ends a lock, and may give back GiBs. */
+    /* What the last call replaced, a reference on each, or NULL.  The caller
+     * drops them when it holds no lock: the last reference on a store ends a
+     * lock, and may free GiBs. */
     struct hl_snapshot *old_current;
     struct hl_store *old_store;
 };

@@ -24,8 +24,8 @@ static inline void each_word(uint64_t *bits, size_t first, size_t count,
 static void set(uint64_t *word, uint64_t mask) { *word |= mask; }
 static void clear(uint64_t *word, uint64_t mask) { *word &= ~mask; }
 
-/* Sequentially consistent, all of them: the trap trackers argue about the
- * order of these against protecting pages and against each other. */
+/* All are sequentially consistent: the correctness of trap trackers depends on
+ * their order relative to protecting pages and to each other. */
 static void atomic_set(uint64_t *word, uint64_t mask)
 {
     __atomic_fetch_or(word, mask, __ATOMIC_SEQ_CST);

@@ -50,7 +50,7 @@ void hl_zero(void *dst, size_t size) { memset(dst, 0, size); }
 
 typedef uint64_t vector __attribute__((vector_size(16), may_alias));
 
-/* 64 bytes a step; most pages that are not zero say so in the first one. */
+/* 64 bytes a step; most pages that are not zero differ in the first one. */
 bool hl_is_zero(const void *src, size_t size)
 {
     const vector *at = src;

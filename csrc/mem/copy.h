@@ -1,9 +1,9 @@
 /* Bytes: compare and copy memory that another thread may be writing.
  *
- * A copy taken while somebody writes may be torn.  Callers only take one when
- * a tracker will report the page as dirty afterwards, so a torn page is never
- * trusted.  These functions are where that race is allowed to happen: under
- * ThreadSanitizer they are the only ones it is told to ignore.
+ * A copy made during a write may be torn.  Callers only copy when a tracker
+ * will report the page as dirty afterwards, so a torn page is never trusted.
+ * Only these functions may race like that: they are the only ones that
+ * ThreadSanitizer is told to ignore.
  *
  * Sizes are multiples of 64 bytes, addresses aligned to 64. */
 #ifndef HL_MEM_COPY_H

@@ -86,8 +86,8 @@ void hl_pages_or(struct hl_pages *dst, const struct hl_pages *src)
     or_marks(dst, src);
 }
 
-/* Marks of words that this emptied go as well: what is left alone round after
- * round must not be visited round after round. */
+/* Also clears the marks of words that this emptied: pages that stay clean must
+ * not be visited in every round. */
 void hl_pages_andnot(struct hl_pages *dst, const struct hl_pages *src)
 {
     for (size_t w = 0; hl_pages_word(dst, &w); w++) {
@@ -160,9 +160,9 @@ void hl_pages_atomic_add(struct hl_pages *set, struct hl_run run)
     hl_bitmap_atomic_set_range(set->marks, words.first, words.count);
 }
 
-/* The marks go before the words are looked at, and come back for words that
- * hold any.  A page added before that look is seen by it; one added after it
- * sets its mark later still, so that the clearing cannot undo it. */
+/* Marks are cleared before the words are read, and set again for words that
+ * are not zero.  A page added before that read is seen by it; one added after
+ * it sets its mark even later, so the clearing cannot undo it. */
 void hl_pages_atomic_remove(struct hl_pages *set, struct hl_run run)
 {
     struct hl_run words = words_of(run);

@@ -1,9 +1,9 @@
-/* Sets of pages of which little is set: a bitmap, and a mark for each of its
- * words that holds any.
+/* Sparse sets of pages: a bitmap, and a mark for each of its words that is not
+ * zero.
  *
- * A pass over a set costs what is in it, and one load for every 4096 pages: 64
- * for a GiB where the bare bitmap takes 4096, and a restore makes a dozen
- * passes.
+ * A pass over a set costs a step for each marked word, and one load for every
+ * 4096 pages: 64 loads for a GiB, where a bare bitmap takes 4096.  A restore
+ * makes a dozen passes.
  *
  *  P1. Where the mark of a word is clear, the word is zero.  A marked word may
  *      be zero as well.

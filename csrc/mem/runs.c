@@ -1,7 +1,7 @@
 #include "mem/runs.h"
 
-/* A tracker's bitmap may be changing while it is read; a relaxed load is a
- * plain one that says so. */
+/* A tracker's bitmap may change while it is read; a relaxed load compiles to a
+ * plain one, but permits that. */
 static uint64_t load(const uint64_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_RELAXED);

@@ -6,10 +6,10 @@
 
 #include "os/lock.h"
 
-/* A number alone does not say what file it is: whoever closes all descriptors
- * of a process frees ours, and the next file that is opened gets the number.
- * Every userfaultfd has an inode of its own (Linux 5.17; before, one that is
- * shared by all of its kind, and then a stranger's would pass for ours). */
+/* A number does not identify a file: code that closes all descriptors of a
+ * process frees ours, and the next file that is opened gets the number.  Every
+ * userfaultfd has an inode of its own since Linux 5.17; before, all share one,
+ * and another userfaultfd would be mistaken for ours. */
 struct slot {
     bool open;
     int fd;

@@ -1,13 +1,13 @@
 /* Descriptors that the whole process shares: one of each kind, however many
  * regions are tracked.
  *
- * A slot is opened on first use and stays open.  What can happen to the number
- * behind our back is found by asking what file it is now, which costs 0.4 us:
+ * A slot is opened on first use and stays open.  Changes made to the number by
+ * other code are found by asking what file it is now, which costs 0.4 us:
  *
- *  - somebody closed it (os.closerange, a daemon that starts): the next use
- *    opens another, and whoever had a region on the old one finds it gone with
- *    hl_descriptor_is_good;
- *  - it was closed and is another file by now: the same, and that file is left
+ *  - it was closed (os.closerange, a daemon that starts): the next use opens
+ *    another, and users of the old one learn from hl_descriptor_is_good that
+ *    it is gone;
+ *  - it was closed and is another file now: the same, and that file is left
  *    alone;
  *  - a fork: the child's hook closes the inherited copy, which belongs to the
  *    parent's memory, and the child opens its own.
@@ -34,8 +34,8 @@ struct hl_descriptor_handle {
 /* How a slot is filled: returns a new descriptor, or -errno. */
 typedef int hl_descriptor_opener(void *context);
 
-/* The slot's descriptor, opened now where it is not open.  It belongs to the
- * process: nobody closes it.  On error, what the opener says. */
+/* The slot's descriptor, opened now if it is not open.  It belongs to the
+ * process and must not be closed.  On error, the opener's. */
 int hl_descriptor_get(enum hl_descriptor which, hl_descriptor_opener *opener,
                       void *context,
                       struct hl_descriptor_handle *handle) HL_MUST_CHECK;

@@ -1,9 +1,9 @@
 /* Fork: noticing that this process is a child of the one that set things up.
  *
  * After fork() a userfaultfd, a pagemap descriptor and the like still belong
- * to the parent.  Whoever holds one remembers the generation and asks again
- * before using it.  What a fork does with locks, and where the number is
- * changed: os/lock.c. */
+ * to the parent.  Code that holds one remembers the generation and compares it
+ * before each use.  os/lock.c changes the number, and handles locks at a fork.
+ */
 #ifndef HL_OS_FORKED_H
 #define HL_OS_FORKED_H
 

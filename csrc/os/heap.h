@@ -5,11 +5,11 @@
 
 #include "base.h"
 
-/* Does [start, end), which lies in the break, lie within one block that malloc
- * gave out?  Then it can be put back without putting back what malloc knows of
- * other blocks, or those blocks.  False as well where that cannot be told:
- * with an allocator other than glibc's, or with others who move the break.
- * Costs a step for each block below. */
+/* Does [start, end), which lies in the break, lie within one block allocated
+ * by malloc?  Then it can be restored without affecting other blocks, or
+ * malloc's data about them.  Also false if that is unknown: with an allocator
+ * other than glibc's, or if other code moves the break.  Costs a step for each
+ * block below. */
 bool hl_heap_is_in_block(uintptr_t start, uintptr_t end);
 
 #endif

@@ -80,8 +80,8 @@ bool hl_lock_try(struct hl_lock *lock)
     return true;
 }
 
-/* Once it is let go of it may be gone: whoever takes it next may be the last
- * to need it. */
+/* Once released, the lock may be freed: the next thread that takes it may be
+ * the last to need it. */
 void hl_lock_release(struct hl_lock *lock)
 {
     enum hl_rank rank = lock->rank;
@@ -137,8 +137,8 @@ bool hl_thread_forked(uintptr_t number)
     return number != 0 && number == atomic_load(&survivor);
 }
 
-/* The registry is ours while the callbacks run, as nobody else is here; it is
- * let go of last because they walk along it. */
+/* The registry stays locked while the callbacks run, since no other thread
+ * exists; it is released last because they are called while walking it. */
 static void in_child(void)
 {
     atomic_fetch_add(&generation, 1);

@@ -1,26 +1,25 @@
 /* Locks, and what a fork does with them.
  *
- * Every lock of the library is one of these, and every one is in a single
- * registry of the process.  A fork takes all of them, so that the child finds
- * nothing half done and no lock held by a thread that it does not have, and
- * lets go of them on both sides.  Why none of this can hang:
+ * Every lock of the library is one of these, and all are in a single registry
+ * of the process.  A fork takes all of them, so that the child finds nothing
+ * half done and no lock held by a thread that it does not have, and releases
+ * them in parent and child.  It cannot deadlock, because:
  *
  *  L1. Locks have ranks.  A thread that holds one only takes one of a higher
  *      rank, and so never two of the same.  A fork takes them by rank too.
- *  L2. No thread that holds one needs anything else to let it go: not the GIL,
- *      no Python code, no other process.  A fork holds the GIL, and waits for
- *      memory to be copied at the most.
+ *  L2. A thread that holds one needs nothing else to release it: not the GIL,
+ *      no Python code, no other process.  A fork holds the GIL, and waits at
+ *      most for memory to be copied.
  *  L3. No thread makes or ends a lock while it holds one.  The registry's own
- *      mutex comes before all ranks, and a fork keeps it from the first lock
- *      that it takes to the last that it lets go: what it took is what is in
- *      the registry, and a second thread that forks waits for the first.
+ *      mutex comes before all ranks, and a fork holds it from the first lock
+ *      that it takes to the last that it releases: so it takes exactly the
+ *      registered locks, and a second thread that forks waits for the first.
  *  L4. None is taken in a signal handler.
  *
  * Builds with fault injection check L1 and L3 and abort where they are broken.
  *
- * This works by pthread_atfork: fork() in C is covered as os.fork is.  What
- * makes a process without it (_Fork, vfork, a raw clone) leaves a child that
- * may only exec. */
+ * This works by pthread_atfork, so fork() in C is covered like os.fork.  A
+ * child made without it (by _Fork, vfork, a raw clone) may only exec. */
 #ifndef HL_OS_LOCK_H
 #define HL_OS_LOCK_H
 

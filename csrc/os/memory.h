@@ -38,8 +38,8 @@ int hl_memory_reserve(const struct hl_backing *backing, size_t size,
 int hl_memory_allow(void *addr, size_t size) HL_MUST_CHECK;
 void hl_memory_release(void *addr, size_t size);
 
-/* Whether huge pages are wanted there: advice, and not every kernel has them.
- * Some systems use them wherever nobody objects. */
+/* Whether huge pages are wanted there: only advice, since not every kernel has
+ * them.  Some systems use them unless told otherwise. */
 void hl_memory_want_huge(void *addr, size_t size, bool wanted);
 
 /* Make huge pages of small ones; costs a copy. */
@@ -48,7 +48,7 @@ bool hl_memory_collapse(void *addr, size_t size);
 /* Give pages back: they read as zero.  False: they are as they were. */
 bool hl_memory_drop(void *addr, size_t size);
 
-/* Bytes that nobody can guess. */
+/* Unpredictable bytes. */
 int hl_random(void *to, size_t size) HL_MUST_CHECK;
 
 #endif

@@ -13,8 +13,8 @@ bool hl_is_writable(uintptr_t addr);
 /* Can it read there?  Asked with a signal mask that the kernel reads before it
  * refuses the call.  Async-signal-safe. */
 bool hl_is_readable(uintptr_t addr);
-/* Given that it cannot: is that because the file ends before it, and not for
- * want of a right?  False before Linux 5.14.  Async-signal-safe. */
+/* If it cannot: is the reason that the file ends before it, rather than a
+ * missing permission?  False before Linux 5.14.  Async-signal-safe. */
 bool hl_is_behind_end(uintptr_t addr);
 
 #define HL_PAGEMAP_SOFT_DIRTY (UINT64_C(1) << 55)

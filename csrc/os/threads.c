@@ -3,10 +3,10 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
-/* A thread of ours exists for longer than it is counted for, so that an error
- * is on the side of too many.  Two counts: one that came while another went
- * would leave their difference as it was, and the answer would be about
- * neither moment. */
+/* A thread of ours exists for longer than it is counted, so that errors are on
+ * the side of too many.  There are two counts: if one thread began while
+ * another ended, their difference would be unchanged, and the answer would be
+ * true of no moment. */
 static _Atomic size_t began, ended;
 
 void hl_thread_begins(void) { atomic_fetch_add(&began, 1); }

@@ -1,6 +1,6 @@
-/* Threads of the library's own.  They run no code but the library's and write
- * to no memory but its own, so whoever must know that nobody else can write
- * (track/softdirty.c) does not count them. */
+/* The library's own threads.  They run only the library's code and write only
+ * to its own memory, so track/softdirty.c, which must know that no other
+ * thread can write, does not count them. */
 #ifndef HL_OS_THREADS_H
 #define HL_OS_THREADS_H
 

@@ -157,8 +157,8 @@ static int walk(struct walk *w)
     return 0;
 }
 
-/* Does [start, end) touch the stack that we run on?  Not by the mapping: one
- * of a stack may have grown together with its neighbours. */
+/* Does [start, end) touch the stack that we run on?  The mapping does not
+ * tell: a stack's mapping may have merged with its neighbours. */
 static bool on_our_stack(uintptr_t start, uintptr_t end)
 {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0), low = here, high;
@@ -183,8 +183,8 @@ static bool holds(uintptr_t start, uintptr_t end, const volatile void *what)
     return start <= (uintptr_t)what && (uintptr_t)what < end;
 }
 
-/* Memory that this library stands on: putting it back would put back what is
- * known of the snapshot, in the middle of it. */
+/* Memory that this library itself uses: restoring it would overwrite the state
+ * of the restore under way. */
 static unsigned own_kinds(uintptr_t start, uintptr_t end, unsigned kinds)
 {
     static volatile char data = 1, bss;
@@ -199,7 +199,7 @@ static unsigned own_kinds(uintptr_t start, uintptr_t end, unsigned kinds)
     return kinds;
 }
 
-/* Without /proc, what can be told: that every page is mapped. */
+/* Without /proc, only this can be checked: that every page is mapped. */
 static int without_proc(uintptr_t at, uintptr_t end, struct hl_vma *vma)
 {
     size_t page = hl_page_size();
@@ -260,7 +260,7 @@ int hl_vma_allows(const void *addr, size_t size, int prot)
 
     if (fd < 0 || HL_INJECT(HL_INJECT_QUERY))
         return -ENOTTY;
-    /* A hole is worse than a missing right, so the walk goes on behind one. */
+    /* A hole is worse than a missing right, so the walk goes on after one. */
     for (; at < end; at = line.end) {
         got = ask(fd, at, &line);
         if (got <= 0 || line.start > at)

@@ -1,14 +1,14 @@
-/* What the kernel knows of a stretch of our address space: PROCMAP_QUERY
+/* What the kernel knows about a range of our address space: PROCMAP_QUERY
  * (Linux 6.11), /proc/self/maps and smaps (proc(5)).  Single pages: page.h. */
 #ifndef HL_OS_VMA_H
 #define HL_OS_VMA_H
 
 #include "base.h"
 
-/* Kinds of memory, by what becomes of a page that is dropped (madvise), and by
- * what can be protected.  Locked, unreserved and stack-growing memory are
- * ordinary in both, and so are no kinds of their own.  Bits: a stretch can be
- * of several. */
+/* Kinds of memory, by what happens to a page that is dropped (madvise), and by
+ * the unit of protection.  Locked, unreserved and stack-growing memory is
+ * ordinary in both respects, and so not a kind of its own.  Bits: a range can
+ * be of several kinds. */
 enum hl_kind {
     HL_KIND_PRIVATE = 1,    /* anonymous: a dropped page is zero */
     HL_KIND_SHARED = 2,     /* shmem: dropped, it stays; removed, it is zero */
@@ -30,9 +30,9 @@ struct hl_vma {
 };
 
 /* Describe [addr, addr + size).  -EFAULT: part of it is not mapped; -EINVAL:
- * its parts differ in protection; or what opening /proc/self/maps says, but
- * ENOENT: without /proc the kind is unknown, and protection is taken to be
- * read and write. */
+ * its parts differ in protection; or the error of opening /proc/self/maps,
+ * except ENOENT: without /proc the kind is unknown, and protection is assumed
+ * to be read and write. */
 int hl_vma_query(const void *addr, size_t size,
                  struct hl_vma *vma) HL_MUST_CHECK;
 

@@ -1,5 +1,5 @@
-/* Index nodes of the snapshots of one store, and the store's inner side: for
- * the files of this folder only.
+/* Index nodes of the snapshots of one store, and the internals of the store:
+ * for the files of this folder only.
  *
  * A node is 16 numbers: slots in a leaf, nodes above; 0 stands for an empty
  * subtree, which is all zero pages.  Nodes live in chunks of doubling size and

@@ -3,7 +3,8 @@
  * A snapshot is a persistent radix tree, 16 ways a level, from page number to
  * slot.  A new snapshot copies the path to each page that changed and shares
  * every other subtree with its parent: it costs what changed, about 340 bytes
- * of index for one lone page in a GiB, and none is ever rewritten.  An empty
+ * of index for a single page in a GiB, and nodes are never rewritten.  An
+ * empty
  * subtree stands for zero pages.  Two snapshots of one store are compared by
  * walking only where their subtrees differ.
  *
@@ -36,8 +37,8 @@ int hl_snapshot_new(struct hl_store *store, size_t page_count,
                     struct hl_snapshot **out) HL_MUST_CHECK;
 struct hl_snapshot *hl_snapshot_ref(struct hl_snapshot *snapshot);
 void hl_snapshot_unref(struct hl_snapshot *snapshot);
-/* The same where that takes a few microseconds and waits for nobody; false,
- * and nothing was done, where it may take longer. */
+/* The same if it takes only a few microseconds and does not wait; false, with
+ * nothing done, if it may take longer. */
 bool hl_snapshot_unref_quick(struct hl_snapshot *snapshot) HL_MUST_CHECK;
 
 struct hl_store *hl_snapshot_store(const struct hl_snapshot *snapshot);

@@ -25,11 +25,11 @@
 #define LONG_RUN ((size_t)16)
 /* ...and of so many shorter ones the longest. */
 #define LOOK_AT 8
-/* Where little is free, this many slots are looked through for it at a time:
- * one free page in a GiB must not cost every take a walk through the GiB. */
+/* If little is free, at most this many slots are searched at a time: one free
+ * page in a GiB must not make every take walk through the GiB. */
 #define LOOK_THROUGH ((size_t)8192)
 
-/* Freeing the index's chunks takes no time worth speaking of. */
+/* The time to free the index's chunks is negligible. */
 #define FEW_CHUNKS 8
 
 struct hl_store {
@@ -146,9 +146,9 @@ static int add_slab(struct hl_store *s, size_t slots, size_t smallest)
 }
 
 /* The next free run at or after the cursor, wrapping around, or false if it
- * does not begin within *look slots; takes from *look what it went past.  A
- * run is measured up to `want`: one page asked for is one page looked at,
- * however much lies free behind it. */
+ * does not begin within *look slots; subtracts from *look the slots it passed.
+ * A run is measured only up to `want`, so a request for one page examines one
+ * page, however many free ones follow. */
 static bool next_free(struct hl_store *s, size_t want, size_t *look, size_t *k,
                       struct hl_run *run)
 {
@@ -209,7 +209,7 @@ static size_t alloc_reused(struct hl_store *s, size_t want, bool any,
             *k = at;
         }
     }
-    /* Crumbs are left lying while they are few. */
+    /* Short runs are left unused while they are few. */
     if (best.count == 0 || (best.count < enough && few))
         return 0;
     *first = best.first;
@@ -217,8 +217,8 @@ static size_t alloc_reused(struct hl_store *s, size_t want, bool any,
     return best.count;
 }
 
-/* Room by every way that there is, the cheapest first: short slabs come after
- * crumbs, since there are few numbers for slabs. */
+/* Find room in any way, the cheapest first: short slabs come after short runs,
+ * since there are few numbers for slabs. */
 static size_t alloc_slots(struct hl_store *s, size_t want, size_t *k,
                           size_t *first)
 {
@@ -276,8 +276,8 @@ static size_t reserve_of(size_t live)
     return live / 4 < SMALLEST_RESERVE ? SMALLEST_RESERVE : live / 4;
 }
 
-/* Keep what is free and resident within its bounds: over the reserve, down to
- * half of it, so that the next few pages freed cost nothing. */
+/* Bound the free resident pages: when they exceed the reserve, reduce them to
+ * half of it, so that freeing the next few pages costs nothing. */
 static void trim(struct hl_store *s)
 {
     size_t reserve = reserve_of(s->live);

@@ -14,8 +14,8 @@
  * allocator and the counts and is never held while pages are copied.
  * hl_store_page takes no lock: a slot that somebody holds does not move.
  *
- * Memory goes back to the system when slots are freed, except for a small
- * reserve that spares a take/drop loop the page faults. */
+ * Memory is returned to the system when slots are freed, except for a small
+ * reserve that avoids page faults in a take/drop loop. */
 #ifndef HL_SNAPSHOT_STORE_H
 #define HL_SNAPSHOT_STORE_H
 

@@ -45,8 +45,8 @@ void hl_chain_push(struct hl_chain *chain, const struct sigaction *action)
             return;
         }
     }
-    /* Eight different handlers taking turns on one process is nobody's
-     * program; the newest still gets what is not ours. */
+    /* No real program has eight different handlers taking turns; the newest
+     * still gets faults that are not ours. */
     if (depth == HL_CHAIN_DEPTH)
         depth--;
     chain->links[depth] = *action;
@@ -100,11 +100,11 @@ static const mcontext_t *registers(const void *context)
     return &((const ucontext_t *)context)->uc_mcontext;
 }
 
-/* Did a handler that came back deal with it?  One that left the registers and
- * our place in the kernel's table as they were, and the memory as inaccessible
- * as it was, did nothing: run again, the instruction would fault again, for
- * ever.  (faulthandler returns like that once it is disabled.)  A signal that
- * was sent is dealt with by the call. */
+/* Did a handler that returned deal with the fault?  If it did not change the
+ * registers or our place in the kernel's table, and the memory is still
+ * inaccessible, it did not: the instruction would fault again, forever.
+ * (faulthandler returns like that once it is disabled.)  A signal that was
+ * sent is dealt with by the call itself. */
 static bool dealt_with(const struct hl_chain *chain, const siginfo_t *info,
                        const void *context, const mcontext_t *before)
 {
@@ -148,9 +148,9 @@ static enum outcome try_link(struct hl_chain *chain, int level,
     return dealt_with(chain, info, context, &before) ? DONE : NEXT;
 }
 
-/* A real fault that the kernel delivers is due to the top, also in the middle
- * of a handler of ours: so it would be without us.  What a handler left behind
- * that it never returned from (siglongjmp) is forgotten with that. */
+/* A real fault that the kernel delivers goes to the top, even in the middle of
+ * a handler that we called: so it would without us.  That also discards the
+ * state of handlers that never returned (siglongjmp). */
 void hl_chain_pass(struct hl_chain *chain, siginfo_t *info, void *context,
                    bool by_kernel)
 {

@@ -1,10 +1,10 @@
-/* Who had a signal before us: a short stack of saved dispositions.
+/* Earlier handlers of a signal: a short stack of saved dispositions.
  *
- * The bottom is what was there when our handler was installed.  Somebody who
- * puts a handler over ours and is then put behind us again (hl_chain_push) is
- * stacked above it.  Such a handler may give the signal back to us, because we
- * were its predecessor; the signal then goes one step further down, never to
- * it again.
+ * The bottom is the disposition found when our handler was installed.  A
+ * handler that replaced ours and was then put behind it again (hl_chain_push)
+ * is stacked above.  Such a handler may pass the signal back to us, because we
+ * were its predecessor; the signal then goes one step further down, and never
+ * to it again.
  *
  * hl_chain_pass is async-signal-safe.  Pushing is done under the lock of
  * fault.c, while handlers run. */

@@ -56,8 +56,9 @@ static int look(struct hl_drops *drops, const struct hl_tracker *t,
                         add, &into);
 }
 
-/* Mostly not, and one line of it says so: another one in each page, since
- * those at the same place in all pages would share a few sets of the cache. */
+/* Usually it is not, and one cache line shows it: a different one in each
+ * page, since lines at the same offset of all pages would share few cache
+ * sets. */
 static bool is_zero(const struct hl_tracker *t, size_t page)
 {
     const char *start = t->addr + page * t->page_size;
@@ -66,8 +67,8 @@ static bool is_zero(const struct hl_tracker *t, size_t page)
     return hl_is_zero(start + line, LINE) && hl_is_zero(start, t->page_size);
 }
 
-/* Armed first, looked at second: what is dropped in between is seen as it is
- * by then, and so it is by whoever reads the page next (T3). */
+/* Armed first, looked at second: if a page is dropped in between, this sees
+ * its new content, and so does the next read of the page (T3). */
 static void note_filled(struct hl_drops *drops, const struct hl_tracker *t,
                         struct hl_run run)
 {
@@ -138,8 +139,8 @@ static void add_with_neighbours(struct hl_pages *dirty, size_t page)
     hl_pages_add_range(dirty, (struct hl_run){first, end - first});
 }
 
-/* Only what is in memory is read: reading the hole of a file fills it, and
- * behind the end of a file kills. */
+/* Only pages in memory are read: reading the hole of a file fills it, and
+ * reading beyond the end of a file ends the process. */
 static int find_zeros(struct hl_drops *drops, const struct hl_tracker *t,
                       struct hl_scan *scan, const struct hl_pages *open,
                       struct hl_pages *dirty)

@@ -1,10 +1,11 @@
-/* Dropped pages: what their owner throws away by madvise, behind a tracker.
+/* Dropped pages: those that their owner discards by madvise, unseen by a
+ * tracker.
  *
- * userfaultfd marks stand in page tables.  On private anonymous memory a mark
- * goes with its page, so that a scan for "written" finds it.  On memory with a
- * file behind it (shmem and hugetlbfs are files, too) the kernel keeps the
- * mark, and a page that was removed and read again looks as it did when it was
- * armed.  So what it holds has to tell:
+ * userfaultfd marks are in page tables.  In private anonymous memory a mark
+ * goes with its page, so a scan for "written" finds it.  In memory with a file
+ * behind it (shmem and hugetlbfs are files, too) the kernel keeps the mark,
+ * and a page that was removed and read again looks as it did when it was
+ * armed. Only its content shows the change:
  *
  *  D1. Removed from shared memory or a file (MADV_REMOVE, a file made shorter
  *      and longer again), a page is zero from then on.  One that was not zero
@@ -13,9 +14,9 @@
  *      file's again.  One that was our copy when it was armed, and now is the
  *      file's or is not there, was dropped.
  *
- * Both look at what is, not at what happened, so that no moment is too early
- * or too late to look.  Where a page only left memory (MADV_PAGEOUT, a file's
- * page written back) it is reported as well: more is always right.
+ * Both examine the present state, not past events, so the time of the check
+ * does not matter.  A page that only left memory (MADV_PAGEOUT, a file's page
+ * written back) is reported as well: reporting too many pages is always right.
  *
  * Costs a load a page (40 ns, mostly for the TLB) for D1, a second scan for
  * D2; nothing for private anonymous memory. */

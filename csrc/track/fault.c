@@ -70,10 +70,10 @@ static bool serve(int signal, uintptr_t addr)
     return opened;
 }
 
-/* What mprotect closed for writing can still be read.  What cannot is not as
- * we left it: its owner put a guard there.  Asked only where no page was
- * there, which is so for a guard, for a first touch, and behind the end of a
- * file; that last one is opened, so as to end in the SIGBUS that it is. */
+/* A page that we closed for writing can still be read.  If it cannot, its
+ * owner put a guard there.  Checked only if no page was present, which is the
+ * case for a guard, for a first touch, and beyond the end of a file; the
+ * latter is opened, so that it ends in the SIGBUS that it should. */
 static bool can_be_read(int signal, uintptr_t addr, const void *context)
 {
     return signal != SIGSEGV || hl_context_is_present(context) ||
@@ -105,9 +105,9 @@ static bool is_called_by_kernel(const void *frame, const void *context)
 }
 
 /* The handler.  Async-signal-safe: atomics, the region's open_page, and
- * system calls.  A page of nobody's that can be written by now is a fault that
- * was on its way while its region was opened and removed: running the
- * instruction again is all it needs.  Every signal is blocked meanwhile, so
+ * system calls.  If the page is in no region and can be written now, the fault
+ * was on its way while its region was opened and removed: it is enough to run
+ * the instruction again.  Every signal is blocked meanwhile, so
  * that no other handler can fault on a page of ours with SIGSEGV blocked,
  * which would be fatal. */
 static void on_fault(int signal, siginfo_t *info, void *context)

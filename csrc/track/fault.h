@@ -4,8 +4,8 @@
  * The handler is installed when the first region of its signal is added and
  * stays.  It looks the faulting address up in an immutable table, asks the
  * region to open the page, and returns; a fault that is not a write to one of
- * our regions goes to whoever had the signal before, the way the kernel would
- * have delivered it: handler of one or three arguments, its mask, SA_NODEFER
+ * our regions goes to the previous handler, as the kernel would have
+ * delivered it: handler of one or three arguments, its mask, SA_NODEFER
  * and SA_RESETHAND, SIG_IGN, or the default action with its core dump.
  *
  * Async-signal-safe: the handler takes no lock and calls nothing but system
@@ -30,9 +30,9 @@ struct hl_fault_region {
 /* Publish a region, which must outlive hl_fault_remove.  Nothing of it may be
  * protected before this returns.  -ENOMEM, or what sigaction says.
  *
- * What removing it will need is allocated here, so that removing cannot fail,
- * and at no moment is there no table: another region's write would be a crash
- * then. */
+ * Memory for its removal is allocated here, so that removing cannot fail; and
+ * there is always a table: without one, a write to another region would crash.
+ */
 int hl_fault_add(struct hl_fault_region *region) HL_MUST_CHECK;
 
 /* Forget it; when this returns no handler uses it.  Everything of it must be
@@ -42,10 +42,11 @@ void hl_fault_remove(struct hl_fault_region *region);
 /* Wait until every handler that runs now has returned. */
 void hl_fault_quiesce(void);
 
-/* If somebody put a handler in front of ours, go in front of it and pass on
- * to it what is not ours.  Does nothing where ours is not installed, at the
- * cost of a load.  Nobody tells us when a handler is replaced, so every entry
- * that may leave pages armed asks: each collect and each arm. */
+/* If another handler is in front of ours, go in front of it and pass on to it
+ * all faults that are not ours.  If ours is not installed, does nothing, at
+ * the cost of a load.  The kernel does not report that a handler was replaced,
+ * so every call that may leave pages armed checks: each collect and each arm.
+ */
 void hl_fault_reclaim(void);
 void hl_fault_reclaim_signal(int signal);
 

@@ -1,6 +1,6 @@
-/* full: no tracking.  Every page is reported always, so that a restore copies
- * everything: the yardstick for the others, and what is left where nothing
- * else can be had. */
+/* full: no tracking.  Every page is always reported, so a restore copies
+ * everything.  It is the baseline for the other trackers, and the last resort
+ * where none of them works. */
 #include <stdlib.h>
 
 #include "os/map.h"

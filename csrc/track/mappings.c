@@ -15,8 +15,8 @@ static void count_guards(void *context, uintptr_t start, uintptr_t end)
     *(size_t *)context += end - start;
 }
 
-/* As mappings they are readable; who touches one dies.  A kernel that does not
- * know the question (before 6.15) has none, or keeps them to itself. */
+/* As mappings they are readable, but touching one ends the process.  A kernel
+ * without this query (before 6.15) has none, or does not report them. */
 static bool has_guards(const void *memory, size_t size)
 {
     uintptr_t start = (uintptr_t)memory;
@@ -84,8 +84,8 @@ static void look_at(void *context, uintptr_t start, uintptr_t end, int prot,
     l->at = end;
 }
 
-/* Without /proc holes can be told, and rights cannot.  Who merely has no
- * descriptor left is told that. */
+/* Without /proc holes can be found, but rights cannot.  If descriptors or
+ * memory ran out, that is the error. */
 static int without_maps(const struct look *l, uintptr_t end, int err)
 {
     const struct hl_run all = {0, (end - l->start) / hl_page_size()};

@@ -1,15 +1,15 @@
-/* What memory is mapped as, asked before it is touched: who steps into a hole,
- * on a guard, or on a page that its owner closed, dies.  Any thread. */
+/* Checks of mappings before memory is touched: touching a hole, a guard page,
+ * or a page that its owner closed ends the process.  Any thread. */
 #ifndef HL_TRACK_MAPPINGS_H
 #define HL_TRACK_MAPPINGS_H
 
 #include "base.h"
 #include "mem/pages.h"
 
-/* What the kernel says of [memory, +size), in our words: a hole in it is a
- * wrong argument and no lack of memory.  Fills in whether what nobody touched
- * is zero.  -EFAULT: it has a hole, or a guard, or parts that differ;
- * otherwise what /proc/self/maps says; `why` has a sentence. */
+/* What the kernel reports for [memory, +size), in our words: a hole in it is a
+ * wrong argument, not a lack of memory.  Fills in whether untouched memory is
+ * zero.  -EFAULT: it has a hole, or a guard, or parts that differ; otherwise
+ * the error of /proc/self/maps; `why` has a sentence. */
 int hl_mappings_check(void *memory, size_t size, bool *zero_filled,
                       char *why) HL_MUST_CHECK;
 

@@ -16,9 +16,9 @@ struct hl_scan {
     struct page_region regions[HL_SCAN_REGIONS];
 };
 
-/* The descriptor is the process's: there is nothing to close, and whoever
- * closes all of them may put another process's in its place.  So open before
- * each series of walks; it costs 0.4 us. */
+/* The descriptor belongs to the process: there is nothing to close, but other
+ * code that closes all descriptors may put another file in its place.  So open
+ * before each series of walks; it costs 0.4 us. */
 int hl_scan_open(struct hl_scan *scan) HL_MUST_CHECK;
 
 enum hl_scan_for {
@@ -32,7 +32,7 @@ enum hl_scan_for {
     HL_SCAN_TOUCHED,     /* pages in memory or in swap; of any memory */
 };
 
-/* Looking at a page and arming it is one step, but for HL_SCAN_ARM_REST: where
+/* Looking at a page and arming it is one step, except for HL_SCAN_ARM_REST: if
  * there is no page table yet, the kernel looks at up to a GiB at once, and a
  * page first touched after that is armed as if it did not exist. */
 

@@ -1,7 +1,7 @@
 /* sigsegv: mprotect, and a SIGSEGV handler that opens one page.
  *
- * Needs nothing of the kernel that it has not had for decades.  A system call
- * that writes into a protected page fails with EFAULT, or ends short. */
+ * Works on any kernel.  A system call that writes into a protected page fails
+ * with EFAULT, or ends short. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,10 +87,10 @@ static void open_if_closed(void *context, uintptr_t start, uintptr_t end,
         (void)mprotect((void *)start, end - start, s->prot);
 }
 
-/* What we closed, and nothing that its owner closed or put in its place, as
+/* Open what we closed, but not what its owner closed or put in its place, as
  * far as that can be told: read-only memory of the same kind looks like ours.
- * At a hole the kernel stops: so by the mapping, or by the page where mappings
- * cannot be told. */
+ * The kernel stops at a hole, so this goes by mappings, or by pages if
+ * mappings are unknown. */
 static void open_all(struct sigsegv *s)
 {
     struct hl_trap *trap = &s->trap;

@@ -5,13 +5,12 @@
  * process, and takes time by all of its memory.  Two things follow.
  *
  * Other regions tracked this way would lose their bits: before each clearing,
- * everybody's are read and kept.
+ * the bits of all regions are read and kept.
  *
  * Reading and clearing are two steps, and a write by another thread between
- * them would be lost.  In a process with more than one thread, not counting
- * the library's own, nothing is armed therefore: every page stays reported,
- * which is slow and right.  This is why the tracker is the last resort before
- * `full`. */
+ * them would be lost.  So in a process with more than one thread, not counting
+ * the library's own, nothing is armed: every page stays reported, which is
+ * slow but correct.  This is why the tracker is the last one before `full`. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -40,7 +40,7 @@ int hl_tracker_accepts(const struct hl_tracker_ops *ops, const void *addr,
     const unsigned ground = HL_KIND_OWN_HEAP | HL_KIND_STACK | HL_KIND_LIBRARY;
     if (vma->kinds & ground)
         return hl_why(why, -EOPNOTSUPP,
-                      "this memory holds %s, which cannot be put back while "
+                      "this memory holds %s, which cannot be restored while "
                       "it is in use",
                       hl_kind_name(vma->kinds & ground));
     if (vma->kinds & ~ops->kinds)

@@ -3,24 +3,24 @@
  * Each tracker is one file that fills in a struct hl_tracker_ops; track.c
  * lists them in order of preference.
  *
- * What every tracker promises, for other threads that write throughout:
+ * What every tracker promises, even while other threads write:
  *
  *  T1. After open no page is armed.  A page that is not armed is always
  *      reported by collect.
  *  T2. A page that arm() covered is either armed when it returns, and then
  *      every later write makes collect report it, or is reported already.
- *      Refusal by the kernel is never more than "reported already".
- *  T3. A write to such a page that arm() forgot about ended before arm()
- *      returned: whoever reads the page after that sees it.
+ *      If the kernel refuses to arm it, it is reported already.
+ *  T3. A write to such a page that arm() forgot ended before arm() returned: a
+ *      later read of the page sees it.
  *  T4. collect() forgets nothing; only arm() does, and only the pages it is
  *      given.
  *  T5. close() leaves the region as open() found it, and no handler that
  *      still runs refers to it afterwards.
  *
- *  T6. What open accepts is tracked exactly, whatever its owner does to it by
- *      writes, system calls and madvise, but for what the tracker's fields
- *      except (kernel_writes, sees_drops).  What cannot be tracked so is
- *      refused, in words.
+ *  T6. Memory that open accepts is tracked exactly, for all changes by its
+ *      owner by writes, system calls and madvise, except as stated in the
+ *      tracker's fields (kernel_writes, sees_drops).  Memory that cannot be
+ *      tracked so is refused, with a sentence.
  *
  * Threads: the calls on one tracker are made one at a time; faults arrive on
  * any thread at any moment. */
@@ -52,11 +52,11 @@ struct hl_tracker_ops {
     size_t collect_cost;  /* at the least, in pages that could be copied */
 
     /* Kinds of memory (enum hl_kind) that it tracks: on any other, open is
-     * refused with -EOPNOTSUPP.  None tracks what this process stands on.  0
-     * for a machine's own tracker. */
+     * refused with -EOPNOTSUPP.  None tracks the process's own heap, stacks or
+     * this library's data.  0 for a machine's own tracker. */
     unsigned kinds;
     /* A page that its owner drops (madvise) is reported, on each of those
-     * kinds.  Where it is not, that is a limit that the documents name. */
+     * kinds.  If false, that is a documented limit. */
     bool sees_drops;
 
     /* Try it for real on memory of its own.  0, or -errno and a sentence.
@@ -68,15 +68,15 @@ struct hl_tracker_ops {
     int (*open)(void *addr, size_t page_count, struct hl_tracker **out,
                 char *why);
 
-    /* Add the reported pages to dirty.  -errno: dirty is no superset; the
-     * caller must take every page for written. */
+    /* Add the reported pages to dirty.  -errno: dirty is not a superset; the
+     * caller must treat every page as written. */
     int (*collect)(struct hl_tracker *tracker, struct hl_pages *dirty);
 
     /* Arm these pages. */
     void (*arm)(struct hl_tracker *tracker, const struct hl_pages *pages);
 
-    /* From now on until they are armed, take these pages for not armed,
-     * without asking: they are written all the time. */
+    /* From now on until they are armed, treat these pages as not armed,
+     * without asking the kernel: they are written all the time. */
     void (*leave)(struct hl_tracker *tracker, const struct hl_pages *pages);
 
     /* Arm every page and add to touched those that may hold anything but
@@ -85,8 +85,8 @@ struct hl_tracker_ops {
      * anything cannot be told; some pages may be armed. */
     int (*arm_first)(struct hl_tracker *tracker, struct hl_pages *touched);
 
-    /* Un-arm a run that is about to be written, at one price for all of it.
-     * Never needed for the result to be right. */
+    /* Un-arm a run that is about to be written, in one step.  Never needed
+     * for a correct result. */
     void (*disarm)(struct hl_tracker *tracker, struct hl_run run);
 
     /* forked: this is a child of the process that opened it, whose kernel

@@ -31,10 +31,10 @@ static bool makes_progress(struct hl_trap *trap, uintptr_t addr,
            __atomic_load_n(&trap->arming, __ATOMIC_SEQ_CST) != arming;
 }
 
-/* In the handler.  The kernel refuses to split one more mapping (ENOMEM) when
- * vm.max_map_count is reached: a wider stretch merges mappings instead, and a
- * wide one at once leaves the program some to go on with.  The whole region
- * always opens. */
+/* In the handler.  The kernel refuses to split another mapping (ENOMEM) when
+ * vm.max_map_count is reached: opening a wider range merges mappings instead,
+ * and a wide one leaves the program some for later.  The whole region can
+ * always be opened. */
 static bool open_page(struct hl_fault_region *region, uintptr_t addr)
 {
     struct hl_trap *trap =
@@ -102,8 +102,8 @@ int hl_trap_collect(struct hl_tracker *tracker, struct hl_pages *dirty)
     return 0;
 }
 
-/* The kernel refused to close the stretch: its pages stay reported.  All of
- * them, not only those asked for: more is always right. */
+/* The kernel refused to close the range: all of its pages stay reported, not
+ * only the requested ones, since reporting too many is always right. */
 static void keep_open(struct hl_trap *trap, struct hl_run stretch)
 {
     (void)note_and_open(trap, stretch);

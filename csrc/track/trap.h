@@ -1,4 +1,4 @@
-/* Traps: what the trackers that answer a fault have in common.
+/* Traps: the common part of the trackers that use a signal handler.
  *
  * A trap keeps the set of the pages that are open (writable, reported).  The
  * first write to any other page faults; the handler notes the page, opens it,
@@ -11,12 +11,12 @@
  * come before that repair.  Noting only afterwards would let a second thread
  * write to the open page, finish, and be missed by a collect in between.
  *
- * A fault is answered by whether the page can be written now.  That a call to
- * open it succeeded says nothing of a page behind the end of its file, or of a
- * mapping that its owner replaced: the instruction would fault again, for
- * ever.  So a page that was noted already and faults again is tried, and where
- * it still cannot be written the fault goes to whoever is next, unless arm()
- * may have closed it meanwhile. */
+ * A fault is resolved only if the page can be written now.  A successful call
+ * to open it does not ensure that for a page beyond the end of its file, or in
+ * a mapping that its owner replaced: the instruction would fault again,
+ * forever.  So a page that was noted already and faults again is tested, and
+ * if it still cannot be written, the fault goes to the next handler, unless
+ * arm() may have closed the page meanwhile. */
 #ifndef HL_TRACK_TRAP_H
 #define HL_TRACK_TRAP_H
 

@@ -205,7 +205,7 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
         return 0;
     bool known = u->lost;
     u->lost = start_anew(u) < 0;
-    /* Not had again for now, which is no news: all of it is open. */
+    /* It could not be registered again for now, but all of it is open. */
     if (u->lost && known) {
         hl_pages_fill(dirty);
         return 0;
@@ -218,8 +218,8 @@ struct arming {
     const struct hl_pages *pages;
 };
 
-/* A page armed although nobody asked was written after the caller collected:
- * keep it reported. */
+/* A page that was armed without a request was written after the caller
+ * collected: keep it reported. */
 static void note_unasked(void *context, uintptr_t start, uintptr_t end)
 {
     const struct arming *arming = context;

@@ -117,8 +117,8 @@ bool hl_uffd_is_good(const struct hl_uffd *uffd)
     return hl_descriptor_is_good(uffd->mode, &uffd->handle);
 }
 
-/* The kernel says EAGAIN while a mapping changes, which only descriptors with
- * event features notice: not ours.  So a few times is for ever. */
+/* The kernel returns EAGAIN while a mapping changes, but only for descriptors
+ * with event features, which ours lacks.  So a few attempts are enough. */
 static int protect(int fd, struct uffdio_writeprotect *wp)
 {
     for (int tries = 0; tries < 1000; tries++) {
@@ -169,11 +169,11 @@ static int unregister(const struct hl_uffd *uffd, uintptr_t start,
     return ioctl(uffd->handle.fd, UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
 }
 
-/* Unregistering unprotects as well, but not at vm.max_map_count: the range may
- * be part of a mapping that must be split for it.  What stays registered in
- * asynchronous mode does no harm; a page that stayed protected in the other
- * would kill whoever writes to it.  Where it is refused for another reason the
- * memory is not ours, nor is what protects it. */
+/* Unregistering also unprotects, but fails at vm.max_map_count: the range may
+ * be part of a mapping that must be split for it.  A range that stays
+ * registered in asynchronous mode does no harm; in the other mode, a write to
+ * a page that stayed protected would end the process.  If it is refused for
+ * another reason, neither the memory nor its protection is ours. */
 static void close_mapping(void *context, uintptr_t start, uintptr_t end,
                           int prot, unsigned kind)
 {

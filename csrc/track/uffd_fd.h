@@ -24,17 +24,18 @@ int hl_uffd_open(struct hl_uffd *uffd, void *addr, size_t size,
  * of it is closed, by whomever. */
 bool hl_uffd_is_good(const struct hl_uffd *uffd);
 
-/* Does somebody else's userfaultfd have part of this memory?  What nobody
- * touched may then be anything.  False where it cannot be asked: where this
- * process may have none, others hardly have one on its memory. */
+/* Is part of this memory registered with another userfaultfd?  Then untouched
+ * pages may hold anything.  False if that cannot be checked: a process that
+ * may not have a userfaultfd is unlikely to have memory registered with one.
+ */
 bool hl_uffd_is_foreign(void *addr, size_t size);
 
 /* The features this kernel has, or -errno with a sentence in `why`. */
 int hl_uffd_features(uint64_t *features, char *why) HL_MUST_CHECK;
 
 /* Protect or unprotect [addr, addr + size).  With protection by SIGBUS the
- * latter works whatever became of the descriptor: only for pages that we
- * protected, since it would end anybody's.  Async-signal-safe. */
+ * latter works even if the descriptor is lost; use it only for pages that we
+ * protected, since it ends any protection.  Async-signal-safe. */
 int hl_uffd_protect(const struct hl_uffd *uffd, const void *addr, size_t size,
                     bool on);
 

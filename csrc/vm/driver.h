@@ -1,4 +1,4 @@
-/* Drivers: what runs a guest.
+/* Drivers: the engines that run guests.
  *
  * Each driver is one file that fills in a struct hl_driver_ops; driver.c lists
  * them in order of preference.  A machine has one vCPU, which runs at CPL 3 in
@@ -8,18 +8,18 @@
  *
  *  V1. Guest memory is the caller's memory, slot by slot; the guest reaches
  *      nothing else of this process.
- *  V2. run() returns when the guest leaves, and says why; whatever it left
- *      for, the machine can be loaded with a saved state and run again.
+ *  V2. run() returns when the guest leaves, and reports the reason; after any
+ *      reason, the machine can be loaded with a saved state and run again.
  *  V3. load() after save() gives the guest exactly what it had: general,
  *      segment and control registers, x87/SSE/AVX state, the MSRs and debug
  *      registers that a guest could change, pending events.  Time goes on.
  *  V4. kick() makes a run() under way, or else the next one, return
- *      HL_EXIT_KICKED at the latest a few milliseconds later, in whatever
- *      state the thread that runs it has its signals.  A run may return so
- *      without a kick, too: who runs a machine knows what it waits for, and
- *      runs it again if that has not come.
- *  V5. After finish() nothing that the guest began is still on its way: the
- *      machine writes to guest memory only while it runs.
+ *      HL_EXIT_KICKED within a few milliseconds, regardless of the signal
+ *      state of the thread that runs it.  A run may also return so without a
+ *      kick: the caller checks the event that it waits for, and runs the
+ *      machine again if it has not come.
+ *  V5. After finish() no operation of the guest is unfinished: the machine
+ *      writes to guest memory only while it runs.
  *
  * Threads: one call at a time on a machine, on any thread; kick() at any
  * moment on any thread.  Fork: a child cannot use its parent's machines, but
@@ -100,7 +100,7 @@ struct hl_vm_tracker {
 struct hl_driver_ops {
     const char *name;
     const char *device;    /* a file that it opens; NULL: none */
-    bool is_boundary;      /* made to keep in a guest that means harm */
+    bool is_boundary;      /* contains a hostile guest */
     bool host_sees_writes; /* the guest's writes are writes of this process:
                               its trackers track them */
 
@@ -129,7 +129,7 @@ struct hl_driver_ops {
      * call.  NULL: there is never anything to finish. */
     int (*finish)(struct hl_vm *vm);
 
-    /* Code in guest memory was changed by the host.  NULL: nobody minds. */
+    /* Code in guest memory was changed by the host.  NULL: not needed. */
     void (*code_changed)(struct hl_vm *vm);
 
     /* state_size bytes; they hold no pointers.  A state may be loaded into

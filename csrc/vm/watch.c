@@ -123,8 +123,8 @@ void hl_watch_stop(struct hl_watch *watch)
     hl_lock_release(&lock);
 }
 
-/* Idle, it ends, and this waits for that without the lock: a watch that begins
- * meanwhile makes a thread of another number. */
+/* An idle thread ends, and this waits for that without the lock: a watch that
+ * begins meanwhile makes a thread with another number. */
 static void before_fork(void)
 {
     pthread_t ending;

@@ -1,4 +1,4 @@
-/* Deadlines: one thread of the library that wakes what runs too long.
+/* Deadlines: one thread of the library that ends calls that take too long.
  *
  * Workload: thousands of calls a second, each with a deadline of seconds that
  * hardly any reaches.  Starting and stopping a watch is a lock and a few
@@ -6,9 +6,9 @@
  * and is told only of an earlier one.
  *
  * The thread blocks every signal and runs no Python.  It is started by the
- * first watch, and ends before a fork at which nothing is watched, so that a
- * process without deadlines under way forks as single-threaded as it looks.
- * A child has no such thread until it watches something itself.
+ * first watch, and ends before a fork if nothing is watched, so that a
+ * process without pending deadlines forks without extra threads.  A child has
+ * no such thread until it watches something itself.
  *
  * Threads: each watch is started and stopped by one thread at a time. */
 #ifndef HL_VM_WATCH_H

@@ -42,9 +42,9 @@ __all__ = ["bench"]
     "--all", "everything", is_flag=True, help="Every size, count and pattern."
 )
 @click.option("--driver", default="auto", show_default=True, help="How.")
-@click.option("--list", "lists", is_flag=True, help="Only say what there is.")
+@click.option("--list", "lists", is_flag=True, help="Only list benchmarks.")
 @click.option(
-    "--report", "again", is_flag=True, help="Only write the report anew."
+    "--report", "again", is_flag=True, help="Only rewrite the report."
 )
 def bench(
     patterns: tuple[str, ...],
@@ -55,7 +55,7 @@ def bench(
     lists: bool,
     again: bool,
 ) -> None:
-    """Measure what tracking costs and gains, and write a report.
+    """Measure the cost and gain of tracking, and write a report.
 
     PATTERN is a benchmark, a group of them, or either with wildcards; limits,
     phases and model are parts of the report. Without one, all is measured.

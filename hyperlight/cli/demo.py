@@ -29,8 +29,8 @@ __all__ = ["demo"]
 def demo(size: int, tracker: str, as_json: bool) -> None:
     """Fill memory, let a program write to it, and put it back both ways.
 
-    Ends with status 1 if the bytes are not what they were, and with 2 if
-    that could not be found out.
+    Ends with status 1 if the bytes were not restored, and with 2 if the demo
+    could not run.
     """
     bars = terminal.new_console(stderr=True)
     try:

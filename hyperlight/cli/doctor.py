@@ -17,7 +17,7 @@ __all__ = ["doctor"]
 @click.command()
 @json_flag
 def doctor(as_json: bool) -> None:
-    """Say what this host has, what it lacks, and what to change."""
+    """Show what this host offers, what it lacks, and what to change."""
     report = host.examine()
     if as_json:
         click.echo(json.dumps(report, indent=2))

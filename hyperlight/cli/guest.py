@@ -43,7 +43,7 @@ def build(
 ) -> None:
     """Compile C against the SDK and link it into a guest.
 
-    Ends with status 2 and the compiler's words if that did not work.
+    If that fails, shows the compiler's messages and ends with status 2.
     """
     try:
         path = guests.build(

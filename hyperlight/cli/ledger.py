@@ -218,4 +218,4 @@ def in_words(ratio: float) -> str:
 
 def _compared(ratio: float) -> str:
     faster = ratio >= 1.05
-    return f"{in_words(ratio)} times less" if faster else "which is no less"
+    return f"{in_words(ratio)} times less" if faster else "which is not less"

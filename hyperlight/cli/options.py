@@ -34,6 +34,6 @@ class Size(click.ParamType[int]):
 
 
 class CannotRun(click.ClickException):
-    """Neither right nor wrong: the message says what was in the way."""
+    """The command could not run; the message says why."""
 
     exit_code = 2

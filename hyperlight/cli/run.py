@@ -55,11 +55,11 @@ def run(
 ) -> None:
     """Call FUNCTION of GUEST, a program or the name of one that ships.
 
-    Without FUNCTION it lists what there is. ARGUMENTS are text, turned into
-    what the function takes; @FILE is a file's bytes. Results go to standard
-    output as they are; only on a terminal, control characters in text are
-    shown and not sent. Log lines of the guest go to standard error. Ends with
-    status 1 if the guest failed.
+    Without FUNCTION it lists the functions. ARGUMENTS are text, converted to
+    the function's types; @FILE stands for a file's bytes. Results go to
+    standard output unchanged; on a terminal, control characters in text are
+    escaped. Log lines of the guest go to standard error. Ends with status 1 if
+    the guest failed.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level="INFO")
     try:

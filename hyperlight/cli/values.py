@@ -1,4 +1,4 @@
-"""Text of a command line as arguments of a guest's function."""
+"""Conversion of command-line text to arguments of a guest's function."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def values_of(signature: str, texts: Sequence[str]) -> list[Any]:
-    """What the texts mean to a function of this signature.
+    """The texts as arguments for a function of this signature.
 
-    ``@FILE`` is what the file holds. More or fewer texts than there are
-    arguments stay as they are: the call says what is wrong.
+    ``@FILE`` stands for the file's content. If there are more or fewer texts
+    than arguments, they are returned unchanged: the call reports the error.
 
     Raises:
-        ValueError: A text is not what its argument needs.
+        ValueError: A text does not fit the type of its argument.
         OSError: A file cannot be read.
     """
     match = re.search(r"\((.*)\)", signature)
@@ -60,5 +60,5 @@ def _value(number: int, kind: str, text: str) -> Any:
         return _READERS[kind](text)
     except ValueError as error:
         raise ValueError(
-            f"argument {number} is to be {kind}: {error}"
+            f"argument {number} must be {kind}: {error}"
         ) from None

@@ -39,7 +39,7 @@ cdef void clear_tail(bytes bits, size_t page_count):
 cdef int check_bits(bytes bits, size_t page_count) except -1:
     if <size_t>len(bits) != hl_bitmap_words(page_count) * 8:
         raise ValueError(
-            f"{len(bits)} bytes are not the bitmap of {page_count} pages")
+            f"a bitmap of {page_count} pages cannot have {len(bits)} bytes")
     return 0
 
 
@@ -112,7 +112,8 @@ def bits_combine(bytes a not None, bytes b not None, int operation):
     cdef uint64_t *to = words_of(out)
     cdef hl_set_operation how = <hl_set_operation>operation
     if len(a) != len(b) or len(a) % 8:
-        raise ValueError(f"{len(a)} and {len(b)} bytes do not combine")
+        raise ValueError(
+            f"bitmaps of {len(a)} and {len(b)} bytes cannot be combined")
     if <size_t>len(a) < QUICK_BITS:
         hl_bitmap_combine(to, x, y, n, how)
     else:

@@ -16,7 +16,7 @@ cdef ssize_t check(ssize_t rc, str what) except -1:
     raise OSError(-rc, why.decode("utf-8", "replace"))
 
 
-# What a value may be refused with; the words say which it was.
+# A value may be refused with one of these; the text says which it was.
 REFUSALS = (TypeError, ValueError, OverflowError, BufferError)
 
 
@@ -27,4 +27,4 @@ cdef refusal(error):
 
 cdef malformed(const char *wrong):
     return GuestAborted(
-        f"the guest left {wrong.decode()} where a message was due")
+        f"the guest left {wrong.decode()} where a message was expected")

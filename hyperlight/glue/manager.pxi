@@ -36,7 +36,7 @@ cdef class ManagerCore(ManagerOwner):
             into.filling = False
         before = taken_back(mirror)
         if not empty:
-            raise ValueError("this Snapshot is taken already")
+            raise ValueError("this Snapshot was already taken")
         if rc == -EAGAIN:
             return None
         self._check(rc, "take")
@@ -45,7 +45,7 @@ cdef class ManagerCore(ManagerOwner):
         return into
 
     def restore(self, SnapshotCore snapshot):
-        """Returns what RestoreStats is made of; None for what is current."""
+        """Returns the fields of RestoreStats; None: the current snapshot."""
         cdef hl_manager *m = self._open()
         cdef hl_snapshot *s
         cdef hl_mirror mirror
@@ -64,7 +64,7 @@ cdef class ManagerCore(ManagerOwner):
         return self._stats_of_restore(&done)
 
     def pop(self):
-        """restore() what was pushed last, and forget it, or neither."""
+        """restore() the last pushed snapshot and forget it, or neither."""
         cdef hl_manager *m = self._open()
         cdef hl_mirror mirror
         cdef hl_done done

@@ -5,11 +5,11 @@
 cdef class ManagerOwner:
     """One region and its tracker.  Any thread may call anything at any time.
 
-    What is current and what was pushed is this object's and the C side's.  C
+    Both this object and C record what is current and what was pushed.  C
     changes both, with the manager's lock held and without the GIL, by
-    exchanging the references below (struct hl_mirror): neither an exception
-    nor a fork has a place in between.  Whoever holds the GIL may read one: it
-    is let go of by somebody who holds the GIL, and was replaced before that.
+    exchanging the references below (struct hl_mirror), so no exception or fork
+    can come between.  With the GIL held one may be read: a reference is only
+    dropped with the GIL held, after it was replaced.
     """
 
     cdef hl_manager *manager  # a reference, from __init__ to __dealloc__
@@ -121,12 +121,12 @@ cdef class ManagerOwner:
         if rc == -EBADF:
             raise ValueError("operation on a closed SnapshotManager")
         if rc == -ENODATA:
-            raise ValueError("no snapshot is current: take one first")
+            raise ValueError("there is no current snapshot: take one first")
         if rc == -EINVAL:
-            raise ValueError("the snapshot is of another size")
+            raise ValueError("the snapshot has a different size")
         if rc == -EFAULT:
             raise ValueError(
-                f"{what}: part of the memory is not mapped any more")
+                f"{what}: part of the memory is no longer mapped")
         if rc == -EACCES:
             raise ValueError(
                 f"{what}: its owner closed part of the memory (mprotect)")

@@ -41,7 +41,7 @@ cdef int given_top(hl_mirror *mirror, ManagerOwner core, object old,
 
 
 cdef object taken_back(hl_mirror *mirror):
-    """Let go of what a call left: the old values, or the new if it failed.
+    """Drop what a call left: the old values, or the new ones if it failed.
 
     Returns the first of them.
     """
@@ -55,9 +55,9 @@ cdef object taken_back(hl_mirror *mirror):
 
 
 cdef int take_apart(object top) except -1:
-    """Let go of a stack that nobody can reach any more.
+    """Drop a stack that is no longer reachable, one entry at a time.
 
-    All at once would keep other threads waiting by its depth.
+    Dropping a deep one at once would keep other threads waiting.
     """
     cdef object below
     cdef int count = 0

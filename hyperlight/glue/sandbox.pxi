@@ -13,7 +13,7 @@ cdef class SandboxCore(SandboxCalls):
         cdef SnapshotCore old
         cdef int rc
         if into.snapshot != NULL:
-            raise ValueError("this Snapshot is taken already")
+            raise ValueError("this Snapshot was already taken")
         self._enter(HL_WORK, "snapshot", token)
         with nogil:
             rc = hl_sandbox_take(self.sandbox, &taken, to)
@@ -27,11 +27,11 @@ cdef class SandboxCore(SandboxCalls):
             self._refuse(rc, "snapshot")
 
     def restore(self, token, SnapshotCore snapshot not None, face=None):
-        """Returns what RestoreStats is made of.
+        """Returns the fields of RestoreStats.
 
         Args:
             snapshot: Of this guest, layout and driver.
-            face: The token of whose it is from then on; None: as before.
+            face: The token of the next owner; None: as before.
         """
         cdef hl_snapshot *from_ = snapshot._taken()
         cdef hl_applied done
@@ -40,7 +40,7 @@ cdef class SandboxCore(SandboxCalls):
         cdef int rc
         if (snapshot.state is None or len(snapshot.state) != self.state_size
                 or hl_snapshot_page_count(from_) != self.page_count):
-            raise ValueError("the snapshot is of another kind")
+            raise ValueError("the snapshot does not fit this sandbox")
         state = PyBytes_AS_STRING(snapshot.state)
         self._enter(HL_WORK, "restore", token)
         with nogil:

@@ -75,7 +75,7 @@ cdef class SandboxCalls(SandboxTalk):
             self._leave()
 
     cdef int _write_call(self, function, tuple args) except -1:
-        """Write a call, whose arguments may be anybody's Python code."""
+        """Write a call; its arguments may run foreign Python code."""
         cdef bytes name = function.encoded
         cdef bytes types = function.arguments
         cdef Py_ssize_t i, n = len(args)
@@ -93,8 +93,8 @@ cdef class SandboxCalls(SandboxTalk):
             except REFUSALS as error:
                 raise refusal(error)(
                     f"{function.signature}: argument {i + 1}, "
-                    f"{brief(args[i])}, is no {TYPES[codes[i]]}: "
-                    f"{error}") from None
+                    f"{brief(args[i])}, is not a valid "
+                    f"{TYPES[codes[i]]}: {error}") from None
         self.inside = None
         return check(hl_call_end(self.io), "call")
 

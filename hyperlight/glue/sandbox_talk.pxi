@@ -58,7 +58,7 @@ cdef class SandboxTalk(SandboxTurn):
             self.inside = None
 
     def resume(self):
-        """Let the guest go on; one of LEFT_*."""
+        """Resume the guest; returns one of LEFT_*."""
         self._calling()
         return self._run()
 
@@ -76,14 +76,14 @@ cdef class SandboxTalk(SandboxTurn):
         return code[:n]
 
     def left_detail(self):
-        """What the driver knows of the exception that ended it, or ""."""
+        """The driver's details of the exception that ended the run, or ""."""
         return self.left.detail.decode()
 
     def message(self, int kind):
         """The values of the message that the guest left.
 
         Raises:
-            GuestAborted: It is none of that kind.
+            GuestAborted: It is not a message of that kind.
         """
         self._calling()
         if hl_call_open(self.io, <hl_message_kind>kind) < 0:
@@ -112,11 +112,11 @@ cdef class SandboxTalk(SandboxTurn):
         return values
 
     def reply(self, int code, value):
-        """Write what a host function returned.
+        """Write the result of a host function.
 
-        Raises TypeError or ValueError, and the guest waits for another reply,
-        where that is not what it asked for; or whatever the value's own code
-        raises.
+        If it does not have the requested type, raises TypeError or ValueError,
+        and the guest waits for another reply. May raise any exception of the
+        value's own code.
         """
         self._calling()
         hl_call_reply(self.io)

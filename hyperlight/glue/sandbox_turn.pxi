@@ -44,7 +44,7 @@ cdef class SandboxTurn(SandboxOwner):
         return rc
 
     cdef int _refuse(self, int rc, str what) except -1:
-        """Raise what an enter that failed means."""
+        """Raise the error for a failed enter."""
         if rc == -EBADF:
             raise ValueError("operation on a closed Sandbox")
         if rc == -ECHILD:
@@ -52,11 +52,11 @@ cdef class SandboxTurn(SandboxOwner):
         if rc == -EDEADLK:
             raise RuntimeError(
                 f"{what} inside of {self.inside or 'its own call'}: the guest "
-                f"is in the middle of a call; do it when that has ended")
+                f"is in the middle of a call; wait until the call has ended")
         if rc == -EBUSY:
             raise SandboxPoisoned(
                 f"{what} of a poisoned sandbox: its last call did not end "
-                f"well, so restore it first")
+                f"normally; restore it first")
         return check(rc, what)
 
     cdef int _leave(self) except -1:
@@ -72,7 +72,7 @@ cdef class SandboxTurn(SandboxOwner):
         return self.sandbox
 
     cpdef bint belongs_to(self, token) noexcept:
-        """May this token's holder use it?"""
+        """Whether this token's holder may use it."""
         return token is not None and (
             token is self.face or token is self.making)
 
@@ -106,7 +106,7 @@ cdef class SandboxTurn(SandboxOwner):
 
     @property
     def poisoned(self):
-        """A call did not end well, and it was not restored since."""
+        """A call did not end normally, and no restore has followed."""
         self.refuse_fork()
         return (self.sandbox != NULL and hl_turn_state(
             hl_sandbox_turn(self.sandbox)) == HL_POISONED)

@@ -84,7 +84,7 @@ cdef class SnapshotCore:
         cdef hl_snapshot *b = other._taken()
         cdef size_t n = hl_snapshot_page_count(a)
         if n != hl_snapshot_page_count(b):
-            raise ValueError("the snapshots are of two sizes")
+            raise ValueError("the snapshots differ in size")
         cdef bytes bits = new_bits(n)
         cdef uint64_t *words = words_of(bits)
         cdef hl_pages found

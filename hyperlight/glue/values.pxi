@@ -50,7 +50,7 @@ cdef int put_room(hl_wire_writer *w, hl_type type, const void *data,
 
 
 cdef int put_value(hl_wire_writer *w, int type, value) except -1:
-    """Add a value, or raise TypeError or ValueError without saying where."""
+    """Add a value; TypeError and ValueError do not name the argument."""
     cdef uint64_t bits
     cdef Py_ssize_t size
     cdef const char *text
@@ -101,7 +101,7 @@ cdef bytes copy_of(const char *data, size_t size):
 
 
 cdef object value_of(const hl_wire_value *v):
-    """What the guest sent, copied once; ValueError: text that is none."""
+    """The value that the guest sent, copied once; ValueError: invalid text."""
     cdef float single
     cdef double number
     cdef uint32_t low

@@ -20,7 +20,7 @@ cdef int read_elf(bytes file, hl_elf *elf) except -1:
 
 
 def elf_facts(bytes file not None):
-    """What a guest's file asks for, as a dict; ValueError: it is no guest."""
+    """The facts of a guest's file, as a dict; ValueError: not a guest."""
     cdef hl_elf elf
     read_elf(file, &elf)
     return {

@@ -37,8 +37,8 @@ def sdk_path() -> Path:
     """The folder of the SDK: headers, runtime and linker script.
 
     Raises:
-        FileNotFoundError: This installation has none; it was made on a
-            system that guests cannot be built on.
+        FileNotFoundError: This installation has none; it was made on a system
+            that cannot build guests.
     """
     here = Path(__file__).parent
     # Installed with -e, the sources themselves are the SDK.
@@ -52,7 +52,7 @@ def shipped(name: str = "simple") -> Path:
     """A guest that comes with the library.
 
     Raises:
-        FileNotFoundError: There is none of that name.
+        FileNotFoundError: There is no guest of that name.
     """
     folder = Path(__file__).parent / "guests"
     path = folder / name
@@ -61,7 +61,7 @@ def shipped(name: str = "simple") -> Path:
     names = sorted(p.name for p in folder.glob("*") if p.is_file())
     there = ", ".join(names) or "none"
     raise FileNotFoundError(
-        f"guest={name!r}: no such file, and no guest that ships: {there}"
+        f"guest={name!r}: neither a file nor a shipped guest: {there}"
     )
 
 
@@ -78,15 +78,15 @@ def build(
     Args:
         sources: One C or assembler file, or several.
         output: The program to write.
-        cc: The compiler, with arguments if need be; ``$CC`` or ``cc`` where
-            it is None.
-        libraries: Static libraries: paths, or names as of the linker's -l.
-        flags: For the compiler, behind its own: ``("-I", "include")``,
+        cc: The compiler, optionally with arguments; None for ``$CC`` or
+            ``cc``.
+        libraries: Static libraries: paths, or names as for the linker's -l.
+        flags: Further arguments of the compiler: ``("-I", "include")``,
             ``("-DNDEBUG",)``.
 
     Raises:
         GuestBuildError: The compiler or the linker refused, or could not be
-            run. A program that was there before may be gone.
+            run. An existing output file may be gone.
         FileNotFoundError: This installation has no SDK.
         ValueError: There is no source.
     """

@@ -23,9 +23,9 @@ _LOGGING = "a handler of log lines"
 
 
 class Limit(NamedTuple):
-    """How long something of a guest may take, and who said so."""
+    """A time limit for a guest, and where it comes from."""
 
-    #: None: its start.
+    #: The function that is limited; None: the guest's start.
     function: str | None
     seconds: float | None
     origin: str
@@ -66,13 +66,13 @@ class Calls:
         self.host_functions: dict[str, HostFunction] = {}
 
     def serve(self, limit: Limit, reason: int) -> Exception | None:
-        """Do what the guest asks for until it is ready.
+        """Serve the guest's requests until it is ready.
 
-        Returns what a host function raised last, which the guest may pass on,
-        deal with, or replace by a failure of its own.
+        Returns the last exception of a host function, which the guest may pass
+        on, handle, or replace by a failure of its own.
 
         Raises:
-            GuestAborted: It will never be.
+            GuestAborted: The guest will never be ready.
         """
         self._log.begin()
         try:
@@ -127,8 +127,8 @@ class Calls:
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
-                f"host function {name!r} returned {brief(result)}, and the "
-                f"guest wants {core.TYPES[wanted]}: {error}"
+                f"host function {name!r} returned {brief(result)}, but the "
+                f"guest expects {core.TYPES[wanted]}: {error}"
             ) from None
 
     def _give_up(self, limit: Limit, reason: int) -> NoReturn:

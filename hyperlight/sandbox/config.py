@@ -1,4 +1,4 @@
-"""What a sandbox is to be like."""
+"""The configuration of a sandbox."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class SandboxConfig:
     Every field is converted once, to an ``int``, ``float`` or ``str``.
 
     Raises:
-        ValueError: An argument is not valid; the text says what would be.
-        TypeError: One is of a type that it cannot have.
+        ValueError: An argument is not valid; the text says what is.
+        TypeError: An argument has the wrong type.
     """
 
-    #: What the guest's ``malloc`` has.
+    #: Memory for the guest's ``malloc``.
     heap_size: SupportsIndex | str = "128KiB"
     #: An unmapped page lies under it. At least 8 KiB.
     stack_size: SupportsIndex | str = "64KiB"
@@ -56,19 +56,19 @@ class SandboxConfig:
     #: A name from :func:`hyperlight.drivers`, or ``"auto"`` for the first
     #: that works.
     driver: str = "auto"
-    #: Seconds that a call may take unless it says otherwise: above 0; None
-    #: or infinity: for ever.
+    #: Seconds that a call may take if it has no timeout of its own: above 0;
+    #: None or infinity: no limit.
     call_timeout: float | None = None
-    #: Seconds that the guest's start may take where :attr:`call_timeout` is
-    #: None; None: for ever.
+    #: Seconds that the guest's start may take if :attr:`call_timeout` is
+    #: None; None: no limit.
     start_timeout: float | None = 60.0
     #: As for :class:`SnapshotManager`.
     rearm: Rearm = "adaptive"
-    #: Lines that a guest may log in one call. What is over is dropped, and a
-    #: warning says how much.
+    #: Lines that a guest may log in one call. Further lines are dropped, and a
+    #: warning says how many.
     log_lines: SupportsIndex = 10_000
-    #: What the lines of one call may take in a log, in UTF-8, with what had to
-    #: be escaped. 0 for no log at all.
+    #: Bytes that the lines of one call may take in a log, as UTF-8 and after
+    #: escaping. 0 for no log at all.
     log_bytes: SupportsIndex | str = "1MiB"
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ def _page_multiple(name: str, value: SupportsIndex | str) -> int:
 
 
 def _limit(name: str, value: SupportsIndex | str) -> int:
-    """A count, or for bytes a size; 0 is one, too."""
+    """A count, or for bytes a size; 0 is allowed."""
     if name == "log_bytes" and isinstance(value, str):
         limit = parse_size(value, name)
     else:
@@ -127,8 +127,7 @@ def _limit(name: str, value: SupportsIndex | str) -> int:
 def _require(config: SandboxConfig, name: str, valid: tuple[str, ...]) -> None:
     value = getattr(config, name)
     if isinstance(value, str):
-        # Exactly a str: a subclass may compare as it likes, and change its
-        # mind.
+        # Exactly a str: a subclass may compare inconsistently.
         value = str.__str__(value)
         object.__setattr__(config, name, value)
     if not isinstance(value, str) or value not in valid:
@@ -140,12 +139,12 @@ def _require(config: SandboxConfig, name: str, valid: tuple[str, ...]) -> None:
 def check_timeout(name: str, seconds: SupportsFloat | None) -> float | None:
     """The seconds as a ``float``, converted once, or None.
 
-    Any real number above 0 will do: of Python, of fractions, of numpy. One
-    that no float can hold is infinity, and that is no limit. One so small that
-    a clock cannot tell it from 0 is a limit that is over at once.
+    Any real number above 0 is accepted: of Python, fractions or numpy. One too
+    large for a float is infinity, which means no limit. One so small that a
+    clock cannot tell it from 0 is a limit that expires at once.
 
     Raises:
-        TypeError: It is not a number; a ``bool`` is none.
+        TypeError: It is not a number; a ``bool`` does not count as one.
         ValueError: It is 0, negative, or not a number (NaN).
     """
     if seconds is None or (type(seconds) is float and seconds > 0):
@@ -167,11 +166,11 @@ _NEVER_NS = 1 << 62
 
 
 def deadline_after(seconds: float | None, now: int) -> int:
-    """When seconds from :func:`check_timeout` are over.
+    """The deadline for seconds from :func:`check_timeout`.
 
     Args:
         seconds: None or infinity: never.
-        now: By the clock that is meant, in ns and above 0.
+        now: The current time of the clock, in ns and above 0.
 
     Returns:
         A time of that clock in ns, never before `now`; 0 for never.

@@ -17,13 +17,12 @@ __all__ = ["DriverInfo", "choose_driver", "drivers"]
 
 @dataclass(frozen=True)
 class DriverInfo:
-    """What is known of a hypervisor driver on this host."""
+    """The state of a hypervisor driver on this host."""
 
     name: str
-    #: A machine was made just now, and an instruction of a guest ran.
+    #: A machine was just created, and it ran an instruction of a guest.
     available: bool
-    #: Why not, and what to install or whom to ask; empty where it is
-    #: available.
+    #: Why it is not available, and what to install or whom to ask; else empty.
     reason: str
 
 
@@ -42,16 +41,16 @@ def _probe(name: str) -> DriverInfo:
     """Try it.
 
     Raises:
-        OSError: That could not be found out, for want of descriptors or tasks:
-            no reason to take another driver instead.
+        OSError: This could not be determined because descriptors or tasks ran
+            out, which does not justify using another driver.
     """
     find_emulator()
     reason = core.probe_driver(name)
     return DriverInfo(name, reason is None, reason or "")
 
 
-# What was found to work once is taken to go on working; what did not may have
-# been installed or allowed meanwhile.
+# A driver that worked once is assumed to keep working; one that did not may
+# have been installed or allowed meanwhile.
 _working: set[str] = set()
 
 
@@ -59,12 +58,12 @@ def choose_driver(wanted: str, known: Sequence[Driver] = DRIVERS) -> str:
     """The name of a driver that works; `wanted` may be ``"auto"``.
 
     Warns:
-        EmulatorWarning: It was not asked for by name, and keeps no hostile
-            guest in.
+        EmulatorWarning: The driver was not asked for by name, and does not
+            contain a hostile guest.
 
     Raises:
-        DriverUnavailable: It does not, or none does; says why.
-        OSError: A limit of this process was met while it was tried.
+        DriverUnavailable: The wanted driver, or every driver, does not work.
+        OSError: A limit of this process was reached while trying it.
     """
     reasons = []
     for driver in known:

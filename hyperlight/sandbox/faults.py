@@ -101,10 +101,10 @@ def describe_fault(
     if reason == core.EXIT_SHUTDOWN:
         return GuestAborted("triple fault")
     if reason == core.EXIT_BAD_ACCESS:
-        return GuestAborted(f"access to {value:#x}, where there is no memory")
+        return GuestAborted(f"access to {value:#x}, which is not memory")
     if reason == core.EXIT_CALL:
-        return GuestAborted(f"the guest left for no known reason ({value})")
-    return GuestAborted(f"the guest did what a guest cannot do ({value})")
+        return GuestAborted(f"the guest exited for no valid reason ({value})")
+    return GuestAborted(f"the machine stopped for an unknown reason ({value})")
 
 
 def _system_call(
@@ -115,7 +115,7 @@ def _system_call(
     read: Read | None,
     rcx: int | None,
 ) -> int | None:
-    """The address of the system call that an exception came of, or None.
+    """The address of the system call that caused an exception, or None.
 
     A processor on which system calls are off raises an exception there. A
     hypervisor may have them on: then ``syscall`` jumps to where the guest has

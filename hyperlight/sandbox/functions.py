@@ -1,4 +1,4 @@
-"""Functions: their signatures, and those of Python that guests call."""
+"""Signatures of functions, and Python functions that guests call."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def parse_signature(text: str) -> GuestFunction:
     names = inside.split(", ") if inside else []
     if len(names) > _MOST_ARGUMENTS:
         raise GuestAborted(
-            f"the guest's {name} takes too many arguments: {len(names)}, and "
-            f"{_MOST_ARGUMENTS} are the most"
+            f"the guest's {name} takes too many arguments: {len(names)}, but "
+            f"at most {_MOST_ARGUMENTS} are allowed"
         )
     for kind in (*names, result):
         if kind not in _CODES or (kind == "none" and kind is not result):
@@ -86,9 +86,9 @@ class HostFunction:
     Args:
         name: As the guest calls it.
         function: Anything that can be called. Annotations of its parameters
-            say what it takes: ``int``, ``float``, ``bool``, ``str``,
-            ``bytes``, or nothing for whatever comes. Each counts for itself,
-            and that of the result does not matter.
+            declare their types: ``int``, ``float``, ``bool``, ``str`` or
+            ``bytes``; without one, a parameter takes any value. The annotation
+            of the result does not matter.
 
     Raises:
         TypeError: It cannot be called, returns before it has run (``async
@@ -129,7 +129,7 @@ class HostFunction:
             if wanted is not None and type(value) is not wanted:
                 return (
                     f"argument {i + 1} of {self.name} is of type "
-                    f"{type_name(value)}, and {wanted.__name__} is needed"
+                    f"{type_name(value)}, not {wanted.__name__}"
                 )
         return None
 
@@ -139,7 +139,7 @@ _DEEPEST = 100
 
 
 def _refuse_deferred(name: str, function: Any) -> None:
-    """Raise TypeError where a call would run nothing of the function."""
+    """Raise TypeError if calling the function would not run it."""
     for _ in range(_DEEPEST):
         for is_one, what in (
             (inspect.iscoroutinefunction, "async def"),
@@ -148,8 +148,8 @@ def _refuse_deferred(name: str, function: Any) -> None:
         ):
             if is_one(function):
                 raise TypeError(
-                    f"{name}: the function is {what}: calling it runs nothing "
-                    f"of it, and a guest cannot wait for more"
+                    f"{name}: the function is {what}: calling it does not run "
+                    f"it, and a guest cannot wait for it"
                 )
         inner = _called_by(function)
         if inner is None:
@@ -158,7 +158,7 @@ def _refuse_deferred(name: str, function: Any) -> None:
 
 
 def _called_by(function: Any) -> Any:
-    """What a call of this runs in truth, or None: nothing else."""
+    """The inner function that a call of this runs, or None."""
     if isinstance(function, functools.partial):
         return function.func
     if isinstance(function, (types.MethodType, staticmethod)):
@@ -188,7 +188,7 @@ def _parameters(
             rest = _wanted(name, parameter, function)
         elif parameter.kind is parameter.KEYWORD_ONLY and required:
             raise TypeError(
-                f"{name}: a guest cannot give keyword argument "
+                f"{name}: a guest cannot pass keyword argument "
                 f"{parameter.name!r}"
             )
         elif parameter.kind in (
@@ -217,7 +217,7 @@ _GIVEN: tuple[type, ...] = (int, float, bool, str, bytes)
 def _wanted(
     name: str, parameter: inspect.Parameter, function: Any
 ) -> type | None:
-    """The type that a parameter is annotated with; None: whatever comes."""
+    """The type that a parameter is annotated with; None: any value."""
     hint = parameter.annotation
     if hint is parameter.empty:
         return None
@@ -227,7 +227,7 @@ def _wanted(
     except Exception as error:  # whatever evaluating an annotation raises
         raise TypeError(
             f"{where} {brief(parameter.annotation)}, which cannot be "
-            f"evaluated ({error}); guests give int, float, bool, str or bytes"
+            f"evaluated ({error}); guests pass int, float, bool, str or bytes"
         ) from None
     kind = next((kind for kind in _GIVEN if kind is hint), None)
     if kind is not None:
@@ -235,7 +235,7 @@ def _wanted(
     if hint is Any or hint is object:
         return None
     raise TypeError(
-        f"{where} {hint!r}, and guests give int, float, bool, str or bytes"
+        f"{where} {hint!r}, but guests pass int, float, bool, str or bytes"
     )
 
 

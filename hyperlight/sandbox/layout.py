@@ -30,11 +30,11 @@ class Region:
     """A named stretch of guest memory, in whole pages."""
 
     name: str
-    #: Guest-physical address, which is the guest's virtual one as well.
+    #: Guest-physical address, which equals the guest's virtual address.
     address: int
     #: Bytes.
     size: int
-    #: ``"r--"``, ``"rw-"``, ``"r-x"``, or ``"---"``: not the guest's at all.
+    #: ``"r--"``, ``"rw-"``, ``"r-x"``, or ``"---"``: no access for the guest.
     permissions: str
     #: ``tracked``: in every snapshot. ``read-only``: the guest cannot change
     #: it. ``scratch``: never in a snapshot, and scrubbed. ``tables``: what the
@@ -57,8 +57,8 @@ class MemoryLayout:
         regions: In any order.
 
     Raises:
-        LayoutError: Two overlap or share a name, one is empty, not in whole
-            pages or out of reach, or one is both writable and executable.
+        LayoutError: Two regions overlap or share a name; or a region is empty,
+            not in whole pages, out of reach, or both writable and executable.
 
     ``layout["heap"]`` is a region; ``print(layout)`` shows a table.
     """
@@ -80,12 +80,12 @@ class MemoryLayout:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """All of them, ascending by address."""
+        """All regions, ascending by address."""
         return self._regions
 
     @property
     def tracked(self) -> tuple[Region, ...]:
-        """Those that snapshots hold."""
+        """The regions that snapshots hold."""
         return tuple(r for r in self._regions if r.kind == "tracked")
 
     @property
@@ -148,21 +148,21 @@ def _check(region: Region) -> None:
         )
     if region.address < 0 or region.end > _LIMIT:
         raise LayoutError(
-            f"{name} ends at {region.end:#x}, and guests reach up to "
+            f"{name} ends at {region.end:#x}, but guests can only reach up to "
             f"{_LIMIT:#x}"
         )
     if len(region.permissions) != 3 or not all(
         have in (letter, "-")
         for have, letter in zip(region.permissions, "rwx", strict=True)
     ):
-        raise LayoutError(f"{name}: no permissions: {region.permissions!r}")
+        raise LayoutError(f"{name}: bad permissions: {region.permissions!r}")
     if region.permissions[1:] == "wx":
         raise LayoutError(f"{name} is both writable and executable")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A layout, and what the machine has to be made of for it."""
+    """A layout, and how to build the machine for it."""
 
     layout: MemoryLayout
     #: Added to the addresses in the guest's file.
@@ -197,7 +197,7 @@ def _text(bits: int) -> str:
 
 
 def plan(facts: Mapping[str, Any], config: Any) -> Plan:
-    """Lay out a guest whose file says `facts` by a SandboxConfig.
+    """Lay out a guest, described by the `facts` of its file, by a config.
 
     Host memory, and the guest's as far as it can: [tables][input][what of the
     image is read-only] and then, as the one range that is tracked, [what is

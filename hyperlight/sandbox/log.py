@@ -1,8 +1,8 @@
 """Log lines of a guest, on their way to :mod:`logging`.
 
-A guest chooses level, text and number of its lines, and is the enemy. So a
-line is escaped and cut before it is a log record, and a call has only so many
-lines and bytes; what is over is counted, and said once.
+A guest chooses level, text and number of its lines, and may be hostile. So a
+line is escaped and cut before it becomes a log record, and the lines and bytes
+of a call are limited; excess lines are counted and reported once.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ class GuestLog:
     """The log of one sandbox: ``begin``, any number of ``line``, ``end``.
 
     Records go to logger ``hyperlight.guest``, with the guest's name as their
-    attribute ``guest``. Nothing that a guest says makes logging raise: the
-    text is an argument and no format, and has only printable characters. What
-    a handler or a filter raises, KeyboardInterrupt included, is the host's own
-    and goes to the caller of :meth:`line` or :meth:`end`; the counts are right
-    then, too.
+    attribute ``guest``. Text from a guest cannot make logging raise: it is an
+    argument, not a format, and has only printable characters. Exceptions from
+    a handler or a filter, including KeyboardInterrupt, are the host's own and
+    go to the caller of :meth:`line` or :meth:`end`; the counts stay correct.
 
-    One call at a time; whoever calls sees to that. Handlers are foreign code:
-    hold no lock that they could want.
+    The caller makes one call at a time. Handlers are foreign code: hold no
+    lock that they might need.
 
     Args:
         name: The guest's, for people.
@@ -52,11 +51,11 @@ class GuestLog:
         self.dropped_bytes: int = 0
 
     def line(self, level: int, text: str) -> None:
-        """Log a line, or count it where that is over a limit.
+        """Log a line, or count it if a limit is exceeded.
 
-        Once a line was dropped, all later ones of the call are: a log with
-        holes would be misleading. Lines that nobody listens to cost nothing
-        and are not counted.
+        Once a line was dropped, all later ones of the call are dropped too: a
+        log with holes would be misleading. Lines below the logger's level cost
+        nothing and are not counted.
 
         Args:
             level: As those of :mod:`logging`; kept between 1 and 50.

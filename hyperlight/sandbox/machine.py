@@ -1,4 +1,4 @@
-"""A guest in its machine: what both kinds of sandboxes share."""
+"""A guest in its machine, as shared by both kinds of sandboxes."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _ABI: str | None = None
 
 
 class Machine:
-    """What an UninitializedSandbox and the Sandbox made of it share.
+    """The machine that an UninitializedSandbox and its Sandbox share.
 
-    Each has a token, and says it; whose the machine is, what may be done
-    now, and what waits or is refused, is decided in the core (csrc/turn.h).
+    Each of them identifies itself by a token. The core (csrc/turn.h) decides
+    who owns the machine, and which requests run, wait or are refused.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Machine:
         self._touched = False
 
     def is_open_for(self, token: object) -> bool:
-        """May the token's holder use it, as far as that is known now?"""
+        """Whether the token's holder may use it, as far as is known now."""
         return not self.core.closed and self.core.belongs_to(token)
 
     def take(self, token: object, name: str | None) -> Snapshot:
@@ -104,7 +104,7 @@ class Machine:
     def restore(
         self, token: object, snapshot: Snapshot | None
     ) -> RestoreStats:
-        """Put both back, to the current snapshot if it is None."""
+        """Put memory and processor back; None: to the current snapshot."""
         chosen = self.chosen(snapshot)
         stats = RestoreStats(*self.core.restore(token, chosen))
         if self.verifies:
@@ -115,7 +115,7 @@ class Machine:
         """The snapshot, or the current one if it is None.
 
         Raises:
-            SnapshotMismatch: It is of something else.
+            SnapshotMismatch: It does not fit this machine.
         """
         if snapshot is None:
             return self.current()
@@ -126,7 +126,7 @@ class Machine:
         return snapshot
 
     def put_back_to_pristine(self, token: object, face: object) -> None:
-        """Make it what it was before the guest ever ran, and whose it is."""
+        """Restore the state before the guest ever ran, for token `face`."""
         pristine = self.pristine
         if pristine is None:
             raise ValueError("operation on a closed Sandbox")
@@ -144,16 +144,16 @@ class Machine:
             self.pristine = self.base = None
 
     def refuse(self, snapshot: Snapshot) -> NoReturn:
-        """Say why a snapshot is not one of this machine."""
+        """Raise SnapshotMismatch, and say why the snapshot does not fit."""
         theirs = snapshot._identity
         if theirs is None:
-            why = "it is of memory of this process, not of a sandbox"
+            why = "it belongs to memory of this process, not to a sandbox"
         elif theirs[0] != self.driver:
-            why = f"it is of driver {theirs[0]!r}, and this is {self.driver!r}"
+            why = f"its driver is {theirs[0]!r}, not {self.driver!r}"
         elif theirs[1] != self.identity[1]:
-            why = "it is of another guest"
+            why = "it belongs to another guest"
         else:
-            why = f"it is of another layout:\n{theirs[2]}"
+            why = f"it has another layout:\n{theirs[2]}"
         raise SnapshotMismatch(f"snapshot={snapshot!r}: {why}")
 
     def verify(self, token: object, snapshot: Snapshot) -> None:
@@ -242,7 +242,7 @@ def _start(
         eligible = core.candidates(driver, tracked // core.PAGE_SIZE)
         reason = error.reason
         if error.tracker not in ("auto", *eligible):
-            reason = f"driver {driver!r} cannot tell a guest's writes by it"
+            reason = f"driver {driver!r} cannot track a guest's writes with it"
         raise TrackerUnavailable(
             error.tracker, reason, usable_of(eligible, error.tracker, driver)
         ) from None
@@ -260,7 +260,7 @@ def _why(because: int, planned: Plan) -> str:
         return "the first that works, after those in passed_over"
     if because == core.TOLD:
         return (
-            f"looking for writes in {format_size(_tracked(planned))} would "
-            f"cost more than being told of each"
+            f"scanning {format_size(_tracked(planned))} for writes would "
+            f"cost more than being notified of each"
         )
-    return "the first that this driver works with here"
+    return "the first that works with this driver here"

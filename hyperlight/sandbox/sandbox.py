@@ -28,7 +28,7 @@ __all__ = ["Sandbox", "UninitializedSandbox"]
 
 
 class UninitializedSandbox(NotCopied):
-    """A guest in its machine, which has not run yet.
+    """A guest in its machine that has not run yet.
 
     Args:
         guest: Path of an ELF file, its bytes, or the name of a guest that
@@ -36,12 +36,12 @@ class UninitializedSandbox(NotCopied):
         config: Sizes, driver, limits.
 
     Raises:
-        ValueError: `guest` is no guest; the text says what is wrong with it.
+        ValueError: `guest` is not a guest; the text says what is wrong.
         FileNotFoundError: There is no such file.
-        LayoutError: Its image and the sizes asked for do not fit together.
-        DriverUnavailable: No driver works here, or the one asked for does not.
+        LayoutError: Its image does not fit the requested sizes.
+        DriverUnavailable: The requested driver, or every driver, fails here.
         TrackerUnavailable: The driver has no such tracker.
-        MemoryError: There is no memory for it.
+        MemoryError: There is not enough memory for it.
     """
 
     _bound_to = "machine"
@@ -58,48 +58,48 @@ class UninitializedSandbox(NotCopied):
     def register(
         self, name: str, function: Callable[..., Any]
     ) -> UninitializedSandbox:
-        """Let the guest call a function of Python by this name.
+        """Let the guest call a Python function by this name.
 
-        Its annotations say what it takes: ``int``, ``float``, ``bool``,
-        ``str``, ``bytes``; a parameter without one takes whatever comes. The
-        guest says what it wants back. An exception ends the guest's call and
-        reaches the caller of :meth:`Sandbox.call`.
+        Annotations declare the types of its parameters: ``int``, ``float``,
+        ``bool``, ``str``, ``bytes``; a parameter without one takes any value.
+        The guest chooses the type of the result. An exception ends the guest's
+        call and reaches the caller of :meth:`Sandbox.call`.
 
         Raises:
-            TypeError: It cannot be called, or a guest cannot serve it.
-            ValueError: `name` is no name, or is taken.
+            TypeError: It is not callable, or a guest cannot call it.
+            ValueError: `name` is not a valid name, or is taken.
         """
         machine = self._open()
         machine.core.refuse_fork()
         made = HostFunction(name, function)
         if made.name in machine.calls.host_functions:
-            raise ValueError(f"name={made.name!r} is registered already")
+            raise ValueError(f"name={made.name!r} is already registered")
         machine.calls.host_functions[made.name] = made
         return self
 
     def evolve(
         self, init: Callable[[Sandbox], object] | None = None
     ) -> Sandbox:
-        """Run the guest's initialization, and have it callable.
+        """Run the guest's initialization, and return a callable sandbox.
 
         Args:
-            init: Called with the sandbox; what it does there is part of the
-                base snapshot that is taken then.
+            init: Called with the sandbox before the base snapshot is taken;
+                its effects are part of that snapshot.
 
         Raises:
-            GuestAborted: The guest did not come up.
+            GuestAborted: The guest's initialization failed.
             GuestTimeout: It took longer than ``config.call_timeout``.
-            RuntimeError: It is being evolved already.
+            RuntimeError: It is already being evolved.
 
-        Whatever is raised, here or by `init`, leaves this object as it was.
-        Otherwise the sandbox takes its place: it is used up.
+        If this or `init` raises, this object is unchanged. Otherwise the
+        returned sandbox replaces it, and this object can no longer be used.
         """
         machine = self._open()
         made = Sandbox.__new__(Sandbox)
         made._machine, made._token = machine, object()
         try:
             if not machine.core.claim(made._token):
-                raise RuntimeError("evolve of what is being evolved already")
+                raise RuntimeError("evolve: it is already being evolved")
             self._open()  # another thread may just have done it
             made._functions = functions_of(machine.come_up(made._token))
             if init is not None:
@@ -166,12 +166,12 @@ class UninitializedSandbox(NotCopied):
 
 
 class Sandbox(NotCopied):
-    """A guest whose functions Python calls, and that can be put back.
+    """A guest whose functions Python can call and whose state it can restore.
 
     Args:
         guest: Path of an ELF file, its bytes, or the name of a guest that
             ships (``"simple"``).
-        host_functions: What the guest may call, by name; see
+        host_functions: Functions that the guest may call, by name; see
             :meth:`UninitializedSandbox.register`.
         config: Sizes, driver, limits.
 
@@ -181,9 +181,9 @@ class Sandbox(NotCopied):
         ValueError, FileNotFoundError, LayoutError, DriverUnavailable,
             TrackerUnavailable, MemoryError: As :class:`UninitializedSandbox`.
 
-    Any thread may call any method. Calls on one sandbox are made one at a
-    time: a second thread waits. Other threads of Python run while the guest
-    does. After :func:`os.fork` the sandbox is the parent's.
+    Any thread may call any method. Calls on one sandbox run one at a time: a
+    second thread waits. Other Python threads run while the guest runs. After
+    :func:`os.fork` only the parent can use the sandbox.
     """
 
     _bound_to = "machine"
@@ -227,8 +227,8 @@ class Sandbox(NotCopied):
 
         Args:
             name: One of :attr:`functions`.
-            *args: As its signature says: ``int`` for ``int32`` and the like,
-                ``float``, ``bool``, ``str``, any contiguous buffer for
+            *args: Of the types in its signature: ``int`` for ``int32`` and the
+                like, ``float``, ``bool``, ``str``, any contiguous buffer for
                 ``bytes``.
             timeout: Seconds; None for the configuration's ``call_timeout``.
 
@@ -240,12 +240,12 @@ class Sandbox(NotCopied):
                 its type or the input buffer. The guest did not run.
             TypeError: Too many arguments, too few, or one of another type.
                 The guest did not run.
-            SandboxPoisoned: An earlier call did not end well: restore first.
-            GuestError: The function said no. The sandbox can go on.
-            GuestAborted: A fault; the sandbox is poisoned.
-            GuestTimeout, GuestInterrupted: It is poisoned.
-            Exception: What a host function raised, if the guest passed that
-                on. The sandbox can go on.
+            SandboxPoisoned: An earlier call failed: restore first.
+            GuestError: The function failed. The sandbox stays usable.
+            GuestAborted: The guest faulted; the sandbox is poisoned.
+            GuestTimeout, GuestInterrupted: The sandbox is poisoned.
+            Exception: The exception of a host function, if the guest passed it
+                on. The sandbox stays usable.
         """
         machine = self._open()
         function = self._functions.get(name)
@@ -257,39 +257,39 @@ class Sandbox(NotCopied):
         return machine.call(self._token, function, args, timeout)
 
     def snapshot(self, name: str | None = None) -> Snapshot:
-        """Freeze the guest as it is: memory and processor state.
+        """Take a snapshot of the guest's memory and processor state.
 
-        Costs what changed since the last snapshot or restore. A snapshot
-        outlives its sandbox, and restores into any other sandbox of the same
-        guest, configuration of sizes, and driver.
+        The cost is proportional to what changed since the last snapshot or
+        restore. A snapshot outlives its sandbox, and can be restored into any
+        other sandbox of the same guest, configuration of sizes, and driver.
 
         Raises:
-            SandboxPoisoned: A call did not end well.
+            SandboxPoisoned: A call did not end normally.
             RuntimeError: Called from a host function.
             MemoryError: No snapshot was taken.
         """
         return self._open().take(self._token, name)
 
     def restore(self, snapshot: Snapshot | None = None) -> RestoreStats:
-        """Make the guest what it was, poisoned or not.
+        """Restore the state of the guest, poisoned or not.
 
-        Nothing of the calls since is left: memory, buffers, registers.
+        Nothing is left of calls since then in memory, buffers or registers.
 
         Args:
-            snapshot: One of this guest, whichever sandbox took it; None for
+            snapshot: A snapshot of this guest, from any sandbox; None for
                 :attr:`current`.
 
         Raises:
-            SnapshotMismatch: It is of another guest, layout or driver.
+            SnapshotMismatch: It has another guest, layout or driver.
             RuntimeError: Called from a host function.
         """
         return self._open().restore(self._token, snapshot)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Snapshot]:
-        """Keep state inside of a ``with``, and put it back on leaving.
+        """Restore the present state at the end of a ``with`` block.
 
-        However it is left: by an exception, by a poisoned sandbox.
+        Also if the block raises or poisons the sandbox.
         """
         snapshot = self.snapshot("transaction")
         try:
@@ -301,23 +301,23 @@ class Sandbox(NotCopied):
     def devolve(self) -> UninitializedSandbox:
         """The sandbox as it was before :meth:`UninitializedSandbox.evolve`.
 
-        This one is used up; its host functions are still registered.
+        This object can no longer be used; host functions stay registered.
 
         Raises:
             RuntimeError: Called from a host function.
         """
         machine = self._open()
         if machine.core.making is self._token:
-            raise RuntimeError("devolve of what is being evolved")
+            raise RuntimeError("devolve: it is still being evolved")
         fresh = UninitializedSandbox.__new__(UninitializedSandbox)
         fresh._machine, fresh._token = machine, object()
         machine.put_back_to_pristine(self._token, fresh._token)
         return fresh
 
     def interrupt(self) -> None:
-        """End the call under way with GuestInterrupted, if there is one.
+        """End the call under way, if any, with GuestInterrupted.
 
-        From any thread, or from a signal handler.
+        May be called from any thread, or from a signal handler.
         """
         machine = self._machine
         if machine is not None:
@@ -348,20 +348,20 @@ class Sandbox(NotCopied):
 
     @property
     def current(self) -> Snapshot:
-        """What the guest equalled at the last snapshot or restore."""
+        """The snapshot that the guest equalled at the last take or restore."""
         return self._open().current()
 
     @property
     def base(self) -> Snapshot:
-        """The snapshot that was taken when the guest had come up."""
+        """The snapshot that was taken after the guest's initialization."""
         snapshot = self._open().base
         if snapshot is None:
-            raise ValueError("there is no base snapshot yet, or any more")
+            raise ValueError("there is no base snapshot yet, or no longer")
         return snapshot
 
     @property
     def functions(self) -> dict[str, str]:
-        """Signatures of what the guest exports, by name."""
+        """Signatures of the functions that the guest exports, by name."""
         self._open()
         return {f.name: f.signature for f in self._functions.values()}
 
@@ -377,12 +377,12 @@ class Sandbox(NotCopied):
 
     @property
     def tracker(self) -> str:
-        """Name of what notices the guest's writes."""
+        """Name of the tracker that notices the guest's writes."""
         return self._open().core.tracker
 
     @property
     def poisoned(self) -> bool:
-        """A call did not end well: only a restore makes it usable again."""
+        """A call did not end normally; restore the sandbox to use it again."""
         return self._open().core.poisoned
 
     @property

@@ -9,8 +9,8 @@
 #define MOST_VALUES 65
 #define MOST_FUNCTIONS 4096
 
-/* From here on what a message leaves of the one before is dropped instead of
- * zeroed: that is cheaper, and gives the memory back. */
+/* From this size on, leftovers of the previous message are dropped instead of
+ * zeroed, which is cheaper and frees the memory. */
 #define DROP_FROM ((size_t)1 << 20)
 
 void hl_call_init(struct hl_call *call, void *input, size_t input_size,

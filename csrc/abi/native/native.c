@@ -95,7 +95,7 @@ static int start(const struct hl_abi_config *c, struct hl_vm_config *vm,
     uint64_t info = 0;
 
     if (input == NULL || output == NULL)
-        return hl_why(why, -EINVAL, "a buffer lies in no slot");
+        return hl_why(why, -EINVAL, "a buffer is not in any slot");
     int err = hl_load_image(&c->image, vm, why);
     if (err == 0)
         err = load_thread(c, vm, &info, why);

@@ -1,5 +1,5 @@
 /* The guest's code, before and after Unicorn translates it: E4 and E5 of
- * emulator.c. */
+ * machine.c. */
 #include <string.h>
 
 #include "vm/emulator/machine.h"
@@ -134,8 +134,8 @@ bool hl_emulator_vet(struct hl_emulator *e, uint64_t addr)
         return true;
     size_t size = read_code(e, page, e->code, sizeof e->code);
     if (!find_halts(e, page, size)) {
-        hl_emulator_refuse(e, "too many LOCK prefixes where none can be for "
-                              "the emulator");
+        hl_emulator_refuse(e, "too many invalid LOCK prefixes for the "
+                              "emulator");
         return false;
     }
     if (hl_insn_heaviest(e->code, size, e->weights) > HL_INSN_MOST_WEIGHT) {

@@ -1,5 +1,4 @@
-/* What Unicorn asks while it runs a guest.  Its invariants are those of
- * emulator.c. */
+/* Unicorn's callbacks while it runs a guest.  E1 to E5: see machine.c. */
 #include <stdio.h>
 #include <string.h>
 

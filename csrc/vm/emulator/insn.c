@@ -190,7 +190,7 @@ static void read_evex(struct reader *r, struct hl_insn *out)
     lacks(out, "AVX-512");
 }
 
-/* POP, but for what would be a register that it has not. */
+/* POP, except for the forms that would name a nonexistent register. */
 static void read_xop(struct reader *r, struct hl_insn *out)
 {
     struct reader ahead = *r;
@@ -280,7 +280,7 @@ static bool exists(const struct reader *r, char digit)
     return digit == '*' || (kinds <= 1 && allowed & bit);
 }
 
-/* Forms that are no instructions, of opcodes that are. */
+/* Forms that are not instructions, of opcodes that are. */
 static bool is_malformed(const struct reader *r)
 {
     static const uint8_t shifts[] = {0x54, 0x54, 0xcc}; /* 0f 71, 72, 73 */

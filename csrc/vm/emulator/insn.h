@@ -1,10 +1,10 @@
 /* Machine code of x86-64, read one instruction at a time: how long it is, and
  * whether the emulator can be trusted with it.
  *
- * Unicorn executes some of what it does not know as something else: AVX as the
- * SSE instruction with the same opcode, XOP as POP, SSE4a wrongly.  So what it
- * may execute is a list, made by comparing it with a processor, and whatever
- * is not on that list ends the guest.
+ * Unicorn executes some unknown instructions as others: AVX as the SSE
+ * instruction with the same opcode, XOP as POP, SSE4a wrongly.  So it may only
+ * execute instructions on a list, which was made by comparing it with a
+ * processor; any other instruction ends the guest.
  *
  * Pure; the code is hostile. */
 #ifndef HL_VM_EMULATOR_INSN_H

@@ -13,14 +13,15 @@
  *  E3. After a stop Unicorn executes what is left of the block.  So what the
  *      guest has when it calls is recorded at once, and until it goes on no
  *      access to memory succeeds: nothing that is executed counts.
- *  E4. Nothing is executed that vm/emulator/insn.h does not vouch for.  Each
- * block is looked through once, when it has been translated; one that holds
- * such an instruction is not run, but translated again with a halt in front of
- * it, since what comes before may leave for another reason.  All translations
- * are dropped at the end of a run that met one. E5. Nothing is translated that
- * could overflow Unicorn's table of temporaries, which it does not guard, and
- * it halts in front of what it would abort at: each page of code is looked
- * through before the first of it is.
+ *  E4. Only instructions that vm/emulator/insn.h accepts are executed.  Each
+ *      block is examined once, when it has been translated; one that holds
+ *      another instruction is not run, but translated again with a halt in
+ *      front of it, since the code before it may leave for another reason.
+ *      All translations are dropped at the end of a run that met one.
+ *  E5. Nothing is translated that could overflow Unicorn's table of
+ *      temporaries, which it does not check, and Unicorn halts in front of
+ *      instructions that would make it abort: each page of code is examined
+ *      before any of it is translated.
  *
  * A call costs some 60 us, a machine a few ms and some MiB. */
 #include "vm/emulator/machine.h"
@@ -34,8 +35,8 @@
 #define TCG_BUFFER (8u << 20) /* of translated code; its default is 1 GiB */
 #define CR0_NE (UINT64_C(1) << 5)
 
-/* What FNINIT and a reset leave, and Unicorn does not: its own start is with
- * single precision. */
+/* The control word after FNINIT or a reset; Unicorn starts with single
+ * precision instead. */
 #define FPU_CONTROL 0x37f
 #define FPU_EMPTY 0xffff
 #define MXCSR_RESET 0x1f80

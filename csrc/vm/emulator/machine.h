@@ -1,7 +1,6 @@
-/* What the files of the emulator driver tell each other: machine.c makes and
- * runs the machine, hooks.c answers what Unicorn asks meanwhile,
- * code.c looks through code, state.c moves registers in and
- * out. */
+/* Interfaces between the files of the emulator driver: machine.c makes and
+ * runs the machine, hooks.c has the callbacks of Unicorn, code.c examines
+ * code, state.c moves registers in and out. */
 #ifndef HL_VM_EMULATOR_MACHINE_H
 #define HL_VM_EMULATOR_MACHINE_H
 

@@ -87,7 +87,7 @@ static bool load(char *why)
     (void)version(&major, &minor);
     if (major != 2 || minor < 1) {
         (void)hl_why(why, 0,
-                     "Unicorn %u.%u is there, and 2.1 is needed: pip install "
+                     "Unicorn %u.%u is too old: 2.1 is needed: pip install "
                      "'pyhyperlight[emulator]'",
                      major, minor);
         return false;

@@ -111,11 +111,11 @@ struct hl_uc_library {
  * what to install.  Any thread. */
 const struct hl_uc_library *hl_uc_load(char *why);
 
-/* Unicorn ends the process where it gets no memory for translated code, or too
- * little of any kind.  So what it will ask for is asked for before: `buffer`
- * bytes to write and execute, and some for a machine.  0, or -EPERM or -ENOMEM
- * and `why`.  What other threads take in between, or a machine needs later, is
- * not covered. */
+/* Unicorn ends the process if it gets no memory for translated code, or too
+ * little other memory.  So this checks beforehand for the memory it will need:
+ * `buffer` bytes to write and execute, and some for a machine.  0, or -EPERM
+ * or -ENOMEM and `why`.  Memory that other threads take in between, or that a
+ * machine needs later, is not covered. */
 #define HL_UC_ROOM ((size_t)8 << 20)
 int hl_uc_has_room(size_t buffer, char *why) HL_MUST_CHECK;
 

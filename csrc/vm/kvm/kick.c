@@ -96,8 +96,9 @@ static bool take_it_off(siginfo_t *info)
            KICK;
 }
 
-/* A caller may block this very signal, and have one pending that he wants to
- * take himself: it would end each run at once.  It is kept for him. */
+/* A caller may block this very signal, and have one pending that it wants to
+ * take itself: it would end each run at once.  So it is kept and queued again.
+ */
 static void keep_callers(struct hl_kvm *k)
 {
     if (k->callers_mask & KICK_BIT)

@@ -6,8 +6,8 @@
  * simply stay as they are, and a take that fails has lost nothing.  First
  * write: about 3 us; collect: a call and a copy of the bitmap, 6 us a GiB.
  *
- * The log knows nothing of what the host writes; nor does a ring.  What may be
- * written without being reported lies outside of the logged slots. */
+ * Neither the log nor a ring reports writes by the host.  Memory that the host
+ * writes without reporting lies outside of the logged slots. */
 #include "vm/kvm/machine.h"
 
 #include <stdlib.h>

@@ -29,15 +29,15 @@ void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size)
     return NULL;
 }
 
-/* The file was opened; an ioctl of KVM's was refused.  One that another device
- * gets is ENOTTY; KVM itself refuses neither of the two that are asked first.
+/* The file was opened, but an ioctl of KVM was refused.  Other devices return
+ * ENOTTY; KVM itself refuses neither of the two ioctls that are tried first.
  */
 static int why_not_kvm(char *why, int err, const char *what)
 {
     switch (-err) {
     case ENOTTY:
     case EINVAL:
-        return hl_why(why, err, "/dev/kvm is not KVM: it knows no %s", what);
+        return hl_why(why, err, "/dev/kvm is not KVM: it lacks %s", what);
     case EPERM:
     case EACCES:
     case ENOSYS:
@@ -60,11 +60,11 @@ static int why_not_open(char *why, int err)
     case ENODEV:
     case ENXIO:
         return hl_why(why, err,
-                      "/dev/kvm: nothing is behind it: the kernel has no KVM, "
+                      "/dev/kvm: there is no device: the kernel has no KVM, "
                       "or this machine does not offer virtualization");
     case EACCES:
         return hl_why(why, err,
-                      "/dev/kvm: no permission; ask to be put into the group "
+                      "/dev/kvm: no permission; ask to be added to the group "
                       "that owns it (often 'kvm')");
     case EPERM:
     case ENOSYS:
@@ -91,7 +91,7 @@ static int open_kvm(char *why)
     }
     if (version != KVM_API_VERSION) {
         err = hl_why(why, -EOPNOTSUPP,
-                     "/dev/kvm has version %d of KVM's interface, and %d is "
+                     "/dev/kvm has version %d of KVM's interface, but %d is "
                      "needed",
                      version, KVM_API_VERSION);
         goto fail;

@@ -1,8 +1,8 @@
-/* What the files of the kvm driver tell each other: machine.c makes and runs
+/* Interfaces between the files of the kvm driver: machine.c makes and runs
  * the machine, state.c sets up, saves and loads its vCPU, kick.c ends a
  * run, regs.c moves its registers, selectors.c keeps a guest's selectors out
- * of the host's thread, pkru.c knows whether a guest can change PKRU, ring.c
- * and log.c say what the guest wrote. */
+ * of the host's thread, pkru.c finds out whether a guest can change PKRU,
+ * ring.c and log.c report what the guest wrote. */
 #ifndef HL_VM_KVM_MACHINE_H
 #define HL_VM_KVM_MACHINE_H
 

@@ -2,9 +2,9 @@
  * 4.6.2).
  *
  * With CR4.PKE at 0 a guest can neither read nor write it.  But a KVM without
- * hardware help may run a guest with the processor's CR4 as the host has it:
- * then it is a register that a guest can change, which neither KVM_SET_SREGS
- * nor XCR0 keeps from it.  Whether that is so can only be found by trying. */
+ * hardware help may run a guest with the host's CR4: then the guest can change
+ * PKRU, and neither KVM_SET_SREGS nor XCR0 prevents that.  Whether it can is
+ * only found by trying. */
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>

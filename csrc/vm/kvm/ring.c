@@ -5,9 +5,10 @@
  * and opens the page.  Collecting is reading what is new, no system call.  One
  * call, KVM_RESET_DIRTY_RINGS, protects the pages of the oldest entries again.
  *
- * Entries are therefore kept, not given back as they come: each is worth
- * protecting one page later, whichever it names by then.  Hot pages stay open
- * and keep theirs, so a loop that only writes to hot pages makes no call.
+ * Entries are therefore kept, not given back at once: each can be used to
+ * protect one page later, any page, since entries can be rewritten.  Hot pages
+ * stay open and keep theirs, so a loop that only writes to hot pages makes no
+ * call.
  *
  *  R1. `open` holds every page that a guest can write to without an entry, and
  *      pages that are reported although they are protected.  `writable` and
@@ -63,7 +64,7 @@
 /* A whole slot costs some four resets; this many pages cost little to copy. */
 #define MOST_OWED 16
 
-/* So often signals may keep the kernel from taking a single entry. */
+/* How often signals may keep the kernel from taking a single entry. */
 #define MOST_IN_VAIN 1000
 
 /* A slot that is never there: KVM passes over entries of slots that are gone.
@@ -187,8 +188,8 @@ static void take_back(struct hl_kvm_ring *r)
             entry(r, r->oldest)->flags = 0;
 }
 
-/* Nobody knows what was written, nor where the kernel is.  Give so many
- * entries back, from the one on that it takes next. */
+/* It is unknown what was written, and where the kernel is.  Give this many
+ * entries back, starting with the one that the kernel takes next. */
 static int lose(struct hl_kvm_ring *r, size_t count)
 {
     r->lost = r->short_of = r->guess = true;

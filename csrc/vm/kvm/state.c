@@ -1,4 +1,4 @@
-/* What a vCPU holds: how it starts, and how it is saved and loaded.
+/* The state of a vCPU: how it starts, and how it is saved and loaded.
  *
  * A restore after a plain call costs no system call.  General and system
  * registers go with the next KVM_RUN (KVM_CAP_SYNC_REGS); x87, SSE and AVX
@@ -361,7 +361,7 @@ static void fill_entry(struct hl_kvm *k, const struct kvm_xsave *from)
     k->entry->pkru = hl_kvm_pkru(k, from);
 }
 
-/* A trap would end it, and who must not read cannot get to its end. */
+/* A trap would end it, and a guest that may not read would not get through. */
 static bool can_enter(const struct hl_kvm *k, const struct hl_kvm_state *s)
 {
     return k->entry && !(s->regs.rflags & HL_RFLAGS_TF) &&
