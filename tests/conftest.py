@@ -120,6 +120,12 @@ def new_sandbox(driver: str) -> Iterator[Callable[..., Sandbox]]:
         sandbox.close()
 
 
+@pytest.fixture
+def simple(new_sandbox: Callable[..., Sandbox]) -> Sandbox:
+    """The guest that ships, with a host function."""
+    return new_sandbox("simple", {"HostAdd": lambda a, b: a + b})
+
+
 def wait_until_it_spins(
     thread: threading.Thread, give_up: threading.Event | None = None
 ) -> None:

@@ -110,9 +110,11 @@ assert shown["drivers"][0]["name"] == shown["trackers"][0]["name"] == "dummy"
 """
 
 TESTS = (
-    *("test_guarantee_1_exact.py", "test_guarantee_2_no_write_lost.py"),
-    *("test_sandbox.py", "test_hostfuncs.py", "test_docs.py"),
-    "test_abis.py",
+    *("guarantees/test_guarantee_1_exact.py", "test_docs.py"),
+    "guarantees/test_guarantee_2_no_write_lost.py",
+    *("sandbox/test_calls.py", "sandbox/test_state.py"),
+    *("sandbox/test_lifecycle.py", "sandbox/test_hostfuncs.py"),
+    "sandbox/test_abis.py",
 )
 
 

@@ -143,7 +143,7 @@ def test_no_source(tmp_path: Path) -> None:
 
 def test_a_static_library(hello: Path, tmp_path: Path) -> None:
     """The documentation's guest, where LZ4 is installed for it."""
-    source = Path(__file__).parent.parent / "docs/howto/lz4_guest.c"
+    source = Path(__file__).parents[2] / "docs/howto/lz4_guest.c"
     header = Path("/usr/include/lz4.h")
     if not (source.exists() and header.exists()):
         pytest.skip("no LZ4 to build with")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tiny
 from click.testing import CliRunner
-from conftest import interrupted, require_driver, run_python
+from conftest import HERE, interrupted, require_driver, run_python
 
 from hyperlight import (
     EmulatorWarning,
@@ -249,7 +249,7 @@ def test_blocks_that_overflow_its_tables(driver: str) -> None:
     for unit in ("d9fe", "660f3a21c205", "0fc6c205"):
         ended = run_python(
             f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sys; sys.path.insert(0, {str(HERE)!r})
 import tiny
 from hyperlight import GuestAborted, Sandbox, SandboxConfig
 code = bytes.fromhex({unit!r}) * 600

@@ -11,7 +11,7 @@ import pytest
 
 from hyperlight import GuestError, Sandbox, guest
 
-SOURCE = Path(__file__).parent.parent / "docs/howto/lz4_guest.c"
+SOURCE = Path(__file__).parents[2] / "docs/howto/lz4_guest.c"
 LIBRARIES = ("/usr/lib/x86_64-linux-gnu/liblz4.a", "/usr/lib64/liblz4.a",
              "/usr/lib/liblz4.a")  # fmt: skip
 

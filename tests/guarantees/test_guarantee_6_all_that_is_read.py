@@ -9,10 +9,9 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from conftest import interrupted, require_driver
+from conftest import HERE, interrupted, require_driver
 
 from hyperlight import (
     GuestAborted,
@@ -24,7 +23,7 @@ from hyperlight import (
 )
 from hyperlight import guest as guests
 
-SOURCE = Path(__file__).parent / "guests" / "observe.c"
+SOURCE = HERE / "guests" / "observe.c"
 SECRET = 0x5EC2E75EC2E75EC2
 SIZES = {
     "heap_size": "96KiB",
