@@ -1,6 +1,22 @@
 """Sphinx configuration."""
 
-from hyperlight import __version__
+import sys
+
+import hyperlight
+from hyperlight import __version__, guest
+
+# Public things say that they are of the package itself. Their sources, where
+# autodoc finds what is said of each field, are the modules that define them.
+for _public in (hyperlight, guest):
+    for _name in _public.__all__:
+        for _module in list(sys.modules.values()):
+            if (
+                _module.__name__.startswith("hyperlight.")
+                and _module.__name__ not in ("hyperlight.guest",)
+                and _name in vars(_module).get("__all__", ())
+                and hasattr(_thing := getattr(_public, _name), "__module__")
+            ):
+                _thing.__module__ = _module.__name__
 
 project = "hyperlight"
 author = "the hyperlight authors"
@@ -26,4 +42,6 @@ suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "inherited-members": True}
-nitpicky = False
+nitpicky = True
+# There is no inventory of Python's own documentation here.
+nitpick_ignore_regex = [("py:.*", r"(?!hyperlight\b).*")]

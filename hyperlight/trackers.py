@@ -27,6 +27,7 @@ __all__ = [
 class TrackerInfo:
     """The state of a tracker on this host."""
 
+    #: Its name, as in ``tracker=``.
     name: str
     #: It was just tried and worked.
     available: bool
@@ -35,7 +36,7 @@ class TrackerInfo:
     #: Writes by system calls into tracked memory are seen; otherwise they
     #: fail with ``EFAULT`` while the page is armed.
     kernel_writes: bool
-    #: The driver whose guests' writes it finds; None: it tracks what this
+    #: The driver whose guests' writes it finds; None if it tracks what this
     #: process writes.
     driver: str | None = None
 

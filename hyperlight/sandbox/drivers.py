@@ -19,6 +19,7 @@ __all__ = ["DriverInfo", "choose_driver", "drivers"]
 class DriverInfo:
     """The state of a hypervisor driver on this host."""
 
+    #: Its name, as in ``driver=``.
     name: str
     #: A machine was just created, and it ran an instruction of a guest.
     available: bool

@@ -29,6 +29,7 @@ _HOLE, _HOLE_END = 3 << 30, 4 << 30
 class Region:
     """A named stretch of guest memory, in whole pages."""
 
+    #: Its name, such as ``heap``.
     name: str
     #: Guest-physical address, which equals the guest's virtual address.
     address: int
