@@ -30,11 +30,12 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_extra"]
 html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_extra_path = ["_extra"]  # the report of a real run
 html_theme = "furo"
 html_title = "hyperlight"
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 # The README is a page on its own as well as the top of the index.
 suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]
