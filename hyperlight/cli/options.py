@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ from hyperlight.units import parse_size
 
 __all__ = ["CannotRun", "Size", "json_flag"]
 
-json_flag = click.option(
+json_flag: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object."
 )
 

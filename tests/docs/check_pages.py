@@ -25,7 +25,7 @@ def keys(thing: object) -> set[str]:
 
 
 def members(class_: type) -> Iterator[tuple[str, bool]]:
-    """Public members that are the library's own, and whether it is a field.
+    """Public members that are the library's own, and whether it is data.
 
     What tuples, exceptions and dictionaries have is Python's to document.
     """
@@ -41,7 +41,8 @@ def members(class_: type) -> Iterator[tuple[str, bool]]:
             owners and owners[0].__module__.startswith("hyperlight")
         )
         if ours and not name.startswith("_"):
-            yield name, name in fields
+            data = name in fields or not callable(getattr(class_, name))
+            yield name, data
 
 
 def described(entry: Tag) -> str:
