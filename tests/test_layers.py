@@ -97,6 +97,78 @@ def test_track_and_snapshot_do_not_name_each_other() -> None:
             assert f'"{other}/' not in path.read_text(), path
 
 
+def guest_floors() -> list[str]:
+    """The SDK's files from below and from the left, as internal.h draws
+    them.
+    """
+    drawn = re.findall(
+        r"^ \*      [a-z, ]+((?:  +\w+\.[cS])+)$",
+        (CSRC / "guest/internal.h").read_text(),
+        re.MULTILINE,
+    )
+    return [name for floor in reversed(drawn) for name in floor.split()]
+
+
+def guest_text(name: str) -> str:
+    """A file of the SDK without comments, strings and includes."""
+    return re.sub(
+        r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"|^#include.*?$',
+        "",
+        (CSRC / "guest" / name).read_text(),
+        flags=re.DOTALL | re.MULTILINE,
+    )
+
+
+def guest_definitions(text: str) -> set[str]:
+    """What other files can refer to, in C or assembler."""
+    labels = re.findall(r"^ *\.(?:globl|weak) (.*)$", text, re.MULTILINE)
+    names = {name for line in labels for name in line.split(", ")}
+    functions = r"^(\w[\w\s*(),]*?)\b(\w+)\([^;{}]*\)\s*{"
+    variables = r"^(\w[\w *()]*[ *])(\w+)(?: = [^;]*)?;"
+    for pattern in (functions, variables):
+        for words, name in re.findall(pattern, text, re.MULTILINE):
+            if not re.search(r"\b(?:static|extern|typedef)\b", words):
+                names.add(name)
+    return names
+
+
+def guest_references(text: str) -> set[str]:
+    """Calls, and what an address is taken of or a macro stands for."""
+    calls = r"(?<![.>])\b\w+(?=\()|\bcall \w+|\bhl_\w+|\bstd(?:in|out|err)\b"
+    names = {word.split()[-1] for word in re.findall(calls, text)}
+    if re.search(r"\berrno\b", text):
+        names.add("__errno_location")
+    if "HL_RUNNING_NAME" in text:
+        names.add("hl_running")
+    return names
+
+
+def test_the_sdk_is_drawn_as_it_is() -> None:
+    files = [p.name for p in (CSRC / "guest").glob("*.[cS]")]
+    assert sorted(guest_floors()) == sorted(files)
+
+
+def test_the_sdk_calls_down() -> None:
+    """So that no circle of files calls each other."""
+    defined: dict[str, str] = {}
+    for name in guest_floors():
+        for symbol in guest_definitions(guest_text(name)):
+            assert symbol not in defined, (symbol, name, defined[symbol])
+            defined[symbol] = name
+    # One of each way to be defined, that none is overlooked.
+    for symbol in ("memcpy", "hl_leave", "_start", "hl_running", "stdin"):
+        assert symbol in defined
+    below: set[str] = set()
+    for name in guest_floors():
+        below.add(name)
+        text = guest_text(name)
+        for symbol in guest_references(text):
+            assert defined.get(symbol, name) in below, (
+                f"{name} needs {symbol} of {defined[symbol]}, "
+                "which is not below it or left of it"
+            )
+
+
 def python_files() -> list[Path]:
     """All but what `hyperlight bench` runs, which is a user of the rest."""
     return [

@@ -1,7 +1,7 @@
 /* File functions, although there are no files: opening one fails as if the
  * name did not exist, and standard input is at its end.  So libraries that can
  * also read files link, and callers of that part get an error. */
-#include "runtime.h"
+#include "internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* The checked functions that libraries built with _FORTIFY_SOURCE call: where
  * the object's size is known and too small, the guest ends. */
-#include "runtime.h"
+#include "internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>

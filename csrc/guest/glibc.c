@@ -1,7 +1,7 @@
 /* Internal names of Linux's C library, which its headers put into libraries in
  * place of those in the source: the tables behind isalpha() and the like, the
  * locale "C", and queries to a kernel that does not exist here. */
-#include "runtime.h"
+#include "internal.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -17,7 +17,7 @@
  *
  * Headers are redundant.  free compares them and ends the guest if they
  * contradict each other: this finds most overruns and double frees. */
-#include "runtime.h"
+#include "internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

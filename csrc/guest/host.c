@@ -1,8 +1,5 @@
-/* What the guest asks of the host: calls and log lines. */
-#include "runtime.h"
-
-#include <stdio.h>
-#include <string.h>
+/* Calls to the host. */
+#include "internal.h"
 
 static struct hl_view error_text;
 
@@ -40,7 +37,7 @@ int32_t hl_try_host_call_array(struct hl_any *value, enum hl_type result,
                                const char *name, const struct hl_any *args,
                                size_t count)
 {
-    if (hl_result_pending())
+    if (hl_output_held())
         hl_fail(HL_ERROR_GUEST,
                 "%s: the host cannot be called once a str or "
                 "bytes result was set",
@@ -68,27 +65,4 @@ struct hl_any hl_host_call_array(enum hl_type result, const char *name,
     if (code != 0)
         hl_fail_text(code, error_text);
     return value;
-}
-
-/* Header, level, and HL_TEXT_SIZE bytes of text. */
-#define LOG_SIZE                                                              \
-    (sizeof(struct hl_message) + 2 * sizeof(struct hl_value) + HL_TEXT_SIZE)
-
-void hl_log_text(int32_t level, struct hl_view text)
-{
-    static char covered[LOG_SIZE];
-    const struct hl_guest_info *info = hl_guest_info();
-    char *output = (char *)(uintptr_t)info->output;
-    bool pending = hl_result_pending();
-    size_t size = info->output_size < LOG_SIZE ? info->output_size : LOG_SIZE;
-
-    if (pending)
-        memcpy(covered, output, size);
-    struct hl_writer writer = hl_write_begin(HL_MESSAGE_LOG, HL_NONE);
-    hl_write(&writer, hl_i32(level));
-    hl_write_text(&writer, hl_cut(text, HL_TEXT_SIZE));
-    hl_write_end(&writer);
-    hl_leave(HL_LEAVE_LOG);
-    if (pending)
-        memcpy(output, covered, size);
 }

@@ -1,6 +1,6 @@
-/* The rest of what portable code calls: numbers from text, sorting, the end.
- */
-#include "runtime.h"
+/* The rest of what portable code calls: numbers from text, sorting, copies
+ * of strings on the heap, the end. */
+#include "internal.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -8,12 +8,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
-int *__errno_location(void)
-{
-    static int number;
-    return &number;
-}
 
 /* ---- The end ---- */
 
@@ -27,10 +21,6 @@ void __assert_fail(const char *condition, const char *file, unsigned line,
     hl_abort("%s:%u: %s: assertion failed: %s", file, line, function,
              condition);
 }
-
-/* What -fstack-protector calls.  Nothing of the frame can be trusted. */
-__attribute__((noreturn)) void __stack_chk_fail(void);
-void __stack_chk_fail(void) { hl_abort("the stack was overrun"); }
 
 /* ---- Numbers ---- */
 
@@ -281,6 +271,20 @@ void *bsearch(const void *key, const void *array, size_t count, size_t size,
 }
 
 /* ---- The rest ---- */
+
+char *strndup(const char *text, size_t limit)
+{
+    size_t size = strnlen(text, limit);
+    char *copy = malloc(size + 1);
+
+    if (copy) {
+        memcpy(copy, text, size);
+        copy[size] = '\0';
+    }
+    return copy;
+}
+
+char *strdup(const char *text) { return strndup(text, strlen(text)); }
 
 static uint64_t seed = 1;
 

@@ -1,8 +1,22 @@
-#include "runtime.h"
+/* The call buffers: messages are built in one and read in the other. */
+#include "internal.h"
 
 #include <string.h>
 
 #define UNIT ((size_t)8) /* of sizes in messages */
+
+static const struct hl_guest_info *info;
+
+/* A result waits in the output buffer: R2. */
+static bool held;
+
+void hl_message_init(const struct hl_guest_info *given) { info = given; }
+
+const struct hl_guest_info *hl_guest_info(void) { return info; }
+
+void hl_output_hold(bool given) { held = given; }
+
+bool hl_output_held(void) { return held; }
 
 size_t hl_padded(size_t size) { return (size + UNIT - 1) & ~(UNIT - 1); }
 
@@ -14,9 +28,13 @@ const char *hl_type_name(unsigned type)
     return type < HL_TYPES ? names[type] : "?";
 }
 
+bool hl_type_has_bytes(enum hl_type type)
+{
+    return type == HL_STR || type == HL_BYTES;
+}
+
 struct hl_writer hl_write_begin(enum hl_message_kind kind, enum hl_type result)
 {
-    const struct hl_guest_info *info = hl_guest_info();
     char *start = (char *)(uintptr_t)info->output;
     struct hl_message *message = (struct hl_message *)(void *)start;
 
@@ -61,7 +79,7 @@ static uint64_t bits_of(const struct hl_any *value)
 
 bool hl_write(struct hl_writer *writer, struct hl_any value)
 {
-    bool has_bytes = value.type == HL_STR || value.type == HL_BYTES;
+    bool has_bytes = hl_type_has_bytes(value.type);
     size_t room = (size_t)(writer->end - writer->at);
     size_t size = has_bytes ? value.view.size : 0;
 
@@ -108,7 +126,7 @@ struct hl_any hl_read(const struct hl_value *value)
 {
     struct hl_any any = {.type = (enum hl_type)value->type};
 
-    if (any.type == HL_STR || any.type == HL_BYTES)
+    if (hl_type_has_bytes(any.type))
         any.view = hl_view(value + 1, value->bits);
     else if (any.type == HL_BOOL)
         any.boolean = value->bits != 0;
@@ -119,7 +137,7 @@ struct hl_any hl_read(const struct hl_value *value)
 
 const struct hl_value *hl_read_next(const struct hl_value *value)
 {
-    bool has_bytes = value->type == HL_STR || value->type == HL_BYTES;
+    bool has_bytes = hl_type_has_bytes((enum hl_type)value->type);
     size_t size = has_bytes ? hl_padded(value->bits) : 0;
     return (const struct hl_value *)(const void *)((const char *)(value + 1) +
                                                    size);

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include <stdint.h>
-#include <stdlib.h>
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("no-tree-loop-distribute-patterns")
@@ -136,20 +135,6 @@ char *strtok(char *restrict text, const char *restrict set)
     static char *rest;
     return strtok_r(text, set, &rest);
 }
-
-char *strndup(const char *text, size_t limit)
-{
-    size_t size = strnlen(text, limit);
-    char *copy = malloc(size + 1);
-
-    if (copy) {
-        memcpy(copy, text, size);
-        copy[size] = '\0';
-    }
-    return copy;
-}
-
-char *strdup(const char *text) { return strndup(text, strlen(text)); }
 
 char *strerror(int number)
 {

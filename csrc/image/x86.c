@@ -36,6 +36,30 @@ enum {
 #define SYSTEM_CALL_AT 0xf00 /* in the page of the entry code */
 #define RDPKRU_AT 0xe00      /* there, too */
 
+/* Machine code: an instruction's bytes by its name, operands in the order of
+ * AT&T syntax.  A name with RIP in it has an operand at a distance from the
+ * next instruction, and its bytes end before that distance (4 bytes). */
+#define LE32(n) (n) & 0xff, (n) >> 8 & 0xff, (n) >> 16 & 0xff, (n) >> 24 & 0xff
+#define MOV_EAX(n) 0xb8, LE32(n) /* mov $n, %eax */
+#define MOV_ECX(n) 0xb9, LE32(n)
+#define MOV_EDX(n) 0xba, LE32(n)
+#define MOV_RIP_EAX 0x8b, 0x05       /* mov distance(%rip), %eax */
+#define MOV_RIP_RAX 0x48, 0x8b, 0x05 /* mov distance(%rip), %rax */
+#define MOV_RIP_RCX 0x48, 0x8b, 0x0d
+#define MOV_RIP_RDX 0x48, 0x8b, 0x15
+#define JMP_RIP 0xff, 0x25 /* jmp *distance(%rip) */
+#define FILDL_RIP 0xdb, 0x05
+#define XRSTOR64_RIP 0x48, 0x0f, 0xae, 0x2d
+#define FNCLEX 0xdb, 0xe2
+#define EMMS 0x0f, 0x77
+#define RDPKRU 0x0f, 0x01, 0xee
+#define WRPKRU 0x0f, 0x01, 0xef
+#define PUSH(n) 0x6a, (n)
+#define OUT_AL(port) 0xe6, (port)
+#define HLT 0xf4
+#define IRETQ 0x48, 0xcf
+#define UD2 0x0f, 0x0b
+
 struct builder {
     char *memory;
     uint64_t addr; /* of the guest */
@@ -191,21 +215,22 @@ static bool has_error_code(unsigned vector)
            vector == 21 || vector == 29 || vector == 30;
 }
 
-/* push 0 (where there is no error code); push vector; out %al, port; hlt. */
+/* Push what the processor did not, and leave; the rest of the space stops. */
 static void build_stub(uint8_t *code, unsigned vector)
 {
-    uint8_t *at = code;
+    const uint8_t no_error_code[] = {PUSH(0)};
+    const uint8_t report[] = {
+        PUSH((uint8_t)vector),
+        OUT_AL(HL_PORT_EXCEPTION),
+        HLT,
+    };
 
+    memset(code, HLT, STUB_SIZE);
     if (!has_error_code(vector)) {
-        *at++ = 0x6a;
-        *at++ = 0;
+        memcpy(code, no_error_code, sizeof no_error_code);
+        code += sizeof no_error_code;
     }
-    *at++ = 0x6a;
-    *at++ = (uint8_t)vector;
-    *at++ = 0xe6;
-    *at++ = HL_PORT_EXCEPTION;
-    *at++ = 0xf4;
-    memset(at, 0xf4, (size_t)(code + STUB_SIZE - at));
+    memcpy(code, report, sizeof report);
 }
 
 static void build_idt(const struct builder *b, struct hl_x86_tables *t,
@@ -231,30 +256,37 @@ static void build_idt(const struct builder *b, struct hl_x86_tables *t,
  * (AMD APM vol. 2, 11.4.4.3): they replace them by the addresses here.  XRSTOR
  * loads all components: a KVM without hardware help gives guests those of the
  * host, and components without saved state are put into their initial one. */
-#define NO_FIELD (-1)
-#define FIELD(name) (int)offsetof(struct hl_x86_entry, name)
 static const struct {
     uint8_t size, code[5];
-    int16_t field; /* its distance from RIP is behind the code */
-    bool pkru;     /* in that entry only */
+    bool pkru;      /* in that entry only */
+    bool has_field; /* its distance from RIP is behind the code */
+    uint16_t field;
 } entry_code[] = {
-    {5, {0xb9}, NO_FIELD, true},                          /* mov $0, %ecx */
-    {5, {0xba}, NO_FIELD, true},                          /* mov $0, %edx */
-    {5, {0xb8}, NO_FIELD, true},                          /* mov $0, %eax */
-    {3, {0x0f, 0x01, 0xef}, NO_FIELD, true},              /* wrpkru */
-    {2, {0xdb, 0xe2}, NO_FIELD, false},                   /* fnclex */
-    {2, {0x0f, 0x77}, NO_FIELD, false},                   /* emms */
-    {2, {0xdb, 0x05}, FIELD(rip), false},                 /* fildl rip(%rip) */
-    {5, {0xb8, 0xff, 0xff, 0xff, 0xff}, NO_FIELD, false}, /* mov $-1, %eax */
-    {5, {0xba, 0xff, 0xff, 0xff, 0xff}, NO_FIELD, false}, /* mov $-1, %edx */
-    {4, {0x48, 0x0f, 0xae, 0x2d}, FIELD(xsave), false},   /* xrstor64 */
-    {5, {0xba}, NO_FIELD, true},                          /* mov $0, %edx */
-    {2, {0x8b, 0x05}, FIELD(pkru), true},       /* mov pkru(%rip), %eax */
-    {3, {0x0f, 0x01, 0xef}, NO_FIELD, true},    /* wrpkru */
-    {3, {0x48, 0x8b, 0x0d}, FIELD(rcx), true},  /* mov rcx(%rip), %rcx */
-    {3, {0x48, 0x8b, 0x05}, FIELD(rax), false}, /* mov rax(%rip), %rax */
-    {3, {0x48, 0x8b, 0x15}, FIELD(rdx), false}, /* mov rdx(%rip), %rdx */
-    {2, {0xff, 0x25}, FIELD(rip), false},       /* jmp *rip(%rip) */
+#define CODE(...)                                                             \
+    .size = sizeof((const uint8_t[]){__VA_ARGS__}), .code = {__VA_ARGS__}
+#define PKRU_ONLY .pkru = true
+#define FIELD(name)                                                           \
+    .has_field = true, .field = offsetof(struct hl_x86_entry, name)
+    {CODE(MOV_ECX(0)), PKRU_ONLY},
+    {CODE(MOV_EDX(0)), PKRU_ONLY},
+    {CODE(MOV_EAX(0)), PKRU_ONLY},
+    {CODE(WRPKRU), PKRU_ONLY},
+    {CODE(FNCLEX)},
+    {CODE(EMMS)},
+    {CODE(FILDL_RIP), FIELD(rip)},
+    {CODE(MOV_EAX(0xffffffff))}, /* EDX:EAX: all components */
+    {CODE(MOV_EDX(0xffffffff))},
+    {CODE(XRSTOR64_RIP), FIELD(xsave)},
+    {CODE(MOV_EDX(0)), PKRU_ONLY},
+    {CODE(MOV_RIP_EAX), FIELD(pkru), PKRU_ONLY},
+    {CODE(WRPKRU), PKRU_ONLY},
+    {CODE(MOV_RIP_RCX), FIELD(rcx), PKRU_ONLY},
+    {CODE(MOV_RIP_RAX), FIELD(rax)},
+    {CODE(MOV_RIP_RDX), FIELD(rdx)},
+    {CODE(JMP_RIP), FIELD(rip)},
+#undef CODE
+#undef PKRU_ONLY
+#undef FIELD
 };
 
 static int build_entry(const struct builder *b, uint64_t entry,
@@ -267,20 +299,20 @@ static int build_entry(const struct builder *b, uint64_t entry,
             continue;
         memcpy(page_at(b, at), entry_code[i].code, entry_code[i].size);
         at += entry_code[i].size;
-        if (entry_code[i].field == NO_FIELD)
+        if (!entry_code[i].has_field)
             continue;
         uint32_t distance =
-            (uint32_t)(entry_data + (uint64_t)entry_code[i].field - at - 4);
+            (uint32_t)(entry_data + entry_code[i].field - at - 4);
         memcpy(page_at(b, at), &distance, sizeof distance);
         at += sizeof distance;
     }
     return at - entry <= HL_X86_ENTRY_CODE ? 0 : -ENOSPC;
 }
 
-/* mov $0, %ecx; rdpkru; out %al, HL_PORT_GUEST. */
-static const uint8_t rdpkru[] = {
-    0xb9, 0, 0, 0, 0, 0x0f, 0x01, 0xee, 0xe6, HL_PORT_GUEST,
-};
+/* The rest of the code, each at an address of its own. */
+static const uint8_t rdpkru[] = {MOV_ECX(0), RDPKRU, OUT_AL(HL_PORT_GUEST)};
+static const uint8_t iret[] = {IRETQ};
+static const uint8_t system_call[] = {UD2};
 
 int hl_x86_build(void *memory, size_t size, uint64_t addr,
                  const struct hl_x86_region *regions, size_t count,
@@ -336,7 +368,7 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
     if (err == 0)
         err = build_entry(&b, t->entry_pkru, t->entry_data, true);
     memcpy(page_at(&b, t->rdpkru), rdpkru, sizeof rdpkru);
-    memcpy(page_at(&b, t->iret), "\x48\xcf", 2);
-    memcpy(page_at(&b, t->system_call), "\x0f\x0b", 2);
+    memcpy(page_at(&b, t->iret), iret, sizeof iret);
+    memcpy(page_at(&b, t->system_call), system_call, sizeof system_call);
     return err;
 }

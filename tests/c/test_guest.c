@@ -6,7 +6,7 @@
 
 #include "check.h"
 
-#include "guest/runtime.h"
+#include "guest/internal.h"
 
 static jmp_buf aborted;
 

@@ -9,7 +9,7 @@
 
 #include "check.h"
 
-#include "guest/runtime.h"
+#include "guest/internal.h"
 
 void hl_abort(const char *format, ...)
 {
@@ -27,13 +27,12 @@ void hl_abort(const char *format, ...)
 #define sprintf guest_sprintf
 #include "guest/float.c"
 #include "guest/format.c"
+#include "guest/sink.c"
 #undef vsnprintf
 #undef snprintf
 #undef sprintf
 
-#define __errno_location guest_errno_location
 #define __assert_fail guest_assert_fail
-#define __stack_chk_fail guest_stack_chk_fail
 #define abort guest_abort
 #define exit guest_exit
 #define abs guest_abs
@@ -51,6 +50,8 @@ void hl_abort(const char *format, ...)
 #define atof guest_atof
 #define qsort guest_qsort
 #define bsearch guest_bsearch
+#define strdup guest_strdup
+#define strndup guest_strndup
 #define srand guest_srand
 #define rand guest_rand
 #define getenv guest_getenv
