@@ -14,7 +14,8 @@ extern void (*const __init_array_end[])(void) __attribute__((weak));
 
 __attribute__((weak)) void hl_init(void) {}
 
-static const struct hl_message *call; /* the running one */
+/* The running one. */
+static HL_EACH_CALL const struct hl_message *call;
 
 /* ---- Signatures ---- */
 

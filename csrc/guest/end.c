@@ -7,7 +7,7 @@
 static int32_t error;
 static struct hl_view error_text;
 
-static bool running;
+static HL_EACH_CALL bool running;
 
 static void write_error(int32_t code, struct hl_view words)
 {

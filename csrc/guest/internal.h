@@ -29,6 +29,10 @@
 
 #include "hyperlight.h"
 
+/* For what every call writes: it lies on one page, as each page written is one
+ * that every restore copies.  Zero at first. */
+#define HL_EACH_CALL __attribute__((section(".bss.hl_each_call")))
+
 /* ---- leave.S ---- */
 
 /* Leave for the host; back with the address of its message. */

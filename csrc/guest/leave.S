@@ -91,7 +91,7 @@ longjmp:
     jmp *56(%rdi)
     .size longjmp, . - longjmp
 
-    .bss
+    .section .bss.hl_each_call, "aw", @nobits /* internal.h */
     .balign 8
 run_stack:
     .skip 8

@@ -8,7 +8,7 @@
 static const struct hl_guest_info *info;
 
 /* A result waits in the output buffer: R2. */
-static bool held;
+static HL_EACH_CALL bool held;
 
 void hl_message_init(const struct hl_guest_info *given) { info = given; }
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-struct hl_running hl_running;
+HL_EACH_CALL struct hl_running hl_running;
 
 struct hl_any hl_arg(unsigned index, enum hl_type type)
 {

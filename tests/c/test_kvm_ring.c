@@ -31,6 +31,8 @@ static struct {
     uint32_t size, soft, filled, taken;
     bool open[PAGES], logged[4];
     bool signals, refuses;
+    uint32_t adds; /* entries for each time that the clock is set */
+    int cpu_fd;
     int fails_in; /* calls that change a slot; 0: none fails */
 } kernel;
 
@@ -121,21 +123,6 @@ static int set_slot(const struct kvm_userspace_memory_region *region)
     return 0;
 }
 
-int ioctl(int fd, unsigned long request, ...)
-{
-    va_list list;
-
-    va_start(list, request);
-    void *arg = va_arg(list, void *);
-    va_end(list);
-    if (fd != VM_FD)
-        return (int)syscall(SYS_ioctl, fd, request, arg);
-    if (request == KVM_RESET_DIRTY_RINGS)
-        return reset();
-    CHECK(request == KVM_SET_USER_MEMORY_REGION);
-    return set_slot(arg);
-}
-
 static void push(size_t page)
 {
     uint32_t slot = slot_of(page);
@@ -144,6 +131,37 @@ static void push(size_t page)
         return;
     *entry(kernel.filled++) = (struct kvm_dirty_gfn){
         .flags = IS_NEW, .slot = slot, .offset = page - first_of[slot]};
+}
+
+/* As KVM_SET_MSRS of the wall clock: the time goes into memory. */
+static int set_clock(const struct kvm_msrs *msrs)
+{
+    CHECK(msrs->nmsrs <= HL_KVM_SPARE);
+    for (uint32_t i = 0; i < msrs->nmsrs; i++) {
+        if (kernel.adds == 0 || (kernel.refuses && below(20) == 0))
+            return (int)i;
+        for (uint32_t n = 0; n < kernel.adds; n++)
+            push(0);
+        memset(memory, 'T', 12);
+    }
+    return (int)msrs->nmsrs;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list list;
+
+    va_start(list, request);
+    void *arg = va_arg(list, void *);
+    va_end(list);
+    if (fd == kernel.cpu_fd && request == KVM_SET_MSRS)
+        return set_clock(arg);
+    if (fd != VM_FD)
+        return (int)syscall(SYS_ioctl, fd, request, arg);
+    if (request == KVM_RESET_DIRTY_RINGS)
+        return reset();
+    CHECK(request == KVM_SET_USER_MEMORY_REGION);
+    return set_slot(arg);
 }
 
 /* ---- A guest. ---- */
@@ -213,6 +231,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *dirty,
             hl_pages_add(pages, page);
     kernel.fails_in = fails && below(4) == 0 ? 1 + (int)below(4) : 0;
     t->ops->arm(t, pages);
+    CHECK(memory[0] == 'm' && memory[11] == 'm'); /* and not the time */
     kernel.fails_in = 0;
     for (size_t page = 0; page < PAGES; page++)
         if (hl_pages_has(pages, page))
@@ -239,6 +258,8 @@ static void sequence(bool signals, bool fails, bool refuses)
     }
     k.config.slot_count = 4;
     k.cpu_fd = memfd_create("ring", 0);
+    kernel.cpu_fd = k.cpu_fd;
+    kernel.adds = below(3) ? 3 : below(5);
     off_t at = 64 * (off_t)page_size; /* KVM_DIRTY_LOG_PAGE_OFFSET */
     size_t bytes = k.ring_size * sizeof *kernel.ring;
     CHECK(k.cpu_fd >= 0 && ftruncate(k.cpu_fd, at + (off_t)bytes) == 0);
@@ -293,9 +314,10 @@ static void nor_where_the_kernel_refuses(void) { many(true, true, true); }
 
 int main(void)
 {
-    memory = mmap(NULL, (PAGES + 1) * hl_page_size(), PROT_NONE,
+    memory = mmap(NULL, (PAGES + 1) * hl_page_size(), PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED);
+    memset(memory, 'm', 12);
     RUN(no_write_is_lost);
     RUN(nor_where_signals_come);
     RUN(nor_where_slots_cannot_be_changed);

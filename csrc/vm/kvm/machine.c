@@ -152,6 +152,32 @@ static int map_run(struct hl_kvm *k, int kvm_fd)
     return 0;
 }
 
+/* More than this costs kernel memory for what a full ring does as well. */
+#define MOST_ENTRIES 16384
+
+/* Give the machine a dirty ring for so many logged pages; returns its size in
+ * entries, 0: this KVM has none. */
+static size_t enable_ring(int kvm_fd, int vm_fd, size_t page_count)
+{
+    static const uint32_t kinds[] = {KVM_CAP_DIRTY_LOG_RING_ACQ_REL,
+                                     KVM_CAP_DIRTY_LOG_RING};
+    size_t size = 1024;
+
+    while (size < page_count + HL_KVM_RING_RESERVED + HL_KVM_SPARE &&
+           size < MOST_ENTRIES)
+        size *= 2;
+    for (size_t i = 0; i < HL_ARRAY_SIZE(kinds); i++) {
+        struct kvm_enable_cap cap = {
+            .cap = kinds[i],
+            .args[0] = size * sizeof(struct kvm_dirty_gfn),
+        };
+        if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, cap.cap) > 0 &&
+            ioctl(vm_fd, KVM_ENABLE_CAP, &cap) == 0)
+            return size;
+    }
+    return 0;
+}
+
 /* The steps of create; *what names the one that failed. */
 static int set_up(struct hl_kvm *k, int kvm_fd, const char **what)
 {
@@ -165,8 +191,7 @@ static int set_up(struct hl_kvm *k, int kvm_fd, const char **what)
     /* Refused by processors that do not need it. */
     (void)ioctl(k->vm_fd, KVM_SET_TSS_ADDR, VMX_PAGES);
     if (tracker && tracker->ops == &hl_kvm_ring_ops)
-        k->ring_size =
-            hl_kvm_ring_enable(kvm_fd, k->vm_fd, logged_pages(&k->config));
+        k->ring_size = enable_ring(kvm_fd, k->vm_fd, logged_pages(&k->config));
     *what = "KVM_SET_USER_MEMORY_REGION";
     err = set_slots(k);
     if (err < 0)

@@ -2,7 +2,8 @@
  * the machine, state.c sets up, saves and loads its vCPU, kick.c ends a
  * run, regs.c moves its registers, selectors.c keeps a guest's selectors out
  * of the host's thread, pkru.c finds out whether a guest can change PKRU,
- * ring.c and log.c report what the guest wrote. */
+ * spare.c makes entries for the ring, ring.c and log.c report what the guest
+ * wrote. */
 #ifndef HL_VM_KVM_MACHINE_H
 #define HL_VM_KVM_MACHINE_H
 
@@ -102,6 +103,12 @@ static inline struct hl_kvm *hl_kvm_of(struct hl_vm *vm)
     return (struct hl_kvm *)vm;
 }
 
+/* spare.c.  Have KVM add HL_KVM_SPARE entries to the ring, for the first page
+ * of this slot, whose bytes stay as they are; fewer, or none, if it does not
+ * work here.  No guest may run. */
+#define HL_KVM_SPARE 48
+void hl_kvm_add_entries(struct hl_kvm *k, size_t slot);
+
 /* Host memory of guest memory [addr, +size), or NULL. */
 void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size);
 
@@ -146,9 +153,9 @@ void hl_kvm_put_pkru(const struct hl_kvm *k, struct kvm_xsave *to,
 
 /* ring.c, log.c: trackers of the logged slots. */
 extern const struct hl_tracker_ops hl_kvm_ring_ops, hl_kvm_log_ops;
-/* The size that a ring for so many pages has, 0: this KVM has no rings.  To be
- * asked, and the ring made, before there is a vCPU. */
-size_t hl_kvm_ring_enable(int kvm_fd, int vm_fd, size_t page_count);
+/* The kernel keeps 64 entries of a ring back, and as many as a processor's own
+ * log has (512). */
+#define HL_KVM_RING_RESERVED 576
 int hl_kvm_ring_open(struct hl_vm *vm, void *memory, size_t page_count,
                      struct hl_tracker **out, char *why) HL_MUST_CHECK;
 /* Make room in a full ring; the vCPU must not run. */

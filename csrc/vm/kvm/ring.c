@@ -14,9 +14,9 @@
  *      pages that are reported although they are protected.  `writable` and
  *      `owed` hold the former only, and all of them unless `short_of` is set.
  *  R2. Entries [oldest, next) are kept.  There is one for each page of
- *      `writable` and none for those of `owed`; or `short_of` is set: entries
- *      were given back without protecting anything, and slots have to be
- *      protected as a whole the next time.
+ *      `writable`, none for those of `owed`, and `spare` more; or `short_of`
+ *      is set: entries were given back without protecting anything, and slots
+ *      have to be protected as a whole the next time.
  *  R3. Entries that are not kept are clear, and the next one that the kernel
  *      fills is `next`; or `lost` is set: then that is any one, none is kept,
  *      and all are clear.
@@ -43,9 +43,10 @@
  * not show that.  It protects what it has gathered when it meets an entry of
  * another slot, so what may be lost is the entry that names no page.
  *
- * That entry is paid for by a page, which stays open and is `owed` one: it is
- * reported although it may be clean.  Once MOST_OWED are, slots are protected
- * as a whole. */
+ * That entry is a spare one, which KVM is made to add (spare.c).  Where it
+ * adds none, a page pays for it, stays open and is `owed` one: it is reported
+ * although it may be clean.  Once MOST_OWED are, slots are protected as a
+ * whole, which takes up to a millisecond. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -55,13 +56,6 @@
 #include "os/map.h"
 #include "vm/kvm/machine.h"
 
-/* The kernel keeps 64 entries back, and as many as a processor's own log
- * (512); more than this costs kernel memory for what a full ring does as
- * well. */
-#define RESERVED 576
-#define MAX_ENTRIES 16384
-
-/* A whole slot costs some four resets; this many pages cost little to copy. */
 #define MOST_OWED 16
 
 /* How often signals may keep the kernel from taking a single entry. */
@@ -83,28 +77,9 @@ struct hl_kvm_ring {
     bool guess;                     /* `open` holds more than was written */
     struct hl_pages open, writable; /* R1 */
     struct hl_pages owed;           /* R5 */
-    size_t owed_count;
+    size_t owed_count, spare;
+    bool no_spare; /* KVM adds none */
 };
-
-size_t hl_kvm_ring_enable(int kvm_fd, int vm_fd, size_t page_count)
-{
-    static const uint32_t kinds[] = {KVM_CAP_DIRTY_LOG_RING_ACQ_REL,
-                                     KVM_CAP_DIRTY_LOG_RING};
-    size_t size = 1024;
-
-    while (size < page_count + RESERVED && size < MAX_ENTRIES)
-        size *= 2;
-    for (size_t i = 0; i < HL_ARRAY_SIZE(kinds); i++) {
-        struct kvm_enable_cap cap = {
-            .cap = kinds[i],
-            .args[0] = size * sizeof(struct kvm_dirty_gfn),
-        };
-        if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, cap.cap) > 0 &&
-            ioctl(vm_fd, KVM_ENABLE_CAP, &cap) == 0)
-            return size;
-    }
-    return 0;
-}
 
 static struct kvm_dirty_gfn *entry(const struct hl_kvm_ring *r, uint32_t at)
 {
@@ -253,7 +228,7 @@ int hl_kvm_ring_full(struct hl_kvm *k)
      * know, where it is lost or went once around the ring unseen.  From this
      * many on it says that it is full; half of them, for a later kernel may
      * say so earlier. */
-    return lose(r, (r->size - RESERVED) / 2);
+    return lose(r, (r->size - HL_KVM_RING_RESERVED) / 2);
 }
 
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
@@ -293,7 +268,7 @@ static int protect_everything(struct hl_kvm_ring *r)
     }
     hl_pages_empty(&r->writable);
     hl_pages_empty(&r->owed);
-    r->owed_count = 0;
+    r->owed_count = r->spare = 0;
     r->short_of = r->guess = false;
     return give_all_back(r);
 }
@@ -312,41 +287,71 @@ static void give_page(struct hl_kvm_ring *r, size_t page)
     give_back(r, i - 1, page - slot.first);
 }
 
-/* Protect those of the pages that are in `writable`, by one entry each, but
- * for the first, whose entry is the last one (R5). */
+/* Spare entries, where there is room for them. */
+static void make_spare(struct hl_kvm_ring *r)
+{
+    const struct hl_vm_config *config = &r->kvm->config;
+    size_t slot = 0;
+
+    while (slot < config->slot_count && !config->slots[slot].logged)
+        slot++;
+    if (r->no_spare || slot == config->slot_count || harvest(r) < 0 ||
+        r->lost ||
+        r->next - r->taken + HL_KVM_SPARE + HL_KVM_RING_RESERVED > r->size)
+        return;
+    hl_kvm_add_entries(r->kvm, slot);
+    for (; r->spare < HL_KVM_SPARE && is_new(r, r->next); r->spare++)
+        r->next++;
+    r->no_spare = r->spare == 0;
+}
+
+static bool any_writable(const struct hl_kvm_ring *r,
+                         const struct hl_pages *pages)
+{
+    for (size_t word = 0; hl_pages_word(pages, &word); word++)
+        if (pages->bits[word] & r->writable.bits[word])
+            return true;
+    return false;
+}
+
+/* Protect those of the pages that are in `writable`, by one entry each, and a
+ * spare one behind them (R5); without a spare one the first page pays. */
 static int protect(struct hl_kvm_ring *r, const struct hl_pages *pages)
 {
-    bool any = false;
+    bool pays = r->spare == 0;
 
     for (size_t word = 0; hl_pages_word(pages, &word); word++) {
         uint64_t bits = pages->bits[word] & r->writable.bits[word];
         for (; bits; bits &= bits - 1) {
             size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
             hl_pages_remove(&r->writable, page);
-            if (any)
+            if (!pays) {
                 give_page(r, page);
-            else
-                hl_pages_add(&r->owed, page);
-            any = true;
+                continue;
+            }
+            pays = false;
+            hl_pages_add(&r->owed, page);
+            if (++r->owed_count == MOST_OWED)
+                r->short_of = true;
         }
     }
-    if (!any)
-        return 0;
+    r->spare -= r->spare > 0;
     give_back(r, NO_SLOT, 0);
-    if (++r->owed_count == MOST_OWED)
-        r->short_of = true;
     return reset(r);
 }
 
 static void arm(struct hl_tracker *t, const struct hl_pages *pages)
 {
     struct hl_kvm_ring *r = (struct hl_kvm_ring *)t;
-    bool whole = r->short_of;
+    bool any = any_writable(r, pages);
     int err = -ENOMEM;
 
+    if (any && r->spare == 0 && !r->short_of)
+        make_spare(r);
+    bool whole = r->short_of;
     hl_pages_andnot(&r->open, pages);
     if (!HL_INJECT(HL_INJECT_ARM))
-        err = whole ? protect_everything(r) : protect(r, pages);
+        err = whole ? protect_everything(r) : any ? protect(r, pages) : 0;
     hl_pages_or(&r->open, &r->owed);
     if (err == 0)
         return;
