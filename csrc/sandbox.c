@@ -12,9 +12,10 @@
 struct hl_sandbox {
     atomic_size_t refs;
     struct hl_turn turn;
-    enum hl_state rest; /* what it is when the turn is given back */
-    bool up;            /* counted as alive */
-    bool ran;           /* the guest did, since the call began */
+    enum hl_state rest;   /* what it is when the turn is given back */
+    bool up;              /* counted as alive */
+    atomic_bool released; /* in a child, two threads may close it at once */
+    bool ran;             /* the guest did, since the call began */
     uint64_t deadline;
     const struct hl_driver_ops *driver;
     struct hl_vm *vm;
@@ -191,6 +192,8 @@ static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
 
 static void release(struct hl_sandbox *s)
 {
+    if (atomic_exchange(&s->released, true))
+        return;
     if (s->manager)
         hl_manager_free(s->manager);
     if (s->vm)

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
-from types import ModuleType
+from importlib.util import find_spec, spec_from_loader
+from types import CodeType, ModuleType
 
 __all__ = ["MOVED", "find_moved"]
 
@@ -54,6 +54,13 @@ class _Finder(MetaPathFinder, Loader):
         # The import system is about to write its own into the module.
         spec.loader_state = module.__spec__
         return module
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """For ``python -m`` with an old name."""
+        name = f"hyperlight.{MOVED[fullname.rpartition('.')[2]]}"
+        spec = find_spec(name)
+        get_code = getattr(spec and spec.loader, "get_code", None)
+        return get_code(name) if get_code else None
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing: it has run. Its own spec is put back."""

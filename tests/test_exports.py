@@ -87,6 +87,9 @@ import hyperlight.sandbox.config as new
 assert old is new and callable(hyperlight.drivers)
 import importlib
 importlib.reload(old)
+import runpy
+assert runpy.run_module("hyperlight.units")
+assert "values_of" in runpy.run_module("hyperlight.run")
 try:
     import hyperlight.nothing
 except ModuleNotFoundError as error:

@@ -47,6 +47,8 @@ struct hl_abi {
     const struct hl_abi_ops *ops;
 };
 
+struct hl_call; /* abi/native/call.h */
+
 struct hl_abi_ops {
     const char *name;
 
@@ -65,6 +67,9 @@ struct hl_abi_ops {
 
     /* What it means that the machine stopped. */
     enum hl_left (*step)(const struct hl_abi *abi, const struct hl_exit *exit);
+
+    /* The native messages of a guest that has them; NULL: it has none. */
+    struct hl_call *(*messages)(struct hl_abi *abi);
 
     /* B3: whole pages, or size 0. */
     struct hl_span (*scratch)(const struct hl_abi *abi);

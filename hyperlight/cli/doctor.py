@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -12,6 +13,13 @@ from hyperlight.cli.options import json_flag
 from hyperlight.text import printable
 
 __all__ = ["doctor"]
+
+
+def _kernel_writes(row: dict[str, Any]) -> str:
+    """What becomes of them; a driver's trackers only see its guests."""
+    if row["driver"]:
+        return "-"
+    return "seen" if row["kernel_writes"] else "EFAULT"
 
 
 @click.command()
@@ -30,7 +38,7 @@ def doctor(as_json: bool) -> None:
             (
                 row["name"],
                 "yes" if row["available"] else "no",
-                "seen" if row["kernel_writes"] else "EFAULT",
+                _kernel_writes(row),
                 row["reason"],
             )
             for row in report["trackers"]

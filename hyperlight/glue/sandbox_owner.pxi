@@ -6,7 +6,7 @@ cdef hl_span span_of(span) except *:
     return hl_span(addr, size)
 
 
-cdef size_t fill_slots(hl_sandbox_slot *into, slots) except 0:
+cdef size_t fill_slots(hl_sandbox_slot *into, slots) except? 0:
     cdef size_t n = 0
     if len(slots) > HL_VM_SLOTS:
         raise ValueError(f"{len(slots)} slots are too many")
@@ -86,10 +86,10 @@ cdef class SandboxOwner:
         if rc < 0:
             refuse_sandbox(rc, driver, tracker, &choice,
                            why.decode("utf-8", "replace"))
+        self.io = native_call(hl_sandbox_abi(self.sandbox))
         self.because = choice.because
         self.passed_over = passed_over(&choice)
         self.abi = hl_sandbox_abi(self.sandbox).ops.name.decode()
-        self.io = hl_native_call(hl_sandbox_abi(self.sandbox))
         self.state_size = hl_sandbox_state_size(self.sandbox)
         self.page_count = hl_manager_page_count(
             hl_sandbox_manager(self.sandbox))
@@ -102,6 +102,13 @@ cdef class SandboxOwner:
         if sandbox != NULL:
             with nogil:  # nobody else has heard of this object any more
                 hl_sandbox_unref(sandbox)
+
+
+cdef hl_call *native_call(hl_abi *abi) except NULL:
+    if abi.ops.messages == NULL:
+        raise ValueError(
+            f"guest ABI {abi.ops.name.decode()!r}: it has no messages")
+    return abi.ops.messages(abi)
 
 
 cdef int refuse_sandbox(int rc, str driver, str tracker, hl_choice *choice,

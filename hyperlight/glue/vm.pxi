@@ -36,7 +36,7 @@ def elf_facts(bytes file not None):
     }
 
 
-cdef size_t fill_regions(hl_x86_region *into, regions) except 0:
+cdef size_t fill_regions(hl_x86_region *into, regions) except? 0:
     cdef size_t n = 0
     if len(regions) > HL_X86_REGIONS:
         raise ValueError(f"{len(regions)} regions are too many")

@@ -21,6 +21,11 @@ static enum hl_left step(const struct hl_abi *abi, const struct hl_exit *exit)
     return hl_abi_native.step(abi, exit);
 }
 
+static struct hl_call *messages(struct hl_abi *abi)
+{
+    return hl_abi_native.messages(abi);
+}
+
 static struct hl_span scratch(const struct hl_abi *abi)
 {
     return hl_abi_native.scratch(abi);
@@ -33,5 +38,6 @@ const struct hl_abi_ops hl_abi_dummy = {
     .end = end,
     .begin = begin,
     .step = step,
+    .messages = messages,
     .scratch = scratch,
 };

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperlight import LayoutError, MemoryLayout, Region, SandboxConfig
+from hyperlight._binding import core
 from hyperlight.sandbox.layout import plan
 
 PAGE = 4096
@@ -226,3 +227,8 @@ def test_config_rounds_and_prints() -> None:
     assert config.heap_size == 8192
     assert config.input_size == MIB
     assert "heap 8 KiB" in str(config)
+
+
+def test_tables_of_nothing_have_a_size() -> None:
+    """An empty list is no error of its own."""
+    assert core.tables_size(1 << 20, []) >= core.PAGE_SIZE

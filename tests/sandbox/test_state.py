@@ -81,6 +81,25 @@ def test_snapshots_are_cheap(new_sandbox: New) -> None:
     assert one.size == two.size > 256 * MIB
 
 
+def test_a_restore_copies_what_was_written_and_no_more(
+    new_sandbox: New,
+) -> None:
+    """A guest that writes another page each call: none of them becomes hot,
+    and nothing that proves what is tracked is paid for in pages.
+    """
+    sandbox = new_sandbox(heap_size="2MiB")
+    heap = sandbox.call("HeapBase")
+    assert isinstance(heap, int)
+    base = sandbox.snapshot()
+    most = 0
+    for i in range(200):
+        sandbox.call("FillHeap", heap + 4096 * (i % 400), 1, i % 100 + 1)
+        done = sandbox.restore(base)
+        most = max(most, done.pages_copied + done.pages_zeroed)
+    sandbox.verify()
+    assert most <= 8
+
+
 def test_transaction(simple: Sandbox) -> None:
     simple.call("Counter")
     with simple.transaction() as before:

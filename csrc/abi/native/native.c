@@ -1,8 +1,9 @@
-#include "abi/native/native.h"
+#include "abi/abi.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "abi/native/call.h"
 #include "os/memory.h"
 
 #define CANARY_AT 0x28
@@ -18,7 +19,7 @@ struct native {
     struct hl_span output;
 };
 
-struct hl_call *hl_native_call(struct hl_abi *abi)
+static struct hl_call *messages(struct hl_abi *abi)
 {
     return &((struct native *)abi)->call;
 }
@@ -148,5 +149,6 @@ const struct hl_abi_ops hl_abi_native = {
     .end = end,
     .begin = begin,
     .step = step,
+    .messages = messages,
     .scratch = scratch,
 };

@@ -151,8 +151,13 @@ static void note(struct hl_kvm_ring *r, const struct kvm_dirty_gfn *e)
         hl_kvm_slot_pages(&r->tracker, &config->slots[e->slot]);
     if (e->offset >= pages.count)
         return;
-    hl_pages_add(&r->open, pages.first + e->offset);
-    hl_pages_add(&r->writable, pages.first + e->offset);
+    size_t page = pages.first + e->offset;
+    hl_pages_add(&r->open, page);
+    hl_pages_add(&r->writable, page);
+    if (r->owed_count > 0 && hl_pages_has(&r->owed, page)) {
+        hl_pages_remove(&r->owed, page); /* it has an entry now */
+        r->owed_count--;
+    }
 }
 
 /* What was given back and not taken. */

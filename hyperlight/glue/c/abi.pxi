@@ -62,10 +62,8 @@ cdef extern from "abi/abi.h" nogil:
         hl_span thread, stack, heap, input, output
     struct hl_abi_ops:
         const char *name
+        hl_call *(*messages)(hl_abi *abi) noexcept nogil
     struct hl_abi:
         const hl_abi_ops *ops
     const hl_abi_ops *const hl_abis[]
     const size_t hl_abi_count
-
-cdef extern from "abi/native/native.h" nogil:
-    hl_call *hl_native_call(hl_abi *abi)
