@@ -9,13 +9,13 @@
 enum hl_inject_point {
     HL_INJECT_STORE_ALLOC, /* a page slot */
     HL_INJECT_NODE_ALLOC,  /* an index node */
-    HL_INJECT_ARM,         /* protecting a run of pages */
+    HL_INJECT_ARM,         /* protecting neighbouring pages */
     HL_INJECT_COLLECT,     /* asking which pages were written */
-    HL_INJECT_UNPROTECT,   /* opening one page in the fault handler */
+    HL_INJECT_UNPROTECT,   /* opening one page in the signal handler */
     HL_INJECT_SLICE,       /* not a failure: the emulator's time is up */
     HL_INJECT_THREAD,      /* a thread that watches deadlines */
     HL_INJECT_RUN,         /* entering the guest, before anything ran */
-    HL_INJECT_TABLE,       /* memory for the fault handler's table */
+    HL_INJECT_TABLE,       /* memory for the signal handler's table */
     HL_INJECT_QUERY,       /* PROCMAP_QUERY: reads /proc/self/maps instead */
     HL_INJECT_SLAB,        /* a slab of page slots */
     HL_INJECT_LINGER,      /* not a failure: see HL_LINGER */

@@ -305,8 +305,8 @@ static void kick(void *context)
     s->driver->kick(s->vm);
 }
 
-/* One run, with a watch on its deadline. */
-static int run_once(struct hl_sandbox *s, struct hl_exit *exit)
+/* One run of the driver, with a watch on its deadline. */
+static int run_watched(struct hl_sandbox *s, struct hl_exit *exit)
 {
     struct hl_watch watch = {s->deadline, kick, s, NULL, NULL};
 
@@ -324,7 +324,7 @@ static int run_once(struct hl_sandbox *s, struct hl_exit *exit)
 
 /* Requests to end the call are checked before each run and after a kick, never
  * after the guest left by itself: then the call may have ended. */
-static int run_until_it_leaves(struct hl_sandbox *s, struct hl_exit *exit)
+static int run_until_exit(struct hl_sandbox *s, struct hl_exit *exit)
 {
     if (hl_turn_is_forked(&s->turn))
         return -ECHILD;
@@ -336,7 +336,7 @@ static int run_until_it_leaves(struct hl_sandbox *s, struct hl_exit *exit)
             exit->reason = HL_EXIT_TIMEOUT;
         if (kicked || exit->reason != HL_EXIT_KICKED)
             return 0;
-        int err = run_once(s, exit);
+        int err = run_watched(s, exit);
         if (err < 0 || exit->reason != HL_EXIT_KICKED)
             return err;
     }
@@ -345,7 +345,7 @@ static int run_until_it_leaves(struct hl_sandbox *s, struct hl_exit *exit)
 int hl_sandbox_run(struct hl_sandbox *s, struct hl_exit *exit,
                    enum hl_left *left)
 {
-    int err = run_until_it_leaves(s, exit);
+    int err = run_until_exit(s, exit);
 
     if (err == 0)
         *left = s->abi->ops->step(s->abi, exit);
@@ -391,7 +391,7 @@ static int zero_scratch(struct hl_sandbox *s)
 {
     size_t end = s->scratch_first + s->scratch_pages, page = hl_page_size();
     uint64_t *dirty;
-    struct hl_run run;
+    struct hl_run pages;
 
     if (s->scratch_pages == 0 || hl_manager_current(s->manager) == NULL)
         return 0; /* nothing has run yet */
@@ -400,8 +400,8 @@ static int zero_scratch(struct hl_sandbox *s)
         return -ENOMEM;
     int err = hl_manager_dirty(s->manager, dirty);
     for (size_t at = s->scratch_first;
-         err == 0 && hl_run_next(dirty, end, &at, &run);)
-        memset(s->tracked + run.first * page, 0, run.count * page);
+         err == 0 && hl_run_next(dirty, end, &at, &pages);)
+        memset(s->tracked + pages.first * page, 0, pages.count * page);
     free(dirty);
     return err;
 }

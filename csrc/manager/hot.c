@@ -3,6 +3,76 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A page's states.  An epoch is a take or a restore; heat is heat[page], and
+ * what is in capitals is in `pages`.
+ *
+ *           dirty            dirty            dirty
+ *     cold ------> warming 1 ------> warming 2 ------> HOT <------+
+ *                      ^                                |         |
+ *         dirty, after |               sampled: equal   |         | sampled:
+ *      two clean ones  |               to the snapshot  v         | written
+ *              or more |                             DOUBTED -----+
+ *                      |                                |
+ *                      |                                | sampled: equal
+ *                      |                                v
+ *                      +----------------------------- cooled
+ *                                                       |
+ *                       HOT, and regretted <------------+ dirty three times
+ *
+ *  state     heat       armed  what comes next
+ *  --------  ---------  -----  ---------------------------------------------
+ *  cold      0          yes    dirty: warming.
+ *  warming   1, 2       yes    dirty in the next epoch: one more, at 3 hot;
+ *                              in the one after that: as many; later: back
+ *                              to 1.
+ *  hot       3          no     in the sample and equal to the snapshot:
+ *                              doubted.  Outside of the sample nobody looks:
+ *                              it stays hot.
+ *  doubted   2          no     in the sample again, and equal again: cooled;
+ *                              written: hot.
+ *  cooled    0 to 2,    yes    dirty in the next epochs: as warming, but
+ *            and               becoming hot is regretted; after two clean
+ *            COOLED            ones: warming at 1, like any page.
+ *
+ * For the whole region at once:
+ *  - Settling forgets the doubts of the sample, if from now on all hot pages
+ *    are looked at, or if what cooled would be too little to ask about.
+ *  - Resting, after regret: nothing is sampled, so nothing cools down.
+ *  - A flood, or too few pages that are not hot: HOT at once from any state.
+ *
+ * What can be tuned:
+ *
+ *  tunable            what it is for      if larger          if smaller
+ *  -----------------  ------------------  -----------------  -----------------
+ *  HL_HOT_AT 3        epochs until hot,   more faults        pages dirty by
+ *                     and until a         before a hot page  chance are copied
+ *                     cooling can be      is left alone      for nothing
+ *                     judged
+ *  LONGEST_PERIOD 64  one word of 64      a change of        more comparing in
+ *                     pages in so many    workload is seen   steady state
+ *                     is sampled          later
+ *  1/4 of sample      when to look at     cold pages go on   looks at all
+ *  equal: moved on    all hot pages       being copied       pages for a few
+ *                                                            that rested
+ *  worth (a           what asking the     more clean pages   asks about pages
+ *  tracker's          tracker costs, in   are copied         that are cheaper
+ *  collect_cost)      copied pages                           to copy
+ *  MANY_PAGES 1024    regions that can    larger regions     a small region is
+ *                     be flooded          warm up page by    all hot after one
+ *                                         page               large write
+ *  1/2 of region      when tracking       three more epochs  one large write
+ *  dirty: flooded     costs more than a   of faults          is copied until
+ *                     plain copy                             it cools
+ *  1/4 of hot pages   when cooling was a  alternating        a few unlucky
+ *  regretted          mistake             workloads pay for  pages stop all
+ *                                         each change        cooling
+ *  SHORTEST_REST 16   epochs without      a chance mistake   a repeated
+ *                     sampling after a    costs longer       mistake costs
+ *                     mistake                                more often
+ *  LONGEST_REST 256   where the doubling  a workload that    a kernel out of
+ *                     of the rest ends    settles is found   mappings is asked
+ *                                         later              more often */
+
 /* The smallest sample: few enough that comparing costs little beside copying.
  */
 #define LONGEST_PERIOD 64

@@ -16,7 +16,8 @@
  * kernel refuses to arm further pages), nothing cools down for a while, which
  * gets longer each time.
  *
- * This is only advice: no decision made here can lose a write. */
+ * This is only advice: no decision made here can lose a write.  hot.c draws
+ * the states of a page, and says what each number is for. */
 #ifndef HL_MANAGER_HOT_H
 #define HL_MANAGER_HOT_H
 

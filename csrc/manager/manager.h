@@ -125,10 +125,11 @@ int hl_manager_restore_as(struct hl_manager *manager,
  * caller that no other thread's call can interrupt. */
 struct hl_snapshot *hl_manager_current(const struct hl_manager *manager);
 
-/* A hint that this run is about to be written: un-arm it at once instead of by
- * a fault for each page.  Its pages count as dirty from here on, written or
- * not.  It cannot fail, does not wait for a call under way, and ignores closed
- * managers and runs outside of the region. */
+/* Expect this run: a hint that it is about to be written, on which it is
+ * un-armed at once instead of by a fault for each page.  Its pages count as
+ * dirty from here on, written or not.  It cannot fail, does not wait for a
+ * call under way, and ignores closed managers and runs outside of the region.
+ */
 void hl_manager_expect(struct hl_manager *manager, struct hl_run run);
 
 /* Set in bits[], zeroed, the pages that may differ from current: all pages if

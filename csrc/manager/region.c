@@ -8,7 +8,11 @@
  *
  *  M1. A page whose memory differs from `current` is in `pending` or reported
  *      by the tracker.  Without a current snapshot every page counts as dirty.
- *  M2. A hot page is left unarmed, and is therefore always reported.
+ *  M2. A hot page counts as dirty, written or not.  While every page is hot,
+ *      the tracker is neither told nor asked anything, and all pages count as
+ *      dirty.  Otherwise the tracker was told to leave the page unarmed, and
+ *      reports it (T1); or the call that made it hot failed before that, and
+ *      the page is still as dirty as that call found it (T4, M3).
  *  M3. Arming is what makes a tracker forget.  From before a page is armed
  *      until current agrees with it, the page is in `pending`, so a failure in
  *      between leaves it dirty.
@@ -39,7 +43,8 @@
 
 static int allocate(struct hl_region *r)
 {
-    struct hl_pages *const sets[] = {&r->pending, &r->dirty, &r->todo};
+    struct hl_pages *const sets[] = {&r->pending, &r->dirty, &r->todo,
+                                     &r->differs};
     int err = hl_hot_init(&r->hot, r->page_count, r->wanted->collect_cost);
 
     for (size_t i = 0; i < HL_ARRAY_SIZE(sets) && err == 0; i++)
@@ -73,6 +78,7 @@ void hl_region_free(struct hl_region *r)
     hl_pages_free(&r->pending);
     hl_pages_free(&r->dirty);
     hl_pages_free(&r->todo);
+    hl_pages_free(&r->differs);
     r->current = r->old_current = NULL;
     r->store = r->old_store = NULL;
 }
@@ -134,19 +140,20 @@ static bool nothing_cold(const struct hl_region *r)
     return !r->tracker->ops->arms || r->hot.count == r->page_count;
 }
 
-/* Arm those of the pages that are not hot; removes the others. */
-static void arm_cold(struct hl_region *r, struct hl_pages *pages)
+/* Arm what is in r->todo, except for hot pages, which it removes: a page that
+ * always counts as dirty (M2) needs nothing more done. */
+static void arm_todo(struct hl_region *r)
 {
     if (nothing_cold(r)) {
-        hl_pages_empty(pages);
+        hl_pages_empty(&r->todo);
         return;
     }
     if (r->hot.count > 0) {
-        r->tracker->ops->leave(r->tracker, &r->hot.pages);
-        hl_pages_andnot(pages, &r->hot.pages);
+        r->tracker->ops->leave_unarmed(r->tracker, &r->hot.pages);
+        hl_pages_andnot(&r->todo, &r->hot.pages);
     }
     r->tracker->armed = true;
-    r->tracker->ops->arm(r->tracker, pages);
+    r->tracker->ops->arm(r->tracker, &r->todo);
 }
 
 static void note_epoch(struct hl_region *r)
@@ -156,9 +163,9 @@ static void note_epoch(struct hl_region *r)
 }
 
 /* Compare a sample of the hot pages with the snapshot.  Those that equal it
- * are taken out of `copy` (NULL: there is none), and may cool down. */
+ * are taken out of `differs` (NULL: nobody asks), and may cool down. */
 static void sample_hot(struct hl_region *r, const struct hl_snapshot *against,
-                       struct hl_pages *copy)
+                       struct hl_pages *differs)
 {
     for (size_t at = 0, word; hl_hot_sample(&r->hot, &at, &word);) {
         for (uint64_t bits = r->hot.pages.bits[word]; bits; bits &= bits - 1) {
@@ -166,33 +173,34 @@ static void sample_hot(struct hl_region *r, const struct hl_snapshot *against,
             struct hl_run one = {page, 1};
             bool written = hl_compare(against, r->memory, one, NULL) != 0;
             hl_hot_looked(&r->hot, page, written);
-            if (!written && copy)
-                hl_pages_remove(copy, page);
+            if (!written && differs)
+                hl_pages_remove(differs, page);
         }
     }
     hl_hot_settle(&r->hot);
 }
 
-/* First take: what was never touched is known to be zero and is not read. */
+/* First take: arms every page.  What was never touched is known to be zero,
+ * and so does not count as dirty. */
 static int arm_first(struct hl_region *r)
 {
     int err = look_again(r);
     if (err < 0)
         return err;
-    hl_pages_empty(&r->todo);
+    hl_pages_empty(&r->dirty);
     r->tracker->armed = true;
     err = -EINVAL;
     if (r->zero_filled)
-        err = r->tracker->ops->arm_first(r->tracker, &r->todo);
+        err = r->tracker->ops->arm_first(r->tracker, &r->dirty);
     if (err < 0) { /* then everything is read */
-        hl_pages_fill(&r->todo);
-        r->tracker->ops->arm(r->tracker, &r->todo);
+        hl_pages_fill(&r->dirty);
+        r->tracker->ops->arm(r->tracker, &r->dirty);
     }
     return 0;
 }
 
-/* Which pages to look at for a new snapshot, into r->todo; armed, and dirty
- * until it is current (M3). */
+/* Which pages to read for a new snapshot, into r->dirty; armed, unless they
+ * are hot, and pending until it is current (M3). */
 static int prepare_take(struct hl_region *r)
 {
     int err = hl_region_collect(r);
@@ -203,12 +211,12 @@ static int prepare_take(struct hl_region *r)
         return arm_first(r);
 
     note_epoch(r);
-    hl_pages_copy(&r->todo, &r->dirty);
-    err = hl_region_may_touch(r, &r->todo, PROT_READ);
+    err = hl_region_may_touch(r, &r->dirty, PROT_READ);
     if (err < 0)
         return err;
+    hl_pages_copy(&r->todo, &r->dirty);
     sample_hot(r, r->current, NULL);
-    arm_cold(r, &r->dirty);
+    arm_todo(r);
     return 0;
 }
 
@@ -233,7 +241,7 @@ int hl_region_take(struct hl_region *r, struct hl_snapshot **out)
     struct hl_run run;
     int err = prepare_take(r);
 
-    for (size_t at = 0; err == 0 && hl_pages_run(&r->todo, &at, &run);)
+    for (size_t at = 0; err == 0 && hl_pages_run(&r->dirty, &at, &run);)
         err = hl_capture_run(&capture, r->store, r->current, r->memory, run);
     if (err == 0)
         err = hl_snapshot_new(r->store, r->page_count, r->current,
@@ -293,23 +301,25 @@ static void compare(const struct hl_region *r,
         hl_compare(snapshot, r->memory, run, differs);
 }
 
-/* Copy back what is in r->todo, or less of it, in r->dirty then. */
+/* Make r->todo equal to the snapshot.  What has to be written for that, into
+ * r->differs: all of it but for unchanged hot pages, unless compares() says to
+ * look first. */
 static int copy_back(struct hl_region *r, struct hl_snapshot *snapshot,
                      struct hl_applied *done)
 {
     struct hl_run run;
 
     if (compares(r)) {
-        hl_pages_empty(&r->dirty);
-        compare(r, snapshot, &r->todo, &r->dirty);
-        int err = hl_region_may_touch(r, &r->dirty, PROT_READ | PROT_WRITE);
+        hl_pages_empty(&r->differs);
+        compare(r, snapshot, &r->todo, &r->differs);
+        int err = hl_region_may_touch(r, &r->differs, PROT_READ | PROT_WRITE);
         if (err < 0)
             return err;
     } else {
-        hl_pages_copy(&r->dirty, &r->todo);
-        sample_hot(r, snapshot, &r->dirty);
+        hl_pages_copy(&r->differs, &r->todo);
+        sample_hot(r, snapshot, &r->differs);
     }
-    for (size_t at = 0; hl_pages_run(&r->dirty, &at, &run);)
+    for (size_t at = 0; hl_pages_run(&r->differs, &at, &run);)
         hl_apply(snapshot, r->memory, run, done);
     return 0;
 }
@@ -345,7 +355,7 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
     if (err < 0)
         return err;
 
-    arm_cold(r, &r->todo);
+    arm_todo(r);
     hl_pages_empty(&r->pending);
     compare(r, snapshot, &r->todo, &r->pending);
     publish(r, snapshot);
@@ -385,9 +395,9 @@ int hl_region_changed(struct hl_region *r, const struct hl_snapshot *snapshot,
         hl_pages_fill(&r->todo);
     else
         (void)find_todo(r, snapshot, false);
-    hl_pages_empty(&r->dirty);
-    compare(r, snapshot, &r->todo, &r->dirty);
-    hl_pages_read(&r->dirty, bits);
+    hl_pages_empty(&r->differs);
+    compare(r, snapshot, &r->todo, &r->differs);
+    hl_pages_read(&r->differs, bits);
     return 0;
 }
 
@@ -401,18 +411,17 @@ ssize_t hl_region_verify(struct hl_region *r,
     if (err < 0)
         return err;
     (void)find_todo(r, snapshot, false);
-    hl_pages_empty(&r->dirty);
-    hl_compare(snapshot, r->memory, everything, &r->dirty);
-    hl_pages_andnot(&r->dirty, &r->todo);
-    if (hl_pages_count(&r->dirty) == 0)
+    hl_pages_empty(&r->differs);
+    hl_compare(snapshot, r->memory, everything, &r->differs);
+    hl_pages_andnot(&r->differs, &r->todo);
+    if (hl_pages_count(&r->differs) == 0)
         return 0;
 
     /* If another thread has written since, the page is reported by now. */
-    hl_pages_copy(&r->todo, &r->dirty);
     err = hl_region_collect(r);
     if (err < 0)
         return err;
-    hl_pages_andnot(&r->todo, &r->dirty);
-    hl_pages_read(&r->todo, missed);
-    return (ssize_t)hl_pages_count(&r->todo);
+    hl_pages_andnot(&r->differs, &r->dirty);
+    hl_pages_read(&r->differs, missed);
+    return (ssize_t)hl_pages_count(&r->differs);
 }

@@ -10,7 +10,31 @@
  * other is in it or reported dirty afterwards.
  *
  * Fork: a child's region reopens its tracker on first use, or another one if
- * that is unavailable, and treats every page as changed. */
+ * that is unavailable, and treats every page as changed.
+ *
+ * Sets of pages, each with one meaning.  `pending` is kept from call to call;
+ * the call under way fills the others before it reads them, and what they hold
+ * between calls means nothing.
+ *
+ *   pending  May differ from `current`, whatever the tracker reports (M1, M3).
+ *            Filled before pages are armed, or when the tracker cannot tell;
+ *            emptied when a snapshot becomes current, except for the pages
+ *            that another thread wrote meanwhile.
+ *   dirty    May differ from `current`; without one, from zero.  Filled by
+ *            hl_region_collect (the tracker's report and `pending`), valid
+ *            until the next collect.  The first take then takes out what was
+ *            never touched.
+ *   todo     What the call has yet to deal with:
+ *              take      dirty, to be armed; without the hot pages
+ *              restore   dirty, and where `current` differs from the snapshot:
+ *                        to be made equal to it; then, without the hot pages,
+ *                        to be armed and compared once more
+ *              changed   the same, or every page: to be compared
+ *              verify    the same: any other page that differs was missed
+ *   differs  Differ from the call's snapshot, of the pages that it looked at.
+ *            A restore that does not compare takes all of todo to differ, but
+ *            for the hot pages that it sampled.  Valid to the end of the call.
+ */
 #ifndef HL_MANAGER_REGION_H
 #define HL_MANAGER_REGION_H
 
@@ -27,7 +51,7 @@ struct hl_region_stats {
     size_t raced;          /* pages written while they were being restored */
     size_t guesses;        /* times every page was assumed to be written */
     size_t reopened;       /* trackers reopened after a fork */
-    size_t expected;       /* pages of writes that were announced */
+    size_t expected;       /* pages given to hl_region_expect */
     size_t collapsed;      /* times huge pages were made whole again */
 };
 
@@ -46,10 +70,8 @@ struct hl_region {
     bool claimed;  /* its range is */
     bool guess;    /* the tracker could not tell: pending is every page */
     unsigned generation;
-    unsigned plain_copies;   /* in a row: restores that copied everything */
-    struct hl_pages pending; /* M1, M3 */
-    struct hl_pages dirty;   /* of the call under way, like the next */
-    struct hl_pages todo;
+    unsigned plain_copies; /* in a row: restores that copied everything */
+    struct hl_pages pending, dirty, todo, differs; /* see above */
     struct hl_hot hot;
     struct hl_region_stats stats;
 
@@ -95,7 +117,7 @@ int hl_region_take(struct hl_region *region,
 int hl_region_restore(struct hl_region *region, struct hl_snapshot *snapshot,
                       struct hl_applied *done) HL_MUST_CHECK;
 
-/* This run is about to be written: un-arm it. */
+/* As hl_manager_expect, which has checked that the run is in the region. */
 void hl_region_expect(struct hl_region *region, struct hl_run run);
 
 /* Set in bits[], zeroed, the pages that may differ from current: all of them

@@ -5,7 +5,8 @@
 
 #include "mem/copy.h"
 
-/* Slots are looked up this many at a time: a stack's worth. */
+/* Slots are looked up this many at a time: 256 bytes of stack, and one walk
+ * down the tree for every 16 pages. */
 #define BATCH 64
 
 /* Slots of up to BATCH pages of the run from its i-th on; returns how many. */
@@ -21,7 +22,9 @@ static size_t look_up(const struct hl_snapshot *s, struct hl_run run, size_t i,
     return n;
 }
 
-/* A copy in the making: grows while source and destination go on together. */
+/* A copy in the making: grows while source and destination go on together.
+ * The store gives runs of pages consecutive slots, so that most restores are a
+ * few long copies.  Pages of two slabs that adjoin by chance are as good. */
 struct copy {
     char *dst;
     const char *src;
@@ -62,7 +65,7 @@ void hl_apply(const struct hl_snapshot *s, void *memory, struct hl_run run,
             if (page) {
                 add(&copy, at, page, size);
                 done->copied++;
-            } else {
+            } else { /* before `copy` is flushed: other pages, any order */
                 if (!hl_is_zero(at, size))
                     hl_zero(at, size);
                 done->zeroed++;
@@ -72,6 +75,7 @@ void hl_apply(const struct hl_snapshot *s, void *memory, struct hl_run run,
     flush(&copy);
 }
 
+/* page: where a slot's bytes are, NULL for the zero page. */
 static bool page_equals(const char *memory, const char *page, size_t size)
 {
     return page ? hl_equal(memory, page, size) : hl_is_zero(memory, size);
@@ -98,6 +102,8 @@ size_t hl_compare(const struct hl_snapshot *s, const void *memory,
     return found;
 }
 
+/* Room for `more` edits.  Doubles, since a take of scattered pages appends
+ * them one by one. */
 static int reserve(struct hl_capture *capture, size_t more)
 {
     if (capture->cap - capture->count >= more)
@@ -126,7 +132,12 @@ static int append(struct hl_capture *capture, size_t page, uint32_t slot)
     return err;
 }
 
-/* Store pages [run.first, +run.count), all of which have changed. */
+/* Store pages [run.first, +run.count), all of which have changed.
+ *
+ * The edits have room before a slot is allocated: so nothing can fail between
+ * the two, and every slot is in the capture, whose discarding gives it back.
+ * The store may have fewer slots in a row than the run has pages.  No lock is
+ * held while bytes are copied: the slots are nobody else's yet. */
 static int keep(struct hl_capture *capture, struct hl_store *store,
                 const char *memory, struct hl_run run)
 {
@@ -150,6 +161,17 @@ static int keep(struct hl_capture *capture, struct hl_store *store,
     return 0;
 }
 
+/* Compares before it stores, since a tracker reports more than what changed:
+ * hot pages, pages written with the bytes they had, every page after a guess.
+ * An unchanged page keeps the slot that it has in the base.
+ *
+ * `changed` collects neighbours, which get consecutive slots; a page that is
+ * unchanged, or has become zero and so needs no slot, ends it.  A page that is
+ * zero in the base and differs is not zero, and is not read again for that.
+ *
+ * Another thread may write between comparing and storing.  Then a slot may
+ * hold what the base has, or zeros: it costs a page, and is right all the
+ * same. */
 int hl_capture_run(struct hl_capture *capture, struct hl_store *store,
                    const struct hl_snapshot *base, const void *memory,
                    struct hl_run run)
@@ -185,6 +207,7 @@ void hl_capture_free(struct hl_capture *capture)
     *capture = (struct hl_capture){0};
 }
 
+/* Slot by slot: only for a take that failed. */
 void hl_capture_discard(struct hl_capture *capture, struct hl_store *store)
 {
     for (size_t i = 0; i < capture->count; i++)

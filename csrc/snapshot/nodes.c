@@ -4,9 +4,13 @@
 
 #include "inject.h"
 
-/* Chunk k has FIRST_CHUNK << k nodes. */
+/* Chunk k has FIRST_CHUNK << k nodes: the first takes 4 KiB, and all of them
+ * together use up the 32 bits of a number.  Doubling, so that a node's chunk
+ * follows from the highest bit of its number, and nothing ever moves: readers
+ * hold no lock. */
 #define FIRST_CHUNK ((size_t)64)
 
+/* Number 0 stands for the empty subtree: counting begins at 1. */
 static size_t chunk_of(uint32_t number)
 {
     return 63 - (size_t)__builtin_clzll((number - 1) / FIRST_CHUNK + 1);
@@ -29,6 +33,9 @@ uint32_t *hl_nodes_refs(const struct hl_nodes *nodes, uint32_t number)
     return &nodes->refs[k][index_in(number, k)];
 }
 
+/* Counts are kept apart from the nodes: so a node is one cache line, which a
+ * walk reads and nobody writes.  Where the chunk before has fewer nodes than
+ * it should, `end` skips the numbers that it lacks. */
 static bool add_chunk(struct hl_nodes *nodes, size_t count)
 {
     size_t k = nodes->chunk_count;
@@ -51,6 +58,8 @@ static bool add_chunk(struct hl_nodes *nodes, size_t count)
     return true;
 }
 
+/* Down to a single node: otherwise a take would fail for want of a chunk as
+ * large as all before it, while there is memory for the nodes it needs. */
 static bool add_some(struct hl_nodes *nodes)
 {
     for (size_t count = FIRST_CHUNK << nodes->chunk_count; count > 0;
@@ -78,6 +87,8 @@ uint32_t hl_nodes_alloc(struct hl_nodes *nodes)
     return number;
 }
 
+/* The list of unused nodes lies in the nodes: releasing needs no memory, and
+ * so cannot fail.  What was released last is reused first, from the cache. */
 void hl_nodes_release(struct hl_nodes *nodes, uint32_t number)
 {
     hl_nodes_get(nodes, number)->child[0] = nodes->unused;
@@ -85,6 +96,8 @@ void hl_nodes_release(struct hl_nodes *nodes, uint32_t number)
     nodes->live--;
 }
 
+/* A chunk with a node in use cannot go, since nodes do not move.  A single
+ * chunk is kept: a loop of take and drop would allocate it each time. */
 void hl_nodes_trim(struct hl_nodes *nodes)
 {
     if (nodes->live == 0 && nodes->chunk_count > 1)

@@ -6,6 +6,30 @@
  * are named by number, so that one takes 64 bytes and a count.  Where there is
  * no room for a chunk, it has fewer, and the rest of its numbers do not exist.
  *
+ * Snapshot b is a with page 0 changed, of 4096 pages (16 MiB), three levels:
+ *
+ *   a: root 9                   b: root 12                           level
+ *
+ *   node 9 [4][0][8]...         node 12 [11][0][8]...                  2
+ *           |  |  |                      |      |
+ *           | zero|                      |      |
+ *           |     +------->+<------------|------+
+ *           v              v             v
+ *   node 4 [2][3]...    node 8     node 11 [10][3]...                  1
+ *           |  |                            |   |
+ *           |  +---------->+<---------------|---+
+ *           v              v                v
+ *   node 2 [17][0]...   node 3     node 10 [20][0]...        leaves    0
+ *           |  zero     [18][19]            |  zero
+ *           v            |   |              v
+ *        slot 17         v   v           slot 20
+ *        page 0 of a     of both         page 0 of b
+ *
+ * b cost three nodes and one slot.  Nodes 3 and 8 have two references, all
+ * others one.  A reference is counted where the number is written down: slot
+ * 18 has one, from node 3, however many snapshots lead to it.  Pages 256 to
+ * 511 are zero in both, and take nothing.
+ *
  * A node's children are written once, before anybody else knows its number,
  * and read without a lock.  Everything else here is guarded by the store's
  * lock, which the caller holds. */

@@ -12,28 +12,28 @@ int hl_slab_map(struct hl_slab *slab, size_t slots, size_t page_size)
 
     *slab = (struct hl_slab){.slots = slots, .page_size = page_size};
     slab->mapped = size < HL_HUGE_SIZE ? size : size + HL_HUGE_SIZE;
-    void *base = NULL;
-    if (hl_memory_reserve(&hl_anonymous, slab->mapped, true, &base) == 0)
-        slab->base = base;
+    void *mapping = NULL;
+    if (hl_memory_reserve(&hl_anonymous, slab->mapped, true, &mapping) == 0)
+        slab->mapping = mapping;
     slab->refs = calloc(slab->slots, sizeof *slab->refs);
     slab->free = calloc(words, sizeof *slab->free);
     slab->warm = calloc(words, sizeof *slab->warm);
-    if (!slab->base || !slab->refs || !slab->free || !slab->warm) {
+    if (!slab->mapping || !slab->refs || !slab->free || !slab->warm) {
         hl_slab_unmap(slab);
         return -ENOMEM;
     }
-    uintptr_t up = size < HL_HUGE_SIZE ? 0 : (uintptr_t)base % HL_HUGE_SIZE;
-    slab->mem = slab->base + (up ? HL_HUGE_SIZE - up : 0);
+    uintptr_t up = size < HL_HUGE_SIZE ? 0 : (uintptr_t)mapping % HL_HUGE_SIZE;
+    slab->mem = slab->mapping + (up ? HL_HUGE_SIZE - up : 0);
     /* One page is to take one page, even where the system's default is huge
      * pages everywhere. */
-    hl_memory_want_huge(base, slab->mapped, false);
+    hl_memory_want_huge(mapping, slab->mapped, false);
     return 0;
 }
 
 void hl_slab_unmap(struct hl_slab *slab)
 {
-    if (slab->base != NULL)
-        hl_memory_release(slab->base, slab->mapped);
+    if (slab->mapping != NULL)
+        hl_memory_release(slab->mapping, slab->mapped);
     free(slab->refs);
     free(slab->free);
     free(slab->warm);

@@ -9,9 +9,9 @@
 #include "base.h"
 
 struct hl_slab {
-    char *base; /* of the mapping */
-    size_t mapped;
-    char *mem; /* of the first slot; a huge page begins there */
+    char *mapping;
+    size_t mapped; /* bytes of it */
+    char *mem;     /* of the first slot; a huge page begins there */
     size_t page_size;
     size_t slots;
     size_t end; /* slots from here on were never used */

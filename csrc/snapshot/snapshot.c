@@ -27,6 +27,9 @@ void hl_snapshot_counts(size_t *snapshots, size_t *stores)
     *stores = hl_store_count();
 }
 
+/* Follows from the page count alone: the trees of snapshots of one size have
+ * the same shape, and can be walked side by side.  At most eight, for the 2^32
+ * pages of HL_MAX_PAGES; five for a GiB. */
 static int height_for(size_t page_count)
 {
     int height = 1;
@@ -41,7 +44,9 @@ static size_t way(uint32_t page, int level)
     return page >> (level * HL_NODE_BITS) & (HL_NODE_WAYS - 1);
 }
 
-/* Children of a node, or of the empty subtree. */
+/* Children of a node, or of the empty subtree: lookups and comparisons need no
+ * case of their own for it.  Takes no lock, since children are written before
+ * anybody knows the node's number; changes nothing, in spite of the cast. */
 static const struct hl_node *children(const struct hl_store *store,
                                       uint32_t number)
 {
@@ -50,7 +55,9 @@ static const struct hl_node *children(const struct hl_store *store,
     return number ? hl_nodes_get(nodes, number) : &empty;
 }
 
-/* Drop one reference on a subtree.  Recursion is at most eight deep. */
+/* Drop one reference on a subtree.  Recursion is at most eight deep.  A node
+ * does not tell what its children are, slots or nodes: the level does.  It is
+ * released last, because a released node's child[0] is part of a list. */
 static void drop_tree(struct hl_store *store, uint32_t number, int level)
 {
     struct hl_nodes *nodes = hl_store_nodes(store);
@@ -84,7 +91,16 @@ static void drop_child(struct hl_store *store, uint32_t child, int level)
 }
 
 /* A copy of subtree `base` with `edits`, all of which lie in it, applied; the
- * result holds its own reference on every slot.  -ENOMEM: nothing is left. */
+ * result holds its own reference on every slot.  -ENOMEM: nothing is left.
+ *
+ * The node is put together on the stack and gets its number last, when all its
+ * children exist: a failure below it leaves no half-built node to take apart.
+ * `ours` are the children that this call holds a reference on already; the
+ * others are shared with `base`, and are held only when nothing can fail any
+ * more, so that a failure has only `ours` to drop.
+ *
+ * A subtree of which nothing but zeros is left becomes 0 again: memory that
+ * was zeroed costs no index, and no time in later walks. */
 static int edit_tree(struct hl_store *store, uint32_t base, int level,
                      const struct hl_edit *edits, size_t count,
                      uint32_t *result)
@@ -127,7 +143,13 @@ static int edit_tree(struct hl_store *store, uint32_t base, int level,
     return err;
 }
 
-/* The root of base with edits, holding all it refers to. */
+/* The root of base with edits, holding all it refers to.  One lock for all of
+ * it: counts of shared nodes and slots change together.  A take that found
+ * nothing changed shares the root, and costs no node.
+ *
+ * The tree takes references of its own, and the caller's are dropped when that
+ * has succeeded, instead of being handed over one by one: so they are all the
+ * caller's still after a failure, however far it got. */
 static int make_root(struct hl_store *store, int height, uint32_t base,
                      const struct hl_edit *edits, size_t count, uint32_t *root)
 {
@@ -140,7 +162,7 @@ static int make_root(struct hl_store *store, int height, uint32_t base,
     } else {
         err = edit_tree(store, base, height - 1, edits, count, root);
     }
-    if (err == 0) /* the tree holds the slots: the caller need not */
+    if (err == 0)
         for (size_t i = 0; i < count; i++)
             hl_store_release_locked(store, edits[i].slot);
     hl_store_unlock(store);
@@ -178,6 +200,9 @@ struct hl_snapshot *hl_snapshot_ref(struct hl_snapshot *s)
     return s;
 }
 
+/* The lock is held until everything is dropped, milliseconds for a GiB: who
+ * cannot wait so long asks hl_snapshot_unref_quick first.  The store's own
+ * reference is dropped without the lock, which may end with it. */
 void hl_snapshot_unref(struct hl_snapshot *s)
 {
     if (atomic_fetch_sub(&s->refs, 1) > 1)
@@ -192,7 +217,8 @@ void hl_snapshot_unref(struct hl_snapshot *s)
 }
 
 /* Whether no more than *left pages and nodes, which are subtracted, go with
- * the last reference on this subtree. */
+ * the last reference on this subtree.  A subtree that stays counts as one: to
+ * drop a reference on it is one step. */
 static bool is_small(struct hl_store *store, uint32_t number, int level,
                      size_t *left)
 {
@@ -216,6 +242,8 @@ bool hl_snapshot_unref_quick(struct hl_snapshot *s)
     unsigned refs = atomic_load(&s->refs);
     size_t left = QUICK;
 
+    /* Not subtracted blindly: from the last one there is no way back, if it
+     * turns out that dropping the tree takes long. */
     while (refs > 1)
         if (atomic_compare_exchange_weak(&s->refs, &refs, refs - 1))
             return true;
@@ -246,7 +274,7 @@ size_t hl_snapshot_page_count(const struct hl_snapshot *s)
     return s->page_count;
 }
 
-/* The leaf that holds a page's slot. */
+/* The leaf that holds a page's slot; the empty one if a subtree above is 0. */
 static const struct hl_node *leaf_of(const struct hl_snapshot *s, size_t page)
 {
     uint32_t number = s->root;
@@ -267,7 +295,10 @@ void hl_snapshot_slots(const struct hl_snapshot *s, size_t first, size_t count,
     }
 }
 
-/* Two subtrees over the pages from `page` on. */
+/* Two subtrees over the pages from `page` on.  Equal numbers are equal
+ * content, since nodes and slots are never rewritten while somebody holds
+ * them; that is why the walk costs what differs and not what there is.
+ * Different numbers may hold equal bytes, which only diff_exact finds out. */
 static void diff_trees(const struct hl_store *store, uint32_t a, uint32_t b,
                        int level, size_t page, struct hl_pages *found)
 {
@@ -297,10 +328,13 @@ void hl_snapshot_diff(const struct hl_snapshot *a, const struct hl_snapshot *b,
         diff_trees(a->store, a->root, b->root, top, 0, found);
         return;
     }
+    /* Numbers of two stores mean nothing to each other: compare each with the
+     * empty tree, which finds what is not zero in both. */
     diff_trees(a->store, a->root, 0, top, 0, found);
     diff_trees(b->store, 0, b->root, top, 0, found);
 }
 
+/* A walk for each page: fast enough for read and diff; no restore does it. */
 static const void *page_of(const struct hl_snapshot *s, size_t page)
 {
     uint32_t slot;
@@ -328,7 +362,9 @@ void hl_snapshot_diff_exact(const struct hl_snapshot *a,
                 hl_pages_remove(found, page);
 }
 
-/* Bytes that go with the last reference on this subtree. */
+/* Bytes that go with the last reference on this subtree.  A slot that another
+ * leaf holds stays, even if this leaf goes: a leaf that was copied for one
+ * page shares its 15 others. */
 static size_t owned_bytes(struct hl_store *store, uint32_t number, int level)
 {
     if (number == 0 || *hl_nodes_refs(hl_store_nodes(store), number) > 1)

@@ -4,9 +4,9 @@
  * slot.  A new snapshot copies the path to each page that changed and shares
  * every other subtree with its parent: it costs what changed, about 340 bytes
  * of index for a single page in a GiB, and nodes are never rewritten.  An
- * empty
- * subtree stands for zero pages.  Two snapshots of one store are compared by
- * walking only where their subtrees differ.
+ * empty subtree stands for zero pages.  Two snapshots of one store are
+ * compared by walking only where their subtrees differ.  nodes.h draws two of
+ * them.
  *
  * Pure: nothing here knows trackers or managers.
  *

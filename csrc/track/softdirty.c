@@ -78,7 +78,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
     hl_lock_release(&lock);
 }
 
-static void leave(struct hl_tracker *t, const struct hl_pages *pages)
+static void leave_unarmed(struct hl_tracker *t, const struct hl_pages *pages)
 {
     hl_lock_acquire(&lock);
     hl_pages_or(&((struct softdirty *)t)->kept, pages);
@@ -188,7 +188,7 @@ const struct hl_tracker_ops hl_track_softdirty = {
     .open = softdirty_open,
     .collect = collect,
     .arm = arm,
-    .leave = leave,
+    .leave_unarmed = leave_unarmed,
     .arm_first = hl_arm_first_by_pagemap,
     .disarm = disarm,
     .close = softdirty_close,

@@ -77,7 +77,8 @@ struct hl_tracker_ops {
 
     /* From now on until they are armed, treat these pages as not armed,
      * without asking the kernel: they are written all the time. */
-    void (*leave)(struct hl_tracker *tracker, const struct hl_pages *pages);
+    void (*leave_unarmed)(struct hl_tracker *tracker,
+                          const struct hl_pages *pages);
 
     /* Arm every page and add to touched those that may hold anything but
      * zero, given that untouched memory of this region is zero.  A page
@@ -85,8 +86,9 @@ struct hl_tracker_ops {
      * anything cannot be told; some pages may be armed. */
     int (*arm_first)(struct hl_tracker *tracker, struct hl_pages *touched);
 
-    /* Un-arm a run that is about to be written, in one step.  Never needed
-     * for a correct result. */
+    /* Un-arm a run in one step, because it is about to be written: by a bulk
+     * write that was expected, or by a restore.  Never needed for a correct
+     * result. */
     void (*disarm)(struct hl_tracker *tracker, struct hl_run run);
 
     /* forked: this is a child of the process that opened it, whose kernel

@@ -129,7 +129,8 @@ void hl_trap_arm(struct hl_tracker *tracker, const struct hl_pages *pages)
 }
 
 /* Noted and closed is allowed: the first write opens it. */
-void hl_trap_leave(struct hl_tracker *tracker, const struct hl_pages *pages)
+void hl_trap_leave_unarmed(struct hl_tracker *tracker,
+                           const struct hl_pages *pages)
 {
     struct hl_trap *trap = (struct hl_trap *)tracker;
     struct hl_run run;
@@ -138,7 +139,7 @@ void hl_trap_leave(struct hl_tracker *tracker, const struct hl_pages *pages)
         hl_pages_atomic_add(&trap->open, run);
 }
 
-void hl_trap_leave_all(struct hl_trap *trap)
+void hl_trap_leave_all_unarmed(struct hl_trap *trap)
 {
     hl_pages_atomic_add(&trap->open,
                         (struct hl_run){0, trap->tracker.page_count});

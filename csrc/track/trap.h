@@ -47,9 +47,10 @@ void hl_trap_close(struct hl_trap *trap);
 
 int hl_trap_collect(struct hl_tracker *tracker, struct hl_pages *dirty);
 void hl_trap_arm(struct hl_tracker *tracker, const struct hl_pages *pages);
-void hl_trap_leave(struct hl_tracker *tracker, const struct hl_pages *pages);
+void hl_trap_leave_unarmed(struct hl_tracker *tracker,
+                           const struct hl_pages *pages);
 /* The same for every page. */
-void hl_trap_leave_all(struct hl_trap *trap);
+void hl_trap_leave_all_unarmed(struct hl_trap *trap);
 void hl_trap_disarm(struct hl_tracker *tracker, struct hl_run run);
 
 #endif

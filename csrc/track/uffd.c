@@ -30,7 +30,7 @@ struct uffd {
     unsigned kinds; /* what the drops are looked for by */
     bool lost;      /* part of it is not registered any more */
     struct hl_drops drops;
-    struct hl_pages open; /* not armed, disarmed or left: no need to ask */
+    struct hl_pages open; /* not armed, or left so: no need to ask */
     /* Found written by a scan that armed them again on the way to its own
      * pages: reported until they are armed on purpose. */
     struct hl_pages found;
@@ -262,7 +262,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
         hl_pages_or(&u->open, pages);
 }
 
-static void leave(struct hl_tracker *t, const struct hl_pages *pages)
+static void leave_unarmed(struct hl_tracker *t, const struct hl_pages *pages)
 {
     hl_pages_or(&((struct uffd *)t)->open, pages);
 }
@@ -352,7 +352,7 @@ const struct hl_tracker_ops hl_track_uffd = {
     .open = uffd_open,
     .collect = collect,
     .arm = arm,
-    .leave = leave,
+    .leave_unarmed = leave_unarmed,
     .arm_first = arm_first,
     .disarm = disarm,
     .close = uffd_close,

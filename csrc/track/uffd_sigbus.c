@@ -121,7 +121,7 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 
     if (hl_uffd_is_good(&s->uffd))
         return hl_trap_collect(t, dirty);
-    hl_trap_leave_all(&s->trap);
+    hl_trap_leave_all_unarmed(&s->trap);
     int err = hl_tracker_accepts(t->ops, t->addr, t->page_count, &vma, why);
     if (err == 0)
         err =
@@ -198,7 +198,7 @@ const struct hl_tracker_ops hl_track_uffd_sigbus = {
     .open = sigbus_open,
     .collect = collect,
     .arm = arm,
-    .leave = hl_trap_leave,
+    .leave_unarmed = hl_trap_leave_unarmed,
     .arm_first = arm_first,
     .disarm = hl_trap_disarm,
     .close = sigbus_close,

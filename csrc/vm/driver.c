@@ -4,6 +4,8 @@
 
 #include "os/map.h"
 
+/* First the one that contains a hostile guest (is_boundary); the emulator does
+ * not, but runs everywhere. */
 const struct hl_driver_ops *const hl_drivers[] = {
 #ifdef __x86_64__
     &hl_driver_kvm,
@@ -20,14 +22,20 @@ const struct hl_driver_ops *hl_driver_find(const char *name)
     return NULL;
 }
 
+/* The smallest machine that shows what is needed: a page of code, and page
+ * tables in a slot of their own, so that a tracker gets the code's alone. */
 #define CODE ((uint64_t)1 << 20)
 #define TABLES ((uint64_t)2 << 20)
 #define PAGE 4096
 
 /* out %al, HL_PORT_GUEST: at CPL 3, which is all that is promised. */
-static const unsigned char leave[] = {0xe6, HL_PORT_GUEST};
+static const unsigned char out_instruction[] = {0xe6, HL_PORT_GUEST};
 
-static int run_once(struct hl_vm *vm, char *why)
+/* Only an exit by that very instruction is a proof: the tables were walked,
+ * CPL 3 was reached, and a guest can get out again.  A device that opens and a
+ * machine that is made prove none of it.  A signal to this thread may end a
+ * run before that (V4). */
+static int run_out_instruction(struct hl_vm *vm, char *why)
 {
     struct hl_exit exit;
     int err;
@@ -49,6 +57,9 @@ static int run_once(struct hl_vm *vm, char *why)
     return 0;
 }
 
+/* A tracker is opened, but nothing is written that it could find: what hosts
+ * differ in is whether their kernel has it at all.  It must not outlive its
+ * machine, and so is closed first. */
 static int try_with(const struct hl_driver_ops *ops,
                     const struct hl_vm_tracker *tracker, char *memory,
                     size_t tables, char *why)
@@ -64,7 +75,7 @@ static int try_with(const struct hl_driver_ops *ops,
     struct hl_tracker *opened = NULL;
     struct hl_vm *vm;
 
-    memcpy(memory, leave, sizeof leave);
+    memcpy(memory, out_instruction, sizeof out_instruction);
     int err = hl_x86_build(memory + PAGE, tables, TABLES, config.regions, 1,
                            &config.tables);
     if (err < 0)
@@ -75,13 +86,15 @@ static int try_with(const struct hl_driver_ops *ops,
     if (tracker)
         err = tracker->open(vm, memory, 1, &opened, why);
     if (err == 0)
-        err = run_once(vm, why);
+        err = run_out_instruction(vm, why);
     if (opened)
         opened->ops->close(opened, false);
     ops->destroy(vm);
     return err;
 }
 
+/* The tables' size follows from the addresses that are mapped, not from the
+ * rights to them, which try_with decides. */
 int hl_driver_try(const struct hl_driver_ops *ops,
                   const struct hl_vm_tracker *tracker, char *why)
 {

@@ -4,9 +4,9 @@
 cdef size_t BULK = 2 * hl_page_size()
 
 
-cdef void announce(hl_manager *manager, size_t offset,
-                   size_t length) noexcept nogil:
-    """Say that bytes, at least one, are about to be written."""
+cdef void expect(hl_manager *manager, size_t offset,
+                 size_t length) noexcept nogil:
+    """hl_manager_expect for bytes, at least one; drops the reference."""
     cdef size_t page = hl_page_size()
     cdef hl_run run
     if manager == NULL:
@@ -63,8 +63,8 @@ cdef class MemoryCore(MemoryOwner):
         return out
 
     @cython.final
-    cdef hl_manager *_to_tell(self, size_t length) noexcept:
-        """Who wants to know of a write: a reference, or NULL."""
+    cdef hl_manager *_expecting(self, size_t length) noexcept:
+        """The manager that is to expect a write: a reference, or NULL."""
         if length < BULK or self.manager == NULL:
             return NULL
         return hl_manager_ref(self.manager)
@@ -85,9 +85,9 @@ cdef class MemoryCore(MemoryOwner):
             self._range(offset, view.len)
             at, n = offset, view.len
             self.hold()
-            manager = self._to_tell(n)
+            manager = self._expecting(n)
             with nogil:
-                announce(manager, at, n)
+                expect(manager, at, n)
                 memmove(self.at + at, view.buf, n)
             self.unhold()
         finally:
@@ -108,8 +108,8 @@ cdef class MemoryCore(MemoryOwner):
         cdef int value = byte
         cdef hl_manager *manager
         self.hold()
-        manager = self._to_tell(n)
+        manager = self._expecting(n)
         with nogil:
-            announce(manager, at, n)
+            expect(manager, at, n)
             memset(self.at + at, value, n)
         self.unhold()

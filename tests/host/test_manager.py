@@ -265,7 +265,7 @@ def test_bulk_writes_are_expected(real_tracker: str) -> None:
             memory.fill(PAGE, memory.size)
 
 
-def test_bulk_writes_are_told_to_the_manager_there_is() -> None:
+def test_bulk_writes_are_expected_by_the_manager_there_is() -> None:
     """The first one of this memory is closed; the second one counts."""
     memory, manager = new_manager(64, "full")
     with memory:

@@ -2,13 +2,19 @@
 
 #include <string.h>
 
+/* All headers are 8-aligned: a guest can read values where they lie. */
 #define UNIT 8
 
+/* Wraps around to 0 for sizes within UNIT of SIZE_MAX: whoever has a size from
+ * elsewhere compares it with the room before it is padded, and again after. */
 static size_t padded(size_t size)
 {
     return (size + UNIT - 1) & ~(size_t)(UNIT - 1);
 }
 
+/* Without room for the header, `at` is the end: then everything that is put
+ * finds no room either, and hl_wire_end reports it, for callers that check
+ * nothing in between. */
 void hl_wire_begin(struct hl_wire_writer *w, void *buffer, size_t size)
 {
     size_t head = sizeof(struct hl_message);
@@ -37,6 +43,8 @@ void *hl_wire_put_room(struct hl_wire_writer *w, enum hl_type type,
     struct hl_value head = {.type = type, .bits = size};
     uint64_t zero = 0;
 
+    /* The padding is zeroed, too: it would show the guest what the buffer held
+     * before, such as another call's arguments (B2). */
     if (room(w) < sizeof head || size > room(w) - sizeof head ||
         padded(size) > room(w) - sizeof head)
         return NULL;
@@ -59,6 +67,8 @@ int hl_wire_put_raw(struct hl_wire_writer *w, const void *values, size_t size,
     return 0;
 }
 
+/* The header comes last, when size and count are known; by memcpy, as
+ * everything here, since the buffer is bytes of any alignment to C. */
 ssize_t hl_wire_end(struct hl_wire_writer *w, enum hl_message_kind kind,
                     enum hl_type result)
 {
@@ -76,6 +86,8 @@ ssize_t hl_wire_end(struct hl_wire_writer *w, enum hl_message_kind kind,
     return (ssize_t)head.size;
 }
 
+/* After an error the reader is at its end: a caller that goes on reading gets
+ * further errors, and never bytes that were not checked. */
 static int refuse(struct hl_wire_reader *r, const char *wrong)
 {
     r->wrong = wrong;
@@ -84,6 +96,12 @@ static int refuse(struct hl_wire_reader *r, const char *wrong)
     return -EPROTO;
 }
 
+/* Checks and uses its own copy of the header: the guest's may change between
+ * the two.  What is checked here is what the rest relies on: `end` is inside
+ * of the buffer and a whole number of units away; there are as many values as
+ * the bytes have room for, 16 each, so that a count alone cannot make the host
+ * work or allocate; kind and result are members of their enums, which they are
+ * cast to. */
 int hl_wire_open(struct hl_wire_reader *r, const void *buffer, size_t size)
 {
     struct hl_message head;
@@ -110,7 +128,10 @@ int hl_wire_open(struct hl_wire_reader *r, const void *buffer, size_t size)
     return 0;
 }
 
-/* Whether a number of this type can have these bits. */
+/* Whether a number of this type can have these bits: one value has one form.
+ * A number outside of its type, cut to size, would be a number that the guest
+ * never sent.  64-bit numbers can have any bits; lengths, which end up here as
+ * well, are compared with what is there. */
 static bool fits(uint32_t type, uint64_t bits)
 {
     switch (type) {
@@ -130,15 +151,17 @@ static bool fits(uint32_t type, uint64_t bits)
 
 int hl_wire_next(struct hl_wire_reader *r, struct hl_wire_value *value)
 {
-    size_t left = (size_t)(r->end - r->at);
+    size_t bytes = (size_t)(r->end - r->at);
     struct hl_value head;
 
+    /* hl_wire_open knows that all values have room, not that they use no more
+     * of it: long payloads may have used up what later headers need. */
     if (r->left == 0)
         return refuse(r, "too few values");
-    if (left < sizeof head)
+    if (bytes < sizeof head)
         return refuse(r, "a value that ends outside of its message");
     memcpy(&head, r->at, sizeof head);
-    left -= sizeof head;
+    bytes -= sizeof head;
     if (head.type >= HL_TYPES)
         return refuse(r, "a value of no known type");
     if (!fits(head.type, head.bits))
@@ -149,12 +172,15 @@ int hl_wire_next(struct hl_wire_reader *r, struct hl_wire_value *value)
     r->left--;
     if (head.type != HL_STR && head.type != HL_BYTES)
         return 0;
-    if (head.bits > left || padded(head.bits) > left)
+    /* Unpadded first: see padded(). */
+    if (head.bits > bytes || padded(head.bits) > bytes)
         return refuse(r, "a value that ends outside of its message");
     r->at += padded(head.bits);
     return 0;
 }
 
+/* Bytes left over are refused: they would be a message that the guest reads in
+ * one way, and the host in another. */
 int hl_wire_close(struct hl_wire_reader *r)
 {
     if (r->left || r->at != r->end)

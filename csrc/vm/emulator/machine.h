@@ -35,7 +35,7 @@ struct hl_emulator {
     struct hl_uc_context *pristine; /* CPL 0, as it was opened */
     struct hl_vm_config config;
     struct hl_vm_regs regs;
-    struct hl_emulator_state state; /* what load() left to the next run */
+    struct hl_emulator_state state; /* from load(), for the next run */
     bool loaded;
     bool entering; /* E1 */
 

@@ -110,7 +110,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
         hl_pages_or(&log->open, pages);
 }
 
-static void leave(struct hl_tracker *t, const struct hl_pages *pages)
+static void leave_unarmed(struct hl_tracker *t, const struct hl_pages *pages)
 {
     hl_pages_or(&((struct log *)t)->open, pages);
 }
@@ -139,7 +139,7 @@ const struct hl_tracker_ops hl_kvm_log_ops = {
     .collect_cost = 12, /* a system call */
     .collect = collect,
     .arm = arm,
-    .leave = leave,
+    .leave_unarmed = leave_unarmed,
     .arm_first = hl_arm_first_by_pagemap,
     .disarm = disarm,
     .close = log_close,

@@ -137,18 +137,18 @@ static int set_slots(struct hl_kvm *k)
     return 0;
 }
 
-static int map_run(struct hl_kvm *k, int kvm_fd)
+static int map_kvm_run(struct hl_kvm *k, int kvm_fd)
 {
     int size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     if (size < 0)
         return -errno;
-    void *run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED,
-                     k->cpu_fd, 0);
-    if (run == MAP_FAILED)
+    void *page = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                      k->cpu_fd, 0);
+    if (page == MAP_FAILED)
         return -errno;
-    k->run = run;
-    k->run_size = (size_t)size;
-    k->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
+    k->kvm_run = page;
+    k->kvm_run_size = (size_t)size;
+    k->kvm_run->kvm_valid_regs = KVM_SYNC_X86_REGS;
     return 0;
 }
 
@@ -201,7 +201,7 @@ static int set_up(struct hl_kvm *k, int kvm_fd, const char **what)
     if (k->cpu_fd < 0)
         return -errno;
     *what = "mmap of kvm_run";
-    err = map_run(k, kvm_fd);
+    err = map_kvm_run(k, kvm_fd);
     if (err < 0)
         return err;
     *what = "tgkill";
@@ -215,8 +215,8 @@ static void destroy(struct hl_vm *vm)
 {
     struct hl_kvm *k = hl_kvm_of(vm);
 
-    if (k->run)
-        munmap(k->run, k->run_size);
+    if (k->kvm_run)
+        munmap(k->kvm_run, k->kvm_run_size);
     if (k->cpu_fd >= 0)
         close(k->cpu_fd);
     if (k->vm_fd >= 0)
@@ -271,47 +271,48 @@ static int read_exception(struct hl_kvm *k, struct hl_exit *exit)
         return -errno;
     exit->cr2 = sregs.cr2;
     const void *frame =
-        hl_kvm_host(k, k->run->s.regs.regs.rsp, sizeof exit->frame);
+        hl_kvm_host(k, k->kvm_run->s.regs.regs.rsp, sizeof exit->frame);
     if (frame == NULL)
         return -EFAULT;
     memcpy(&exit->frame, frame, sizeof exit->frame);
     /* SYSCALL kept the address behind it in RCX. */
     if (exit->frame.rip == k->config.tables.system_call)
-        exit->frame.rip = k->run->s.regs.regs.rcx - SYSCALL_SIZE;
+        exit->frame.rip = k->kvm_run->s.regs.regs.rcx - SYSCALL_SIZE;
     return 0;
 }
 
 static int read_port(struct hl_kvm *k, struct hl_exit *exit)
 {
-    const struct kvm_run *run = k->run;
-    bool out = run->io.direction == KVM_EXIT_IO_OUT && run->io.size == 1 &&
-               run->io.count == 1;
+    const struct kvm_run *kvm_run = k->kvm_run;
+    bool out = kvm_run->io.direction == KVM_EXIT_IO_OUT &&
+               kvm_run->io.size == 1 && kvm_run->io.count == 1;
 
-    if (out && run->io.port == HL_PORT_GUEST) {
+    if (out && kvm_run->io.port == HL_PORT_GUEST) {
         exit->reason = HL_EXIT_CALL;
-        exit->value = run->s.regs.regs.rax;
+        exit->value = kvm_run->s.regs.regs.rax;
         return 0;
     }
     k->plain = false;
     k->pending = true;
-    return out && run->io.port == HL_PORT_EXCEPTION ? read_exception(k, exit)
-                                                    : 0;
+    return out && kvm_run->io.port == HL_PORT_EXCEPTION
+               ? read_exception(k, exit)
+               : 0;
 }
 
 static int read_exit(struct hl_kvm *k, struct hl_exit *exit)
 {
     k->begun = false;
     *exit = (struct hl_exit){.reason = HL_EXIT_UNKNOWN,
-                             .value = k->run->exit_reason};
-    if (k->run->exit_reason == KVM_EXIT_IO)
+                             .value = k->kvm_run->exit_reason};
+    if (k->kvm_run->exit_reason == KVM_EXIT_IO)
         return read_port(k, exit);
     k->plain = false;
     k->pending = true;
-    if (k->run->exit_reason == KVM_EXIT_SHUTDOWN) {
+    if (k->kvm_run->exit_reason == KVM_EXIT_SHUTDOWN) {
         exit->reason = HL_EXIT_SHUTDOWN;
-    } else if (k->run->exit_reason == KVM_EXIT_MMIO) {
+    } else if (k->kvm_run->exit_reason == KVM_EXIT_MMIO) {
         exit->reason = HL_EXIT_BAD_ACCESS;
-        exit->value = k->run->mmio.phys_addr;
+        exit->value = k->kvm_run->mmio.phys_addr;
     }
     return 0;
 }
@@ -329,7 +330,7 @@ static int enter(struct hl_kvm *k)
         if (err < 0 && err != -EINTR)
             return err;
         hl_kvm_regs_in(k);
-    } while (err == 0 && k->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL &&
+    } while (err == 0 && k->kvm_run->exit_reason == KVM_EXIT_DIRTY_RING_FULL &&
              (err = hl_kvm_ring_full(k)) == 0 &&
              (err = atomic_load(&k->kicked) ? -EINTR : 0) == 0);
     return err;

@@ -64,8 +64,8 @@ enum hl_kvm_kick {
 struct hl_kvm {
     struct hl_vm vm; /* first: they are cast to each other */
     int vm_fd, cpu_fd;
-    struct kvm_run *run;
-    size_t run_size;
+    struct kvm_run *kvm_run; /* the kernel's and ours; a run is the driver's */
+    size_t kvm_run_size;
     struct hl_vm_config config;
     struct hl_vm_regs regs;
 
@@ -82,7 +82,7 @@ struct hl_kvm {
     bool pending;               /* the last exit was none: see finish */
     bool enters;                /* the next run starts at the entry code */
     bool begun;                 /* it goes on with one that did not leave */
-    bool sets_sregs;            /* and with run->s.regs.sregs */
+    bool sets_sregs;            /* and with kvm_run->s.regs.sregs */
 
     /* Ending a run: kick.c. */
     _Atomic enum hl_kvm_kick kick;

@@ -34,19 +34,19 @@ static int try(struct hl_kvm *k)
         hl_kvm_regs_out(k);
         err = ioctl(k->cpu_fd, KVM_RUN, 0) < 0 ? -errno : 0;
     } while (err == -EINTR && ++turns < MOST_TURNS);
-    k->run->kvm_dirty_regs = 0;
+    k->kvm_run->kvm_dirty_regs = 0;
     if (err == -EINTR)
         return err;
-    if (err < 0 || k->run->exit_reason != KVM_EXIT_IO)
+    if (err < 0 || k->kvm_run->exit_reason != KVM_EXIT_IO)
         return UNKNOWN; /* the first call will say what is wrong */
-    return k->run->io.port == HL_PORT_GUEST ? IN_REACH : OUT_OF_REACH;
+    return k->kvm_run->io.port == HL_PORT_GUEST ? IN_REACH : OUT_OF_REACH;
 }
 
 /* What an exception pushed. */
 static void clean_stack(struct hl_kvm *k)
 {
     const struct hl_x86_tables *t = &k->config.tables;
-    uint64_t rsp = k->run->s.regs.regs.rsp;
+    uint64_t rsp = k->kvm_run->s.regs.regs.rsp;
     uint64_t pushed = t->stack + t->stack_size - rsp;
 
     if (pushed > t->stack_size)

@@ -33,12 +33,12 @@ void hl_kvm_regs_from(const struct kvm_regs *from, struct hl_vm_regs *to)
 
 void hl_kvm_regs_out(struct hl_kvm *k)
 {
-    struct kvm_regs *regs = &k->run->s.regs.regs;
+    struct kvm_regs *regs = &k->kvm_run->s.regs.regs;
 
     to_kvm(&k->regs, regs);
-    k->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+    k->kvm_run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
     if (k->sets_sregs)
-        k->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+        k->kvm_run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
     /* The guest can read the page, so it always holds what a guest entered by
      * it would find there, and nothing of when the host looked in between. */
     if (k->entry && (k->enters || !k->begun)) {
@@ -57,11 +57,11 @@ void hl_kvm_regs_out(struct hl_kvm *k)
  * registers that it was to begin with. */
 void hl_kvm_regs_in(struct hl_kvm *k)
 {
-    uint64_t into = k->run->s.regs.regs.rip - k->entry_code;
+    uint64_t into = k->kvm_run->s.regs.regs.rip - k->entry_code;
 
     if (k->enters && into < HL_X86_ENTRY_CODE)
         return;
-    hl_kvm_regs_from(&k->run->s.regs.regs, &k->regs);
+    hl_kvm_regs_from(&k->kvm_run->s.regs.regs, &k->regs);
     k->sets_sregs = k->enters = false;
     if (k->regs.rflags & HL_RFLAGS_TF) /* there may be a trap on its way */
         k->plain = false;

@@ -368,7 +368,7 @@ static void arm(struct hl_tracker *t, const struct hl_pages *pages)
     }
 }
 
-static void leave(struct hl_tracker *t, const struct hl_pages *pages)
+static void leave_unarmed(struct hl_tracker *t, const struct hl_pages *pages)
 {
     hl_pages_or(&((struct hl_kvm_ring *)t)->open, pages);
 }
@@ -406,7 +406,7 @@ const struct hl_tracker_ops hl_kvm_ring_ops = {
     .collect_cost = 1,
     .collect = collect,
     .arm = arm,
-    .leave = leave,
+    .leave_unarmed = leave_unarmed,
     .arm_first = hl_arm_first_by_pagemap,
     .disarm = disarm,
     .close = ring_close,

@@ -268,13 +268,13 @@ int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd, const char **what)
     return err;
 }
 
-/* Do at once what was left to the next run. */
+/* Do at once what was put off until the next run. */
 static int finish_load(struct hl_kvm *k)
 {
     struct kvm_xsave xsave = {0};
 
     if (k->sets_sregs &&
-        ioctl(k->cpu_fd, KVM_SET_SREGS, &k->run->s.regs.sregs) < 0)
+        ioctl(k->cpu_fd, KVM_SET_SREGS, &k->kvm_run->s.regs.sregs) < 0)
         return -errno;
     k->sets_sregs = false;
     if (k->enters) {
@@ -295,11 +295,11 @@ static int complete(struct hl_kvm *k)
 {
     hl_kvm_regs_out(k);
     k->begun = false;
-    k->run->immediate_exit = 1;
+    k->kvm_run->immediate_exit = 1;
     int rc = ioctl(k->cpu_fd, KVM_RUN, 0);
     int err = rc < 0 ? -errno : 0;
-    k->run->immediate_exit = 0;
-    k->run->kvm_dirty_regs = 0;
+    k->kvm_run->immediate_exit = 0;
+    k->kvm_run->kvm_dirty_regs = 0;
     return err == -EINTR ? 1 : err;
 }
 
@@ -334,8 +334,8 @@ int hl_kvm_finish(struct hl_vm *vm)
     if (!k->pending) /* a call's OUT changes nothing but RIP */
         return 0;
     for (int i = 0; i < MOST_EXITS && err == 0; i++) {
-        bool io = k->run->exit_reason == KVM_EXIT_IO;
-        k->regs.gpr[HL_RCX] = io ? k->run->io.count : 1;
+        bool io = k->kvm_run->exit_reason == KVM_EXIT_IO;
+        k->regs.gpr[HL_RCX] = io ? k->kvm_run->io.count : 1;
         err = complete(k);
     }
     if (err == 0)
@@ -407,7 +407,7 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
     if (k->plain && can_enter(k, s) &&
         memcmp(&s->rest, &k->rest, sizeof k->rest) == 0) {
         k->regs = s->regs;
-        k->run->s.regs.sregs = s->sregs;
+        k->kvm_run->s.regs.sregs = s->sregs;
         k->sets_sregs = true;
         fill_entry(k, &s->xsave);
         k->enters = true;
