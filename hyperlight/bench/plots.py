@@ -1,9 +1,9 @@
 """The figures of a report, each as SVG and PNG, and as SVG within a page.
 
 Within a page, text, axes and background take the page's colours, so that a
-figure reads well in light and in dark. Colours are told apart by the colour
-blind too (Okabe and Ito), and never alone: markers, dashes or words say the
-same.
+figure reads well in light and in dark. Figures are as narrow as a phone's;
+wider ones scale them up. Colours are told apart by the colour blind too (Okabe
+and Ito), and never alone: markers, dashes or words say the same.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
+from hyperlight.bench.numbers import TIMES, format_ratio, format_time
 from hyperlight.bench.results import (
     AFTER,
     BEFORE,
@@ -51,7 +52,6 @@ __all__ = [
     "save",
 ]
 
-TIMES = "\N{MULTIPLICATION SIGN}"
 # Replaced by the page's own colours; nothing else may use these two.
 INK, PAPER = "#1b1f24", "#fefefe"
 GREY, BLUE, ORANGE, RED = "#7f8790", "#0072b2", "#d98e00", "#d55e00"
@@ -63,6 +63,7 @@ SIDES = {
     AFTER: "after: tracking on",
     FLOOR: "memcpy of the dirty pages",
 }
+WIDTH = 5.0  # inches: at 360 pixels text of 10 points has 9 of them
 BAND = 1.25  # a model that is right within a quarter is right
 
 STYLE: Any = {
@@ -74,9 +75,9 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 10,
+    "axes.titlesize": 11,
     "figure.facecolor": PAPER,
-    "font.size": 9,
+    "font.size": 10,
     "grid.alpha": 0.3,
     "grid.color": GREY,
     "legend.edgecolor": GREY,
@@ -90,24 +91,6 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
-
-
-def format_time(seconds: float) -> str:
-    """Three digits and the unit that suits.
-
-    >>> format_time(1.5e-6), format_time(0.1234), format_time(0)
-    ('1.5 µs', '123 ms', '0 ns')
-    """
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= 0.9995 * scale:
-            return f"{seconds / scale:.3g} {unit}".replace("e+03", "000")
-    return f"{seconds / 1e-9:.3g} ns"
-
-
-def format_ratio(ratio: float) -> str:
-    """Two digits after the point, fewer in large ones: 1,061 times."""
-    digits = 0 if ratio >= 99.95 else 1 if ratio >= 9.995 else 2
-    return f"{ratio:,.{digits}f} {TIMES}"
 
 
 def save(figure: Figure, directory: Path, name: str) -> str:
@@ -126,8 +109,13 @@ def save(figure: Figure, directory: Path, name: str) -> str:
     return svg.replace(INK, "currentColor").replace(PAPER, "var(--card)")
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained")
+def _figure(height: float) -> Figure:
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def _legend(figure: Figure, *of: Any, ncols: int = 2) -> None:
+    """Below it, where it takes no width; `of`: handles and labels."""
+    figure.legend(*of, loc="outside lower left", ncols=ncols, frameon=False)
 
 
 def _log(axis: Axis, text: Callable[[float], str]) -> None:
@@ -156,7 +144,7 @@ def overview(comparisons: Sequence[Comparison]) -> Figure:
     """Every comparison, the largest gain first; filled if it is one."""
     ranked = sorted(comparisons, key=lambda c: -c.speedup)
     with mpl.rc_context(STYLE):
-        figure = _figure(10, 4.2)
+        figure = _figure(4.8)
         axes = figure.subplots()
         axes.set_yscale("log")
         _log(axes.yaxis, lambda value: f"{value:,.6g} {TIMES}")
@@ -201,7 +189,7 @@ def overview(comparisons: Sequence[Comparison]) -> Figure:
             (0.9, "\N{BLACK DOWN-POINTING TRIANGLE} slower", "top"),
         ):
             axes.text(
-                1.01,
+                0.01,
                 y,
                 text,
                 va=edge,
@@ -210,7 +198,7 @@ def overview(comparisons: Sequence[Comparison]) -> Figure:
         axes.set_xticks([])
         axes.set_xlabel(f"{len(ranked)} comparisons, sorted")
         axes.set_ylabel("time before / time after")
-        axes.legend(loc="upper right")
+        _legend(figure)
     return figure
 
 
@@ -218,7 +206,7 @@ def bars(comparisons: Sequence[Comparison]) -> Figure:
     """Before and after of each, with what it gains."""
     count = len(comparisons)
     with mpl.rc_context(STYLE):
-        figure = _figure(10, 0.9 + 0.42 * count)
+        figure = _figure(0.9 + 0.6 * count)
         axes = figure.subplots()
         axes.set_xscale("log")
         _log(axes.xaxis, format_time)
@@ -230,13 +218,13 @@ def bars(comparisons: Sequence[Comparison]) -> Figure:
         low, high = min(map(min, times)), max(map(max, times))
         axes.set_xlim(low / 3, high * (high / low * 3) ** 0.16)
         for shift, values, colour, hatch, label in (
-            (-0.2, times[0], GREY, "////", "before: whole memory copied"),
-            (0.2, times[1], BLUE, None, "after: tracking on"),
+            (0, times[0], GREY, "////", "before: whole memory copied"),
+            (0.3, times[1], BLUE, None, "after: tracking on"),
         ):
             axes.barh(
                 [i + shift for i in range(count)],
                 values,
-                0.38,
+                0.28,
                 color=colour if hatch is None else PAPER,
                 edgecolor=colour,
                 hatch=hatch,
@@ -246,17 +234,24 @@ def bars(comparisons: Sequence[Comparison]) -> Figure:
             word = "" if c.verdict == "faster" else f", {c.verdict}"
             axes.annotate(
                 format_ratio(c.speedup) + word,
-                (max(c.before.median, c.after.median), i),
+                (max(c.before.median, c.after.median), i + 0.15),
                 (5, 0),
                 textcoords="offset points",
                 va="center",
                 color=RED if c.verdict == "slower" else INK,
                 weight="normal" if c.verdict == "equal" else "bold",
             )
-        axes.set_yticks(range(count), [c.name for c in comparisons])
-        axes.set_ylim(count - 0.5, -0.5)
-        axes.tick_params(axis="y", length=0)
-        figure.legend(loc="outside upper left", ncols=2, frameon=False)
+        for i, c in enumerate(comparisons):  # above its bars: names are long
+            axes.text(
+                0.01,
+                i - 0.17,
+                c.name,
+                va="bottom",
+                transform=axes.get_yaxis_transform(),
+            )
+        axes.set_yticks([])
+        axes.set_ylim(count - 0.4, -0.6)
+        figure.legend(loc="outside upper left", ncols=1, frameon=False)
     return figure
 
 
@@ -275,10 +270,7 @@ def grid(comparisons: Sequence[Comparison]) -> Figure:
     shade = mpl.colormaps["RdBu"]
     norm = LogNorm(1 / top, top)  # white is 1
     with mpl.rc_context(STYLE):
-        figure = _figure(
-            min(10, 1.5 + 0.8 * len(counts)),
-            0.3 + len(patterns) * (0.6 + 0.26 * len(sizes)),
-        )
+        figure = _figure(0.3 + len(patterns) * (0.6 + 0.3 * len(sizes)))
         panels = figure.subplots(len(patterns), squeeze=False)[:, 0]
         for cell, c in cells:
             axes = panels[patterns.index(cell.pattern)]
@@ -292,7 +284,7 @@ def grid(comparisons: Sequence[Comparison]) -> Figure:
                 format_ratio(c.speedup) + mark,
                 ha="center",
                 va="center",
-                size=8,
+                size=9 if len(counts) < 6 else 7,
                 color="black" if colour[1] > 0.5 else "white",
             )
         for pattern, axes in zip(patterns, panels, strict=True):
@@ -327,7 +319,7 @@ def _line_style(side: str, number: int) -> dict[str, Any]:
 def cost(cut: Cut) -> Figure:
     """Every side's time along one axis; the legend ends as the lines do."""
     with mpl.rc_context(STYLE):
-        figure = _figure(10, 4.4)
+        figure = _figure(3.6 + 0.2 * len(cut.lines))
         axes = figure.subplots()
         axes.set_yscale("log")
         _log(axes.yaxis, format_time)
@@ -356,15 +348,16 @@ def cost(cut: Cut) -> Figure:
         axes.xaxis.set_major_locator(FixedLocator(places))
         axes.xaxis.set_major_formatter(FixedFormatter(names))
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.tick_params(axis="x", rotation=35)
         axes.set_ylabel("time of a restore")
         last = [line[-1][1].median for line in cut.lines.values()]
         handles, labels = axes.get_legend_handles_labels()
         order = sorted(range(len(last)), key=lambda i: -last[i])
-        figure.legend(
+        _legend(
+            figure,
             [handles[i] for i in order],
             [labels[i] for i in order],
-            loc="outside right upper",
-            frameon=False,
+            ncols=1,
         )
     return figure
 
@@ -372,7 +365,7 @@ def cost(cut: Cut) -> Figure:
 def phases(found: Phases) -> Figure:
     """A restore over the iterations, and what was dirty and hot in each."""
     with mpl.rc_context(STYLE):
-        figure = _figure(10, 5)
+        figure = _figure(5.5)
         times, pages = figure.subplots(2, sharex=True, height_ratios=(3, 2))
         at = range(len(found.restore))
         times.set_yscale("log")
@@ -391,13 +384,16 @@ def phases(found: Phases) -> Figure:
             times.annotate(
                 phase.name,
                 (phase.start, 1),
-                (3, 2),
+                (2, -2),
                 xycoords=times.get_xaxis_transform(),
                 textcoords="offset points",
+                rotation=90,
+                va="top",
+                size=8,
             )
         for axes in (times, pages):
             axes.set_xlim(0, len(found.restore))
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        _legend(figure)
     return figure
 
 
@@ -406,7 +402,7 @@ def model(found: Model) -> Figure:
     within = [r for r in found.rows if 1 / BAND <= r.ratio <= BAND]
     outside = [r for r in found.rows if r not in within]
     with mpl.rc_context(STYLE):
-        figure = _figure(6.5, 5)
+        figure = _figure(4.6)
         axes = figure.subplots()
         axes.set_xscale("log")
         axes.set_yscale("log")
