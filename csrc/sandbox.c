@@ -7,6 +7,7 @@
 #include "inject.h"
 #include "os/map.h"
 #include "os/wait.h"
+#include "vm/slots.h"
 #include "vm/watch.h"
 
 struct hl_sandbox {
@@ -129,7 +130,7 @@ static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
 {
     struct hl_vm_config *vm = &s->memory;
     const struct hl_abi_ops *abi = hl_abi_find(c->abi, &c->guest.image);
-    char *tables = hl_loading_host(vm, c->tables);
+    char *tables = hl_vm_host(vm, c->tables.addr, c->tables.size);
 
     if (abi == NULL)
         return hl_why(why, -EINVAL, "no guest ABI %s%s",
@@ -152,7 +153,7 @@ static int find_scratch(struct hl_sandbox *s, const struct tracked *t,
                         char *why)
 {
     const struct hl_span scratch = s->abi->ops->scratch(s->abi);
-    const char *host = hl_loading_host(&s->memory, scratch);
+    const char *host = hl_vm_host(&s->memory, scratch.addr, scratch.size);
     const size_t page = hl_page_size();
 
     if (scratch.size == 0)
@@ -370,8 +371,7 @@ size_t hl_sandbox_peek(const struct hl_sandbox *s, uint64_t addr, void *to,
                        size_t size)
 {
     while (size > 0) {
-        const char *from =
-            hl_loading_host(&s->memory, (struct hl_span){addr, size});
+        const char *from = hl_vm_host(&s->memory, addr, size);
         if (from != NULL) {
             memcpy(to, from, size);
             break;

@@ -1,16 +1,5 @@
 #include "abi/loading.h"
 
-char *hl_loading_host(const struct hl_vm_config *vm, struct hl_span span)
-{
-    for (size_t i = 0; i < vm->slot_count; i++) {
-        const struct hl_vm_slot *s = &vm->slots[i];
-        if (span.addr >= s->addr && span.addr - s->addr < s->size &&
-            span.size <= s->size - (span.addr - s->addr))
-            return (char *)s->host + (span.addr - s->addr);
-    }
-    return NULL;
-}
-
 int hl_load_image(const struct hl_image *image, const struct hl_vm_config *vm,
                   char *why)
 {

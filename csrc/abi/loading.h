@@ -1,5 +1,5 @@
-/* Putting a guest's file into guest memory, and finding host memory by guest
- * address.  Fills in memory that nobody else uses yet. */
+/* Putting a guest's file into guest memory.  Fills in memory that nobody else
+ * uses yet. */
 #ifndef HL_ABI_LOADING_H
 #define HL_ABI_LOADING_H
 
@@ -18,9 +18,6 @@ struct hl_image {
     const struct hl_elf *elf;
     uint64_t base; /* added to the addresses in the file */
 };
-
-/* Host memory of a span that lies within one slot, or NULL. */
-char *hl_loading_host(const struct hl_vm_config *vm, struct hl_span span);
 
 /* Load the image.  It may reach over several slots whose host memory lies one
  * behind the other as the guest's does.  -EINVAL, and a sentence in `why`: the

@@ -7,6 +7,11 @@
 #include "os/vma.h"
 #include "track/mappings.h"
 
+bool hl_region_forked(const struct hl_region *r)
+{
+    return r->generation != hl_fork_generation();
+}
+
 /* Every page may have changed, and it is not known which. */
 static void take_all_for_written(struct hl_region *r)
 {

@@ -128,11 +128,6 @@ void hl_region_end(struct hl_region *r, bool forked)
     r->claimed = false;
 }
 
-bool hl_region_forked(const struct hl_region *r)
-{
-    return r->generation != hl_fork_generation();
-}
-
 /* Whether any page is ever armed: if not, this is a plain copy, which passes
  * over bitmaps would slow down in a small region. */
 static bool nothing_cold(const struct hl_region *r)

@@ -26,7 +26,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from hyperlight.bench.numbers import TIMES, format_ratio, format_time
+from hyperlight.bench.formats import TIMES, format_ratio, format_time
 from hyperlight.bench.results import (
     AFTER,
     BEFORE,

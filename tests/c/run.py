@@ -3,8 +3,8 @@
 Usage: run.py [--sanitize address,undefined | thread] [NAME ...]
 
 Each test_*.c here is linked with all of csrc but csrc/guest, which is not for
-this system; warnings are errors. Prints what the programs print and ends with
-a count.
+this system; warnings are errors, and so is a circle of files that use each
+other. Prints what the programs print and ends with a count.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -52,6 +54,33 @@ def unicorn() -> str | None:
     return None
 
 
+def circle(objects: Path) -> list[str]:
+    """Files that use each other's symbols in a circle; none: []."""
+    if shutil.which("nm") is None:
+        print("circles: not looked for: there is no nm")
+        return []
+    defined: dict[str, str] = {}
+    used: dict[str, set[str]] = {}
+    for path in sorted(objects.glob("*.o")):
+        listed = subprocess.run(
+            ["nm", "-g", path], check=True, capture_output=True, text=True
+        )
+        for *_, kind, symbol in map(str.split, listed.stdout.splitlines()):
+            if kind == "U":
+                used.setdefault(path.stem, set()).add(symbol)
+            else:
+                defined[symbol] = path.stem
+    files = {
+        file: {defined.get(symbol, file) for symbol in symbols} - {file}
+        for file, symbols in used.items()
+    }
+    try:
+        TopologicalSorter(files).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def main() -> int:
     """Build, run, count."""
     parser = argparse.ArgumentParser()
@@ -78,6 +107,9 @@ def main() -> int:
         guest = CSRC / "guest"
         sources = [p for p in CSRC.rglob("*.c") if guest not in p.parents]
         list(pool.map(compile_one, sorted(sources)))
+        if found := circle(objects):
+            print(f"a circle: {' -> '.join(found)}")
+            failed += 1
         for test in sorted(HERE.glob("test_*.c")):
             if arguments.names and test.stem not in arguments.names:
                 continue

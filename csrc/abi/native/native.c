@@ -5,6 +5,7 @@
 
 #include "abi/native/call.h"
 #include "os/memory.h"
+#include "vm/slots.h"
 
 #define CANARY_AT 0x28
 #define INFO_AT 64 /* behind the block's start */
@@ -64,8 +65,8 @@ static int load_thread(const struct hl_abi_config *c, struct hl_vm_config *vm,
     uint64_t block = hl_align_up(c->thread.addr + before, align);
     const struct hl_span tls = {c->image.base + elf->tls_addr,
                                 elf->tls_file_size};
-    const char *from = tls.size ? hl_loading_host(vm, tls) : NULL;
-    char *host = hl_loading_host(vm, c->thread);
+    const char *from = tls.size ? hl_vm_host(vm, tls.addr, tls.size) : NULL;
+    char *host = hl_vm_host(vm, c->thread.addr, c->thread.size);
     uint64_t canary;
 
     if (host == NULL ||
@@ -91,8 +92,8 @@ static int load_thread(const struct hl_abi_config *c, struct hl_vm_config *vm,
 static int start(const struct hl_abi_config *c, struct hl_vm_config *vm,
                  struct hl_vm_regs *regs, struct hl_abi **out, char *why)
 {
-    char *input = hl_loading_host(vm, c->input);
-    char *output = hl_loading_host(vm, c->output);
+    char *input = hl_vm_host(vm, c->input.addr, c->input.size);
+    char *output = hl_vm_host(vm, c->output.addr, c->output.size);
     uint64_t info = 0;
 
     if (input == NULL || output == NULL)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "vm/emulator/machine.h"
+#include "vm/slots.h"
 
 #define PAGE ((uint64_t)4096)
 
@@ -19,7 +20,7 @@ static size_t read_code(const struct hl_emulator *e, uint64_t addr,
 
     while (done < most) {
         uint64_t at = addr + done;
-        const uint8_t *host = hl_emulator_host(e, at);
+        const uint8_t *host = hl_vm_host(&e->config, at, 1);
         size_t rest = (size_t)(PAGE - at % PAGE);
         if (host == NULL)
             break;

@@ -16,64 +16,14 @@
 #define LONG_NS 500000
 #define SHORT_NS 100000
 
-#define VECTOR_UNDEFINED 6
-#define VECTOR_PROTECTION 13
-#define VECTOR_PAGE_FAULT 14
 #define ERROR_PRESENT 1
 #define ERROR_WRITE 2
 #define ERROR_USER 4
 #define ERROR_FETCH 16
 
-void hl_emulator_leave(struct hl_emulator *e, enum hl_exit_reason reason,
-                       uint64_t value)
-{
-    if (!e->left)
-        e->exit = (struct hl_exit){.reason = reason, .value = value};
-    e->left = true;
-    (void)e->uc->emu_stop(e->engine);
-}
-
-static void leave_by_exception(struct hl_emulator *e, uint64_t vector,
-                               uint64_t error, uint64_t cr2)
-{
-    if (e->left)
-        return;
-    hl_emulator_leave(e, HL_EXIT_EXCEPTION, 0);
-    e->exit.cr2 = cr2;
-    e->exit.frame = (struct hl_x86_frame){
-        .vector = vector,
-        .error = error,
-        .rip = hl_emulator_reg(e, HL_UC_RIP),
-        .cs = HL_X86_USER_CODE,
-        .rflags = hl_emulator_reg(e, HL_UC_EFLAGS),
-        .rsp = hl_emulator_reg(e, hl_emulator_gpr(HL_RSP)),
-        .ss = HL_X86_USER_DATA,
-    };
-}
-
-void hl_emulator_leave_by_fault(struct hl_emulator *e, uint64_t addr)
-{
-    bool canonical = (addr + ((uint64_t)1 << 47)) >> 48 == 0;
-
-    if (canonical)
-        leave_by_exception(e, VECTOR_PAGE_FAULT, e->refused_error, addr);
-    else
-        leave_by_exception(e, VECTOR_PROTECTION, 0, 0);
-}
-
 static bool in_span(uint64_t addr, uint64_t start, uint64_t size)
 {
     return addr >= start && addr - start < size;
-}
-
-void *hl_emulator_host(const struct hl_emulator *e, uint64_t addr)
-{
-    for (size_t i = 0; i < e->config.slot_count; i++) {
-        const struct hl_vm_slot *s = &e->config.slots[i];
-        if (in_span(addr, s->addr, s->size))
-            return (char *)s->host + (addr - s->addr);
-    }
-    return NULL;
 }
 
 static void describe(struct hl_emulator *e, const char *set,
@@ -91,14 +41,6 @@ static void describe(struct hl_emulator *e, const char *set,
         (void)snprintf(to + used, HL_EXIT_DETAIL - (size_t)used, ")");
 }
 
-void hl_emulator_refuse(struct hl_emulator *e, const char *why)
-{
-    if (e->left)
-        return;
-    leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
-    (void)snprintf(e->exit.detail, sizeof e->exit.detail, "%s", why);
-}
-
 void hl_emulator_leave_by_instruction(struct hl_emulator *e)
 {
     uint8_t code[HL_INSN_MAX];
@@ -109,9 +51,10 @@ void hl_emulator_leave_by_instruction(struct hl_emulator *e)
     hl_emulator_read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code,
                                  &insn);
     if (insn.verdict == HL_INSN_INTERRUPT)
-        leave_by_exception(e, VECTOR_PROTECTION, insn.vector << 3 | 2, 0);
+        hl_emulator_leave_by_exception(e, HL_VECTOR_PROTECTION,
+                                       insn.vector << 3 | 2, 0);
     else
-        leave_by_exception(e, VECTOR_UNDEFINED, 0, 0);
+        hl_emulator_leave_by_exception(e, HL_VECTOR_UNDEFINED, 0, 0);
     if (insn.verdict == HL_INSN_LACKING)
         describe(e, insn.set, code, insn.length);
 }
@@ -199,7 +142,8 @@ static void on_interrupt(struct hl_uc *engine, uint32_t vector, void *user)
         error = (uint64_t)vector << 3 | 2;
     else if (vector >= 10 && vector <= 13 && insn.loads_segment)
         error = hl_emulator_reg(e, hl_emulator_gpr(insn.operand)) & 0xfffc;
-    leave_by_exception(e, vector >= 32 ? VECTOR_PROTECTION : vector, error, 0);
+    hl_emulator_leave_by_exception(
+        e, vector >= 32 ? HL_VECTOR_PROTECTION : vector, error, 0);
 }
 
 static void on_out(struct hl_uc *engine, uint32_t port, int size,
@@ -216,7 +160,7 @@ static void on_out(struct hl_uc *engine, uint32_t port, int size,
     hl_emulator_read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code,
                                  &insn);
     if (port != HL_PORT_GUEST || size != 1) {
-        leave_by_exception(e, VECTOR_PROTECTION, 0, 0);
+        hl_emulator_leave_by_exception(e, HL_VECTOR_PROTECTION, 0, 0);
         return;
     }
     hl_emulator_leave(e, HL_EXIT_CALL,
@@ -236,7 +180,7 @@ static uint32_t on_in(struct hl_uc *engine, uint32_t port, int size,
     if (port == HL_PORT_GUEST && size == 1)
         hl_emulator_leave(e, HL_EXIT_UNKNOWN, 0);
     else
-        leave_by_exception(e, VECTOR_PROTECTION, 0, 0);
+        hl_emulator_leave_by_exception(e, HL_VECTOR_PROTECTION, 0, 0);
     return 0;
 }
 

@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "os/wait.h"
+#include "vm/slots.h"
 
 #define SLICE_NS UINT64_C(10000000) /* until run() looks for signals */
 #define TCG_BUFFER (8u << 20) /* of translated code; its default is 1 GiB */
@@ -157,7 +158,7 @@ static int prepare(struct hl_emulator *e)
         err = e->uc->reg_write(e->engine, hl_emulator_gpr(HL_RSP), &rsp);
     if (err)
         return err;
-    memcpy(hl_emulator_host(e, rsp), frame, sizeof frame);
+    memcpy(hl_vm_host(&e->config, rsp, sizeof frame), frame, sizeof frame);
     e->entering = true;
     e->loaded = false;
     return 0;

@@ -62,6 +62,10 @@ struct hl_emulator {
     atomic_bool kicked;    /* not yet reported */
 };
 
+#define HL_VECTOR_UNDEFINED 6
+#define HL_VECTOR_PROTECTION 13
+#define HL_VECTOR_PAGE_FAULT 14
+
 /* A register of up to 8 bytes. */
 uint64_t hl_emulator_reg(const struct hl_emulator *e, int id);
 /* The number that Unicorn has for general register i. */
@@ -75,12 +79,11 @@ int hl_emulator_replay(const struct hl_emulator *e) HL_MUST_CHECK;
 /* The selectors of data segments, which the way to CPL 3 may lose. */
 void hl_emulator_replay_selectors(const struct hl_emulator *e);
 
-/* Host memory of a guest address; NULL: there is none. */
-void *hl_emulator_host(const struct hl_emulator *e, uint64_t addr);
-
 /* The run under way is over for this reason; the first one counts. */
 void hl_emulator_leave(struct hl_emulator *e, enum hl_exit_reason reason,
                        uint64_t value);
+void hl_emulator_leave_by_exception(struct hl_emulator *e, uint64_t vector,
+                                    uint64_t error, uint64_t cr2);
 void hl_emulator_leave_by_fault(struct hl_emulator *e, uint64_t addr);
 /* By what the instruction at RIP, which is not executed, raises. */
 void hl_emulator_leave_by_instruction(struct hl_emulator *e);

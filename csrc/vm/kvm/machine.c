@@ -3,6 +3,7 @@
  * A plain call is one KVM_RUN, and a look at the thread's signal mask before
  * and after it (kick.c): registers travel in the shared kvm_run page. */
 #include "vm/kvm/machine.h"
+#include "vm/slots.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -17,17 +18,6 @@
 #define VMX_PAGES 0xfffbd000
 
 #define SYSCALL_SIZE 2 /* 0f 05 */
-
-void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size)
-{
-    for (size_t i = 0; i < k->config.slot_count; i++) {
-        const struct hl_vm_slot *s = &k->config.slots[i];
-        if (addr >= s->addr && addr - s->addr < s->size &&
-            size <= s->size - (addr - s->addr))
-            return (char *)s->host + (addr - s->addr);
-    }
-    return NULL;
-}
 
 /* The file was opened, but an ioctl of KVM was refused.  Other devices return
  * ENOTTY; KVM itself refuses neither of the two ioctls that are tried first.
@@ -270,8 +260,8 @@ static int read_exception(struct hl_kvm *k, struct hl_exit *exit)
     if (ioctl(k->cpu_fd, KVM_GET_SREGS, &sregs) < 0)
         return -errno;
     exit->cr2 = sregs.cr2;
-    const void *frame =
-        hl_kvm_host(k, k->kvm_run->s.regs.regs.rsp, sizeof exit->frame);
+    const void *frame = hl_vm_host(&k->config, k->kvm_run->s.regs.regs.rsp,
+                                   sizeof exit->frame);
     if (frame == NULL)
         return -EFAULT;
     memcpy(&exit->frame, frame, sizeof exit->frame);

@@ -109,15 +109,16 @@ static inline struct hl_kvm *hl_kvm_of(struct hl_vm *vm)
 #define HL_KVM_SPARE 48
 void hl_kvm_add_entries(struct hl_kvm *k, size_t slot);
 
-/* Host memory of guest memory [addr, +size), or NULL. */
-void *hl_kvm_host(const struct hl_kvm *k, uint64_t addr, uint64_t size);
-
 /* state.c.  kvm_fd: /dev/kvm. */
 int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd,
                        const char **what) HL_MUST_CHECK;
-int hl_kvm_finish(struct hl_vm *vm);
 int hl_kvm_save(struct hl_vm *vm, void *state);
 int hl_kvm_load(struct hl_vm *vm, const void *state);
+
+/* finish.c.  hl_kvm_settle: the vCPU itself holds what the next run was to
+ * begin with. */
+int hl_kvm_finish(struct hl_vm *vm);
+int hl_kvm_settle(struct hl_kvm *k) HL_MUST_CHECK;
 
 /* regs.c.  The registers into the shared page, for the next KVM_RUN; and
  * back. */
