@@ -35,6 +35,7 @@ def run_case(case: str) -> str:
     """One line: what became of it."""
     import points
     import scenes
+    from scene import judge
 
     where, operation, mode, number, disturbance = case.split("/")
     scene = scenes.SCENES[where]()
@@ -50,7 +51,7 @@ def run_case(case: str) -> str:
             scene.end_child(operation, error)
             expected = scene.expected.get(operation, ())
             if not isinstance(error, expected):
-                scenes.judge(error, operation)
+                judge(error, operation)
             result = error.with_traceback(None)
             error.__context__ = error.__cause__ = None
         scene.end_child(operation, result)
