@@ -184,8 +184,8 @@ def report(case: str, said: str) -> None:
     )
 
 
-def main() -> int:
-    """Run cases until the time is up, count."""
+def arguments_given() -> argparse.Namespace:
+    """Of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--seed", type=int, default=1)
@@ -194,7 +194,12 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases with this text")
     parser.add_argument("--replay", metavar="CASE")
     parser.add_argument("--work", action="store_true")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run cases until the time is up, count."""
+    arguments = arguments_given()
     if arguments.work:
         worker_process.serve(answer)
         return 0

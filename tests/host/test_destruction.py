@@ -50,13 +50,7 @@ def test_half_built_and_twice_built() -> None:
         check_usable(memory, manager)
 
 
-def test_no_destructor_holds_the_gil() -> None:
-    """Other threads run while memory goes.
-
-    With a switch interval of an hour, they run only if the GIL is let go.
-    """
-    result = run_python(
-        """
+DESTRUCTORS = """
 import sys, threading, time
 from hyperlight import SharedMemory, SnapshotManager
 sys.setswitchinterval(3600)
@@ -108,7 +102,14 @@ for name, make, end in (
 stop = True
 thread.join()
 """
-    )
+
+
+def test_no_destructor_holds_the_gil() -> None:
+    """Other threads run while memory goes.
+
+    With a switch interval of an hour, they run only if the GIL is let go.
+    """
+    result = run_python(DESTRUCTORS)
     assert result.returncode == 0, result
     lines = dict(line.rsplit(" ", 1) for line in result.stdout.splitlines())
     assert lines == dict.fromkeys(

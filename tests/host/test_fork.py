@@ -190,11 +190,7 @@ def test_fork_shares_memory_until_it_differs() -> None:
         in_child(child)
 
 
-@pytest.mark.unsanitized  # its allocator stays locked in a child (gcc 12)
-def test_threads_fork_at_once_while_managers_come_and_go() -> None:
-    """Every fork is right on both sides; nothing is locked for ever."""
-    result = run_python(
-        """
+THREADS_FORK = """
 import os, threading, warnings
 warnings.simplefilter("ignore")
 from hyperlight import SharedMemory, SnapshotManager
@@ -253,9 +249,13 @@ for thread in users:
 stuck += sum(thread.is_alive() for thread in users)
 print("stuck", stuck, "wrong", len(wrong), flush=True)
 os._exit(0)
-""",
-        timeout=170,
-    )
+"""
+
+
+@pytest.mark.unsanitized  # its allocator stays locked in a child (gcc 12)
+def test_threads_fork_at_once_while_managers_come_and_go() -> None:
+    """Every fork is right on both sides; nothing is locked for ever."""
+    result = run_python(THREADS_FORK, timeout=170)
     assert result.stdout == "stuck 0 wrong 0\n", result
 
 
