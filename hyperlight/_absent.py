@@ -63,10 +63,6 @@ def set_emulator_library(path: str) -> None:
     pass
 
 
-def elf_facts(file: bytes) -> NoReturn:
-    raise DriverUnavailable("any", _REASON)
-
-
 def tables_size(addr: int, regions: Any) -> int:
     return 4096
 
@@ -115,6 +111,11 @@ class SnapshotCore(_Absent):
 
 class ManagerCore(_Absent):
     pass
+
+
+class ImageCore:
+    def __init__(self, file: bytes) -> None:
+        raise DriverUnavailable("any", _REASON)
 
 
 class SandboxCore(_Absent):

@@ -50,19 +50,17 @@ cdef class SandboxOwner:
     cdef readonly SnapshotCore current
 
     def __init__(self, str driver not None, str tracker, str abi,
-                 bint adaptive, bytes file not None, base, slots, regions,
-                 spans not None):
+                 bint adaptive, ImageCore image not None, base, slots,
+                 regions, spans not None):
         cdef char why[HL_WHY_SIZE]
         cdef hl_choice choice
         cdef hl_sandbox_config c
         cdef hl_abi_config *guest = &c.guest
-        cdef hl_elf elf
         cdef bytes tracker_name, abi_name
         cdef int rc
         if self.sandbox != NULL:
             raise ValueError("this sandbox is already set up")
         memset(&c, 0, sizeof(c))
-        read_elf(file, &elf)
         c.driver = find_driver(driver)
         if tracker is not None:
             tracker_name = tracker.encode()
@@ -79,7 +77,8 @@ cdef class SandboxOwner:
         guest.heap = span_of(spans["heap"])
         guest.input = span_of(spans["input"])
         guest.output = span_of(spans["output"])
-        guest.image = hl_image(PyBytes_AS_STRING(file), len(file), &elf, base)
+        guest.image = hl_image(PyBytes_AS_STRING(image.file),
+                               len(image.file), &image.elf, base)
         why[0] = 0
         with nogil:
             rc = hl_sandbox_new(&c, &self.sandbox, &choice, why)

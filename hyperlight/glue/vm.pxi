@@ -6,34 +6,43 @@ def set_emulator_library(str path not None):
     hl_emulator_set_library(os.fsencode(path))
 
 
-cdef int read_elf(bytes file, hl_elf *elf) except -1:
-    cdef char why[HL_WHY_SIZE]
-    cdef const char *data = PyBytes_AS_STRING(file)
-    cdef size_t size = len(file)
-    cdef int rc
-    why[0] = 0
-    with nogil:
-        rc = hl_elf_read(data, size, elf, why)
-    if rc < 0:
-        raise ValueError(f"not a guest: {why.decode()}")
-    return 0
+@cython.final
+cdef class ImageCore:
+    """A guest's file, read once; it never changes.
 
+    ValueError: It is not a guest.
+    """
 
-def elf_facts(bytes file not None):
-    """The facts of a guest's file, as a dict; ValueError: not a guest."""
+    cdef bytes file
     cdef hl_elf elf
-    read_elf(file, &elf)
-    return {
-        "pie": bool(elf.pie),
-        "entry": elf.entry,
-        "low": elf.low,
-        "high": elf.high,
-        "writable": elf.writable,
-        "tls_size": elf.tls_size,
-        "tls_align": elf.tls_align,
-        "segments": [(s.addr, s.size, s.perms)
-                     for s in elf.segments[:elf.segment_count]],
-    }
+
+    def __cinit__(self, bytes file not None):
+        cdef char why[HL_WHY_SIZE]
+        cdef const char *data = PyBytes_AS_STRING(file)
+        cdef size_t size = len(file)
+        cdef int rc
+        why[0] = 0
+        with nogil:
+            rc = hl_elf_read(data, size, &self.elf, why)
+        if rc < 0:
+            raise ValueError(f"not a guest: {why.decode()}")
+        self.file = file
+
+    @property
+    def facts(self):
+        """What a layout has to know, as a dict."""
+        cdef const hl_elf *elf = &self.elf
+        return {
+            "pie": bool(elf.pie),
+            "entry": elf.entry,
+            "low": elf.low,
+            "high": elf.high,
+            "writable": elf.writable,
+            "tls_size": elf.tls_size,
+            "tls_align": elf.tls_align,
+            "segments": [(s.addr, s.size, s.perms)
+                         for s in elf.segments[:elf.segment_count]],
+        }
 
 
 cdef size_t fill_regions(hl_x86_region *into, regions) except? 0:

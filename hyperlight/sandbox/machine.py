@@ -54,7 +54,8 @@ class Machine:
         self.config = config
         self.name: str
         self.name, file = _read_guest(guest)
-        planned = plan(core.elf_facts(file), config)
+        image = core.ImageCore(file)
+        planned = plan(image.facts, config)
         self.layout: MemoryLayout = planned.layout
         self.driver: str = choose_driver(config.driver)
         self.verifies: bool = os.environ.get("HYPERLIGHT_VERIFY") == "1"
@@ -64,7 +65,7 @@ class Machine:
             planned.layout,
         )
         self.core: core.SandboxCore = _start(
-            self.driver, config, file, planned
+            self.driver, config, image, planned
         )
         #: What the guest asks for in the middle of a call.
         self.calls: Calls = Calls(
@@ -218,7 +219,10 @@ def _read_guest(guest: Guest) -> tuple[str, bytes]:
 
 
 def _start(
-    driver: str, config: SandboxConfig, file: bytes, planned: Plan
+    driver: str,
+    config: SandboxConfig,
+    image: core.ImageCore,
+    planned: Plan,
 ) -> core.SandboxCore:
     """The guest in its machine.
 
@@ -232,7 +236,7 @@ def _start(
             None if config.tracker == "auto" else config.tracker,
             _ABI,
             config.rearm == "adaptive",
-            file,
+            image,
             planned.base,
             planned.slots,
             planned.mapped(),
