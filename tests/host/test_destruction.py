@@ -6,13 +6,11 @@ import copy
 import mmap
 import os
 import pickle
-from pathlib import Path
 
 import pytest
 from conftest import new_manager, run_python
 from test_ownership import check_usable
 
-import hyperlight
 from hyperlight import (
     SharedMemory,
     Snapshot,
@@ -21,7 +19,6 @@ from hyperlight import (
 from hyperlight._binding import core
 
 PAGE = core.PAGE_SIZE
-PACKAGE = str(Path(hyperlight.__file__).parent)
 
 
 def test_half_built_and_twice_built() -> None:

@@ -6,13 +6,11 @@ import gc
 import mmap
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import new_manager
 
-import hyperlight
 from hyperlight import (
     PageSet,
     SharedMemory,
@@ -22,7 +20,6 @@ from hyperlight import (
 from hyperlight._binding import core
 
 PAGE = core.PAGE_SIZE
-PACKAGE = str(Path(hyperlight.__file__).parent)
 
 
 def test_parent_is_what_was_current() -> None:

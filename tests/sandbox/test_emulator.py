@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import struct
 from collections.abc import Callable
 
@@ -16,8 +15,6 @@ from hyperlight import (
     Sandbox,
     SandboxConfig,
 )
-
-drivers_module = importlib.import_module("hyperlight.sandbox.drivers")
 
 New = Callable[..., Sandbox]
 

@@ -19,7 +19,6 @@ from hyperlight import (
 )
 
 New = Callable[..., Sandbox]
-MIB = 1 << 20
 
 
 def test_timeout(simple: Sandbox) -> None:

@@ -6,7 +6,6 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,9 +24,6 @@ from hyperlight import (
     SandboxConfig,
     UninitializedSandbox,
 )
-
-New = Callable[..., Sandbox]
-MIB = 1 << 20
 
 
 def test_evolve_and_devolve(driver: str) -> None:

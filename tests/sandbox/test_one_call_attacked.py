@@ -28,27 +28,6 @@ from hyperlight._binding import core
 
 New = Callable[..., Sandbox]
 
-REFUSED: dict[str, Callable[[Sandbox], object]] = {
-    "call": lambda s: s.call("Nothing"),
-    "restore": lambda s: s.restore(),
-    "restore the base": lambda s: s.restore(s.base),
-    "snapshot": lambda s: s.snapshot(),
-    "transaction": lambda s: s.transaction().__enter__(),
-    "devolve": lambda s: s.devolve().close(),
-    "changed": lambda s: s.changed(),
-    "verify": lambda s: s.verify(),
-    "close": lambda s: s.close(),
-    "exit": lambda s: s.__exit__(None, None, None),
-}
-ALLOWED: dict[str, Callable[[Sandbox], object]] = {
-    "stats": lambda s: s.stats,
-    "functions": lambda s: s.functions,
-    "layout": lambda s: s.layout,
-    "current": lambda s: s.current,
-    "poisoned": lambda s: s.poisoned,
-    "repr": repr,
-}
-
 
 @contextlib.contextmanager
 def signals_during(work: Callable[[], object], often: float) -> Iterator[None]:

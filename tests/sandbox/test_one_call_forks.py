@@ -15,6 +15,7 @@ from conftest import (
     run_python,
     wait_until_it_spins,
 )
+from test_one_call import REFUSED, New
 from test_one_call_threads import spin_is_ended
 
 from hyperlight import (
@@ -24,30 +25,6 @@ from hyperlight import (
     SandboxConfig,
     UninitializedSandbox,
 )
-
-New = Callable[..., Sandbox]
-
-REFUSED: dict[str, Callable[[Sandbox], object]] = {
-    "call": lambda s: s.call("Nothing"),
-    "restore": lambda s: s.restore(),
-    "restore the base": lambda s: s.restore(s.base),
-    "snapshot": lambda s: s.snapshot(),
-    "transaction": lambda s: s.transaction().__enter__(),
-    "devolve": lambda s: s.devolve().close(),
-    "changed": lambda s: s.changed(),
-    "verify": lambda s: s.verify(),
-    "close": lambda s: s.close(),
-    "exit": lambda s: s.__exit__(None, None, None),
-}
-ALLOWED: dict[str, Callable[[Sandbox], object]] = {
-    "stats": lambda s: s.stats,
-    "functions": lambda s: s.functions,
-    "layout": lambda s: s.layout,
-    "current": lambda s: s.current,
-    "poisoned": lambda s: s.poisoned,
-    "repr": repr,
-}
-
 
 # Forks.
 

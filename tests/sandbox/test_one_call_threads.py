@@ -13,7 +13,7 @@ import pytest
 from conftest import (
     interrupted,
 )
-from test_one_call import trace_each
+from test_one_call import New, trace_each
 
 from hyperlight import (
     GuestInterrupted,
@@ -21,29 +21,6 @@ from hyperlight import (
     Sandbox,
     SandboxConfig,
 )
-
-New = Callable[..., Sandbox]
-
-REFUSED: dict[str, Callable[[Sandbox], object]] = {
-    "call": lambda s: s.call("Nothing"),
-    "restore": lambda s: s.restore(),
-    "restore the base": lambda s: s.restore(s.base),
-    "snapshot": lambda s: s.snapshot(),
-    "transaction": lambda s: s.transaction().__enter__(),
-    "devolve": lambda s: s.devolve().close(),
-    "changed": lambda s: s.changed(),
-    "verify": lambda s: s.verify(),
-    "close": lambda s: s.close(),
-    "exit": lambda s: s.__exit__(None, None, None),
-}
-ALLOWED: dict[str, Callable[[Sandbox], object]] = {
-    "stats": lambda s: s.stats,
-    "functions": lambda s: s.functions,
-    "layout": lambda s: s.layout,
-    "current": lambda s: s.current,
-    "poisoned": lambda s: s.poisoned,
-    "repr": repr,
-}
 
 
 def test_other_threads_wait(new_sandbox: New) -> None:
