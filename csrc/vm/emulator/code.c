@@ -1,5 +1,5 @@
 /* The guest's code, before and after Unicorn translates it: E4 and E5 of
- * machine.c. */
+ * run.c. */
 #include <string.h>
 
 #include "vm/emulator/machine.h"

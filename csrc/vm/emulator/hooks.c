@@ -1,4 +1,4 @@
-/* Unicorn's callbacks while it runs a guest.  E1 to E5: see machine.c. */
+/* Unicorn's callbacks while it runs a guest.  E1 to E5: see run.c. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* Interfaces between the files of the emulator driver: machine.c makes and
+/* Interfaces between the files of the emulator driver: run.c makes and
  * runs the machine, hooks.c has the callbacks of Unicorn, code.c examines
  * code, state.c moves registers in and out. */
 #ifndef HL_VM_EMULATOR_MACHINE_H

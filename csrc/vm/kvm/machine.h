@@ -1,4 +1,4 @@
-/* Interfaces between the files of the kvm driver: machine.c makes and runs
+/* Interfaces between the files of the kvm driver: run.c makes and runs
  * the machine, state.c sets up, saves and loads its vCPU, kick.c ends a
  * run, regs.c moves its registers, selectors.c keeps a guest's selectors out
  * of the host's thread, pkru.c finds out whether a guest can change PKRU,
