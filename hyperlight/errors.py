@@ -36,11 +36,12 @@ class TrackerUnavailable(HyperlightError):
     """The tracker that was asked for cannot run here.
 
     Attributes:
-        tracker: Its name.
-        reason: What is missing or forbidden.
-        usable: Names of the trackers that can be used instead.
-        where: What these names are usable for: ``"here"``, or ``"for this
-            memory"``.
+        tracker (str): Its name.
+        reason (str): What is missing or forbidden.
+        usable (tuple[str, ...]): Names of the trackers that can be used
+            instead.
+        where (str): What these names are usable for: ``"here"``, or ``"for
+            this memory"``.
     """
 
     def __init__(
@@ -75,8 +76,8 @@ class TrackerMissedPage(HyperlightError):
     back (by a debugger, or through another mapping of the same bytes).
 
     Attributes:
-        tracker: The tracker's name.
-        pages: Page numbers that were missed, ascending.
+        tracker (str): The tracker's name.
+        pages (tuple[int, ...]): Page numbers that were missed, ascending.
     """
 
     def __init__(self, tracker: str, pages: Sequence[int]) -> None:
@@ -102,9 +103,9 @@ class DriverUnavailable(HyperlightError):
     """The hypervisor driver that was asked for cannot run here.
 
     Attributes:
-        driver: Its name.
-        reason: What is missing or forbidden, and whom to ask.
-        usable: Names of the drivers that can run here.
+        driver (str): Its name.
+        reason (str): What is missing or forbidden, and whom to ask.
+        usable (tuple[str, ...]): Names of the drivers that can run here.
     """
 
     def __init__(
@@ -130,8 +131,8 @@ class LimitExceeded(HyperlightError):
     """A request exceeds a limit of the configuration.
 
     Attributes:
-        limit: Name of the limit, as the configuration has it.
-        value: What it is set to.
+        limit (str): Name of the limit, as the configuration has it.
+        value (object): What it is set to.
     """
 
     def __init__(self, limit: str, value: object) -> None:
@@ -147,10 +148,10 @@ class GuestError(HyperlightError):
     """The guest function failed; the sandbox stays usable.
 
     Attributes:
-        code: One of ``guest/abi.h``'s ``HL_ERROR_*``, or the guest's own from
-            1000 on.
-        message: The guest's own text, unmodified: untrusted and of any length.
-            ``str()`` of the error is safe to show to people.
+        code (int): One of ``guest/abi.h``'s ``HL_ERROR_*``, or the guest's
+            own from 1000 on.
+        message (str): The guest's own text, unmodified: untrusted and of any
+            length. ``str()`` of the error is safe to show to people.
     """
 
     def __init__(self, code: int, message: str) -> None:
@@ -169,14 +170,14 @@ class GuestAborted(HyperlightError):
     """The guest faulted, gave up, or broke the protocol; restore it first.
 
     Attributes:
-        reason: What happened. If the guest gave up, this includes its own
-            text, which is untrusted. ``str()`` of the error is safe to show to
-            people.
-        vector: Number of the processor exception (Intel SDM vol. 3, 6.3), or
-            None if it was none.
-        error_code: The processor's error code.
-        rip: Address of the instruction.
-        cr2: Address that was accessed, for a page fault.
+        reason (str): What happened. If the guest gave up, this includes its
+            own text, which is untrusted. ``str()`` of the error is safe to
+            show to people.
+        vector (int | None): Number of the processor exception (Intel SDM
+            vol. 3, 6.3), or None if it was none.
+        error_code (int | None): The processor's error code.
+        rip (int | None): Address of the instruction.
+        cr2 (int | None): Address that was accessed, for a page fault.
     """
 
     def __init__(
@@ -205,9 +206,9 @@ class GuestTimeout(HyperlightError):
     """The call took longer than it was allowed to; restore first.
 
     Attributes:
-        function: Name of the guest's function; None: its start.
-        seconds: The limit, or None where it is not known.
-        origin: Who set it: ``"timeout"``, an argument of the call, or
+        function (str | None): Name of the guest's function; None: its start.
+        seconds (float | None): The limit, or None where it is not known.
+        origin (str): Who set it: ``"timeout"``, an argument of the call, or
             ``"call_timeout"`` or ``"start_timeout"``, of the configuration.
 
     If `function` contains spaces, which no function's name does, it is taken
@@ -240,7 +241,7 @@ class GuestInterrupted(HyperlightError):
     """The call was interrupted; restore first.
 
     Attributes:
-        function: Name of the guest's function; None: its start.
+        function (str | None): Name of the guest's function; None: its start.
 
     If `function` contains spaces, which no function's name does, it is taken
     as the message, and the attribute is unknown.

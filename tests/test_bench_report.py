@@ -204,7 +204,7 @@ def test_everything_measured_is_shown(page: str) -> None:
 
 def test_the_headline_counts(page: str, tmp_path: Path) -> None:
     assert (
-        "<h1>Tracking is never slower in 10 comparisons, and up to "
+        "<h1>Tracking is never measurably slower in 10 comparisons, and up to "
         f"3,000 {TIMES} faster; 2 of 3 limits kept</h1>"
     ) in page
     before = {"guest_functions/a": 1e-3, "guest_functions/b": 1e-3}

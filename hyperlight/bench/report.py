@@ -175,7 +175,7 @@ def headline(
     if slower:
         text = f"Tracking is slower in {slower} of {total}"
     else:
-        text = f"Tracking is never slower in {total}"
+        text = f"Tracking is never measurably slower in {total}"
     if count(comparisons, "faster"):
         best = max(c.speedup for c in comparisons)
         text += f", and up to {format_ratio(best)} faster"

@@ -19,8 +19,8 @@ class GuestBuildError(HyperlightError):
     """The guest was not built.
 
     Attributes:
-        command: What was run.
-        output: What it printed.
+        command (tuple[str, ...]): What was run.
+        output (str): What it printed.
     """
 
     def __init__(self, command: Sequence[str], output: str) -> None:

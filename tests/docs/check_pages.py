@@ -90,6 +90,11 @@ def main() -> int:
                 if None not in reasons:
                     reason = min(map(str, reasons), key=lambda r: "not" in r)
                     found.append(f"{full} {reason}")
+    for page in pages:  # what instances have: errors say it in their docstring
+        for entry in page.select("dl.py.attribute > dt[id]"):
+            reason = wrong(page, str(entry["id"]), field=True)
+            if reason is not None:
+                found.append(f"{entry['id']} {reason}")
     print(*found, sep="\n", end="\n" if found else "")
     print(f"{len(found)} public names are not described")
     return 1 if found else 0
