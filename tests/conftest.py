@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -222,3 +223,18 @@ def run_python(
         cwd=HERE,  # not the sources, which have no built core
         env={**os.environ, **(env or {})},
     )
+
+
+@pytest.fixture
+def records() -> Iterator[list[logging.LogRecord]]:
+    """What guests log."""
+    logger = logging.getLogger("hyperlight.guest")
+    found: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = found.append  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.removeHandler(handler)
+    logger.setLevel(level)

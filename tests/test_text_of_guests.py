@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from conftest import HERE
@@ -26,20 +26,6 @@ HOSTILE = "hi\nCRITICAL root the disk\r\x1b[2J\u202e\u2028\x9b\0\x7f\ud800"
 
 
 # Escaping.
-
-
-@pytest.fixture
-def records() -> Iterator[list[logging.LogRecord]]:
-    logger = logging.getLogger("hyperlight.guest")
-    found: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = found.append  # type: ignore[method-assign]
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield found
-    logger.removeHandler(handler)
-    logger.setLevel(level)
 
 
 def test_log_lines_are_escaped(records: list[logging.LogRecord]) -> None:

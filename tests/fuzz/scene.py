@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
@@ -125,7 +126,7 @@ def forked(action: Callable[[], object], what: str) -> None:
     child.wait(what)
 
 
-class Scene:
+class Scene(ABC):
     """Objects for one case, and operations on them by name."""
 
     #: By name: what is done, and whose points are looked for.
@@ -214,8 +215,9 @@ class Scene:
         for error in self.errors:
             raise error
 
+    @abstractmethod
     def child(self) -> object:
-        raise NotImplementedError
+        """What a child of fork goes on with."""
 
     def end_child(self, operation: str, result: object) -> None:
         """In a child that went on: it never comes back from here."""
@@ -236,11 +238,13 @@ class Scene:
 
         child.end(last)
 
+    @abstractmethod
     def check(self, name: str, result: object, disturbance: str) -> None:
-        raise NotImplementedError
+        """What must be true after the operation of that name."""
 
+    @abstractmethod
     def end(self) -> None:
-        raise NotImplementedError
+        """Close everything; nothing is left."""
 
 
 class Foreign:

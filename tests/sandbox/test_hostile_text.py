@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,33 +26,18 @@ FORGED = "hi\nCRITICAL root the disk is on fire\x1b[2J\u202e"
 ESCAPED = r"hi\nCRITICAL root the disk is on fire\x1b[2J\u202e"
 
 
-@pytest.fixture
-def lines() -> Iterator[list[logging.LogRecord]]:
-    """Records of the guests' logger."""
-    logger = logging.getLogger("hyperlight.guest")
-    found: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = found.append  # type: ignore[method-assign]
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield found
-    logger.removeHandler(handler)
-    logger.setLevel(level)
-
-
 def test_a_log_line_is_one_line(
-    new_sandbox: New, lines: list[logging.LogRecord]
+    new_sandbox: New, records: list[logging.LogRecord]
 ) -> None:
     sandbox = new_sandbox()
     sandbox.call("Log", 20, FORGED)
     sandbox.call("Log", 20, "%s %(x)s %d")
-    assert [r.getMessage() for r in lines] == [ESCAPED, "%s %(x)s %d"]
+    assert [r.getMessage() for r in records] == [ESCAPED, "%s %(x)s %d"]
 
 
 @pytest.mark.parametrize("ended", ["timeout", "well"])
 def test_a_call_logs_so_much(
-    new_sandbox: New, lines: list[logging.LogRecord], ended: str
+    new_sandbox: New, records: list[logging.LogRecord], ended: str
 ) -> None:
     sandbox = new_sandbox(log_lines=3, log_bytes="1KiB")
     if ended == "timeout":
@@ -61,23 +46,23 @@ def test_a_call_logs_so_much(
         sandbox.restore()
     else:
         sandbox.call("Print", "again\n" * 5)
-    *kept, last = [r.getMessage() for r in lines]
+    *kept, last = [r.getMessage() for r in records]
     assert kept == ["again"] * 3
     assert last.startswith("dropped ")
     assert "log_lines=3" in last
-    assert lines[-1].levelno == logging.WARNING
-    lines.clear()
+    assert records[-1].levelno == logging.WARNING
+    records.clear()
     sandbox.call("Print", "whole\n")
-    assert [r.getMessage() for r in lines] == ["whole"]
+    assert [r.getMessage() for r in records] == ["whole"]
 
 
 def test_a_call_logs_so_many_bytes(
-    new_sandbox: New, lines: list[logging.LogRecord]
+    new_sandbox: New, records: list[logging.LogRecord]
 ) -> None:
     sandbox = new_sandbox(log_bytes=50)
     sandbox.call("Print", "x" * 40 + "\n" + "x" * 40 + "\n")
-    assert len(lines) == 2
-    assert lines[1].getMessage() == (
+    assert len(records) == 2
+    assert records[1].getMessage() == (
         "dropped 1 line (40 bytes) of the guest's log: the limits of a call "
         "are log_lines=10000 and log_bytes=50"
     )

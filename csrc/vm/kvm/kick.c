@@ -48,16 +48,6 @@ static int set_mask(int how, uint64_t mask, uint64_t *old)
                : 0;
 }
 
-int hl_kvm_block_signals(uint64_t *before)
-{
-    return set_mask(SIG_BLOCK, UINT64_MAX, before);
-}
-
-void hl_kvm_unblock_signals(uint64_t before)
-{
-    (void)set_mask(SIG_SETMASK, before, NULL);
-}
-
 static int set_mask_of_run(struct hl_kvm *k, uint64_t mask)
 {
     struct {

@@ -134,10 +134,6 @@ int hl_kvm_kick_open(struct hl_kvm *k) HL_MUST_CHECK;
 int hl_kvm_kick_probe(void) HL_MUST_CHECK; /* can signals be sent here? */
 void hl_kvm_kick_close(struct hl_kvm *k);
 void hl_kvm_kick(struct hl_vm *vm);
-/* Nothing that can be blocked reaches this thread until it is unblocked. */
-int hl_kvm_block_signals(uint64_t *before) HL_MUST_CHECK;
-void hl_kvm_unblock_signals(uint64_t before);
-
 /* selectors.c.  The four selectors that a guest can change, of this
  * thread, in one number; and back to what they were. */
 uint64_t hl_kvm_selectors(void);
