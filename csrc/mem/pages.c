@@ -49,9 +49,20 @@ void hl_pages_add_range(struct hl_pages *set, struct hl_run run)
     hl_bitmap_set_range(set->marks, words.first, words.count);
 }
 
+/* Of the words that it touches, only the first and the last may keep pages. */
 void hl_pages_remove_range(struct hl_pages *set, struct hl_run run)
 {
+    struct hl_run words = words_of(run);
+    if (words.count == 0)
+        return;
+    size_t last = words.first + words.count - 1;
+
     hl_bitmap_clear_range(set->bits, run.first, run.count);
+    hl_bitmap_clear_range(set->marks, words.first, words.count);
+    if (set->bits[words.first])
+        hl_bitmap_set(set->marks, words.first);
+    if (set->bits[last])
+        hl_bitmap_set(set->marks, last);
 }
 
 void hl_pages_fill(struct hl_pages *set)
@@ -86,8 +97,6 @@ void hl_pages_or(struct hl_pages *dst, const struct hl_pages *src)
     or_marks(dst, src);
 }
 
-/* Also clears the marks of words that this emptied: pages that stay clean must
- * not be visited in every round. */
 void hl_pages_andnot(struct hl_pages *dst, const struct hl_pages *src)
 {
     for (size_t w = 0; hl_pages_word(dst, &w); w++) {
@@ -186,10 +195,11 @@ void hl_pages_atomic_or(struct hl_pages *dst, const struct hl_pages *src)
 {
     for (size_t m = 0; m < mark_words(src); m++) {
         uint64_t marks = __atomic_load_n(&src->marks[m], __ATOMIC_SEQ_CST);
-        dst->marks[m] |= marks;
         for (; marks; marks &= marks - 1) {
             size_t w = m * 64 + (size_t)__builtin_ctzll(marks);
             dst->bits[w] |= __atomic_load_n(&src->bits[w], __ATOMIC_SEQ_CST);
+            if (dst->bits[w])
+                hl_bitmap_set(dst->marks, w);
         }
     }
 }

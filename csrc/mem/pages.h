@@ -5,8 +5,9 @@
  * 4096 pages: 64 loads for a GiB, where a bare bitmap takes 4096.  A restore
  * makes a dozen passes.
  *
- *  P1. Where the mark of a word is clear, the word is zero.  A marked word may
- *      be zero as well.
+ *  P1. A word is marked if and only if it is not zero: what left a set must
+ *      not be visited ever after.  In a set that handlers add to, a word that
+ *      is zero may be marked until the next hl_pages_atomic_remove over it.
  *  P2. Bits past page_count mean nothing, here as in bitmap.h.
  *
  * Only hl_pages_init allocates or fails; nothing locks.  The functions with
@@ -45,6 +46,8 @@ static inline void hl_pages_add(struct hl_pages *set, size_t page)
 static inline void hl_pages_remove(struct hl_pages *set, size_t page)
 {
     hl_bitmap_clear(set->bits, page);
+    if (set->bits[page / 64] == 0)
+        hl_bitmap_clear(set->marks, page / 64);
 }
 
 void hl_pages_add_range(struct hl_pages *set, struct hl_run run);

@@ -166,6 +166,8 @@ static void check_both(const struct both *b)
     for (; at < pages; at++)
         CHECK(!b->plain[at]);
     free(bits);
+    for (size_t w = 0; w < hl_bitmap_words(pages); w++) /* P1 */
+        CHECK(hl_bitmap_test(b->set.marks, w) == (b->set.bits[w] != 0));
 }
 
 static void change_one(struct both *b, bool atomic)
