@@ -19,7 +19,8 @@ int hl_pages_init(struct hl_pages *set, size_t page_count)
     *set = (struct hl_pages){.page_count = page_count};
     set->bits = calloc(word_count(set), sizeof *set->bits);
     set->marks = calloc(mark_words(set), sizeof *set->marks);
-    if (set->bits && set->marks)
+    set->tops = calloc(hl_bitmap_words(mark_words(set)), sizeof *set->tops);
+    if (set->bits && set->marks && set->tops)
         return 0;
     hl_pages_free(set);
     return -ENOMEM;
@@ -29,10 +30,11 @@ void hl_pages_free(struct hl_pages *set)
 {
     free(set->bits);
     free(set->marks);
+    free(set->tops);
     *set = (struct hl_pages){0};
 }
 
-/* The words of bits[] that a run touches. */
+/* The words that a run of bits touches: of bits[], and so of marks[]. */
 static struct hl_run words_of(struct hl_run run)
 {
     size_t first = run.first / 64;
@@ -43,58 +45,86 @@ static struct hl_run words_of(struct hl_run run)
 
 void hl_pages_add_range(struct hl_pages *set, struct hl_run run)
 {
-    struct hl_run words = words_of(run);
+    struct hl_run words = words_of(run), marks = words_of(words);
 
     hl_bitmap_set_range(set->bits, run.first, run.count);
     hl_bitmap_set_range(set->marks, words.first, words.count);
+    hl_bitmap_set_range(set->tops, marks.first, marks.count);
 }
 
-/* Of the words that it touches, only the first and the last may keep pages. */
-void hl_pages_remove_range(struct hl_pages *set, struct hl_run run)
+/* Clear a run of bits, and the marks of the words that it touches; only the
+ * first and the last of those may keep a bit. */
+static void clear_run(uint64_t *bits, uint64_t *marks, struct hl_run run)
 {
     struct hl_run words = words_of(run);
-    if (words.count == 0)
-        return;
     size_t last = words.first + words.count - 1;
 
-    hl_bitmap_clear_range(set->bits, run.first, run.count);
-    hl_bitmap_clear_range(set->marks, words.first, words.count);
-    if (set->bits[words.first])
-        hl_bitmap_set(set->marks, words.first);
-    if (set->bits[last])
-        hl_bitmap_set(set->marks, last);
+    hl_bitmap_clear_range(bits, run.first, run.count);
+    hl_bitmap_clear_range(marks, words.first, words.count);
+    if (bits[words.first])
+        hl_bitmap_set(marks, words.first);
+    if (bits[last])
+        hl_bitmap_set(marks, last);
+}
+
+void hl_pages_remove_range(struct hl_pages *set, struct hl_run run)
+{
+    if (run.count == 0)
+        return;
+    struct hl_run words = words_of(run), marks = words_of(words);
+
+    clear_run(set->bits, set->marks, run);
+    for (size_t m = marks.first; m < marks.first + marks.count; m++)
+        if (set->marks[m] == 0)
+            hl_bitmap_clear(set->tops, m);
 }
 
 void hl_pages_fill(struct hl_pages *set)
 {
-    memset(set->bits, 0xff, word_count(set) * sizeof *set->bits);
-    hl_bitmap_set_range(set->marks, 0, word_count(set));
+    hl_pages_add_range(set, (struct hl_run){0, word_count(set) * 64});
+}
+
+/* The next word of marks[] at or after *at that is not zero. */
+static bool next_top(const struct hl_pages *set, size_t *at)
+{
+    *at = hl_page_next(set->tops, mark_words(set), *at);
+    return *at < mark_words(set);
 }
 
 bool hl_pages_word(const struct hl_pages *set, size_t *word)
 {
-    *word = hl_page_next(set->marks, word_count(set), *word);
-    return *word < word_count(set);
+    size_t top = *word / 64, end = word_count(set);
+    size_t stop = (top + 1) * 64 < end ? (top + 1) * 64 : end;
+
+    *word = hl_page_next(set->marks, stop, *word);
+    if (*word < stop)
+        return true;
+    top++;
+    *word =
+        next_top(set, &top) ? hl_page_next(set->marks, end, top * 64) : end;
+    return *word < end;
 }
 
 void hl_pages_empty(struct hl_pages *set)
 {
     for (size_t w = 0; hl_pages_word(set, &w); w++)
         set->bits[w] = 0;
-    hl_bitmap_zero(set->marks, word_count(set));
-}
-
-static void or_marks(struct hl_pages *dst, const struct hl_pages *src)
-{
-    for (size_t m = 0; m < mark_words(src); m++)
-        dst->marks[m] |= src->marks[m];
+    for (size_t m = 0; next_top(set, &m); m++)
+        set->marks[m] = 0;
+    hl_bitmap_zero(set->tops, mark_words(set));
 }
 
 void hl_pages_or(struct hl_pages *dst, const struct hl_pages *src)
 {
-    for (size_t w = 0; hl_pages_word(src, &w); w++)
-        dst->bits[w] |= src->bits[w];
-    or_marks(dst, src);
+    for (size_t m = 0; next_top(src, &m); m++) {
+        uint64_t marks = src->marks[m];
+        dst->marks[m] |= marks;
+        hl_bitmap_set(dst->tops, m);
+        for (; marks; marks &= marks - 1) {
+            size_t w = m * 64 + (size_t)__builtin_ctzll(marks);
+            dst->bits[w] |= src->bits[w];
+        }
+    }
 }
 
 void hl_pages_andnot(struct hl_pages *dst, const struct hl_pages *src)
@@ -103,6 +133,8 @@ void hl_pages_andnot(struct hl_pages *dst, const struct hl_pages *src)
         dst->bits[w] &= ~src->bits[w];
         if (dst->bits[w] == 0)
             hl_bitmap_clear(dst->marks, w);
+        if (dst->marks[w / 64] == 0)
+            hl_bitmap_clear(dst->tops, w / 64);
     }
 }
 
@@ -159,29 +191,39 @@ bool hl_pages_run(const struct hl_pages *set, size_t *cursor,
     return hl_run_next(set->bits, set->page_count, cursor, run);
 }
 
-/* The page first and the mark second, which is what makes removing sound. */
+/* The page first, its mark second, the mark's third, which is what makes
+ * removing sound. */
 void hl_pages_atomic_add(struct hl_pages *set, struct hl_run run)
 {
-    struct hl_run words = words_of(run);
+    struct hl_run words = words_of(run), marks = words_of(words);
 
     hl_bitmap_atomic_set_range(set->bits, run.first, run.count);
     HL_LINGER();
     hl_bitmap_atomic_set_range(set->marks, words.first, words.count);
+    HL_LINGER();
+    hl_bitmap_atomic_set_range(set->tops, marks.first, marks.count);
 }
 
-/* Marks are cleared before the words are read, and set again for words that
- * are not zero.  A page added before that read is seen by it; one added after
- * it sets its mark even later, so the clearing cannot undo it. */
+/* Clear the marks of a run of words, and set them again for words that are not
+ * zero.  A bit added to a word before it is read here is seen by that; one
+ * added after it sets its mark even later, so the clearing cannot undo it. */
+static void mark_anew(const uint64_t *words, uint64_t *marks,
+                      struct hl_run run)
+{
+    hl_bitmap_atomic_clear_range(marks, run.first, run.count);
+    HL_LINGER();
+    for (size_t w = run.first; w < run.first + run.count; w++)
+        if (__atomic_load_n(&words[w], __ATOMIC_SEQ_CST))
+            hl_bitmap_atomic_set_range(marks, w, 1);
+}
+
 void hl_pages_atomic_remove(struct hl_pages *set, struct hl_run run)
 {
     struct hl_run words = words_of(run);
 
     hl_bitmap_atomic_clear_range(set->bits, run.first, run.count);
-    hl_bitmap_atomic_clear_range(set->marks, words.first, words.count);
-    HL_LINGER();
-    for (size_t w = words.first; w < words.first + words.count; w++)
-        if (__atomic_load_n(&set->bits[w], __ATOMIC_SEQ_CST))
-            hl_bitmap_atomic_set_range(set->marks, w, 1);
+    mark_anew(set->bits, set->marks, words);
+    mark_anew(set->marks, set->tops, words_of(words));
 }
 
 bool hl_pages_atomic_has(const struct hl_pages *set, size_t page)
@@ -193,13 +235,16 @@ bool hl_pages_atomic_has(const struct hl_pages *set, size_t page)
 
 void hl_pages_atomic_or(struct hl_pages *dst, const struct hl_pages *src)
 {
-    for (size_t m = 0; m < mark_words(src); m++) {
+    for (size_t m = 0; next_top(src, &m); m++) {
         uint64_t marks = __atomic_load_n(&src->marks[m], __ATOMIC_SEQ_CST);
         for (; marks; marks &= marks - 1) {
             size_t w = m * 64 + (size_t)__builtin_ctzll(marks);
-            dst->bits[w] |= __atomic_load_n(&src->bits[w], __ATOMIC_SEQ_CST);
-            if (dst->bits[w])
+            uint64_t bits = __atomic_load_n(&src->bits[w], __ATOMIC_SEQ_CST);
+            dst->bits[w] |= bits;
+            if (bits) {
                 hl_bitmap_set(dst->marks, w);
+                hl_bitmap_set(dst->tops, m);
+            }
         }
     }
 }

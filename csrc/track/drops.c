@@ -30,30 +30,11 @@ void hl_drops_free(struct hl_drops *drops)
     hl_pages_free(&drops->now);
 }
 
-struct into {
-    const struct hl_tracker *t;
-    struct hl_pages *pages;
-};
-
-static void add(void *context, uintptr_t start, uintptr_t end)
-{
-    const struct into *into = context;
-    size_t size = into->t->page_size;
-
-    hl_pages_add_range(
-        into->pages, (struct hl_run){(start - (uintptr_t)into->t->addr) / size,
-                                     (end - start) / size});
-}
-
 /* What is in memory now, of t's pages in `run`, into drops->now. */
 static int look(struct hl_drops *drops, const struct hl_tracker *t,
                 struct hl_scan *scan, enum hl_scan_for what, struct hl_run run)
 {
-    struct into into = {t, &drops->now};
-    uintptr_t start = (uintptr_t)t->addr + run.first * t->page_size;
-
-    return hl_scan_walk(scan, what, start, start + run.count * t->page_size,
-                        add, &into);
+    return hl_scan_find(scan, what, t->addr, run, &drops->now);
 }
 
 /* Usually it is not, and one cache line shows it: a different one in each

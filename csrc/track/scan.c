@@ -23,12 +23,18 @@ static void fill_categories(struct pm_scan_arg *arg, enum hl_scan_for what)
     case HL_SCAN_ARM_TOUCHED:
         arg->category_anyof_mask = exists;
         break;
+    case HL_SCAN_ABSENT:
     case HL_SCAN_ARM_REST:
         arg->category_inverted = exists;
         arg->category_mask = exists;
         break;
     case HL_SCAN_PRESENT:
         arg->category_mask = PAGE_IS_PRESENT;
+        break;
+    case HL_SCAN_EXISTS:
+        arg->category_anyof_mask = exists;
+        arg->category_inverted = PAGE_IS_PFNZERO;
+        arg->category_mask = PAGE_IS_PFNZERO;
         break;
     case HL_SCAN_COPIES:
         arg->category_inverted = PAGE_IS_FILE;
@@ -45,8 +51,8 @@ static void fill_categories(struct pm_scan_arg *arg, enum hl_scan_for what)
         return;
     }
     arg->flags = PM_SCAN_CHECK_WPASYNC;
-    if (what != HL_SCAN_WRITTEN && what != HL_SCAN_PRESENT &&
-        what != HL_SCAN_COPIES)
+    if (what == HL_SCAN_ARM_WRITTEN || what == HL_SCAN_ARM_TOUCHED ||
+        what == HL_SCAN_ARM_REST)
         arg->flags |= PM_SCAN_WP_MATCHING;
 }
 
@@ -94,16 +100,24 @@ static void add_found(void *context, uintptr_t start, uintptr_t end)
                        (struct hl_run){first, (end - start) / f->page_size});
 }
 
-int hl_scan_touched(const void *addr, struct hl_pages *found)
+int hl_scan_find(struct hl_scan *scan, enum hl_scan_for what, const void *addr,
+                 struct hl_run run, struct hl_pages *found)
 {
     struct finding finding = {addr, found, hl_page_size()};
-    uintptr_t start = (uintptr_t)addr;
+    uintptr_t start = (uintptr_t)addr + run.first * finding.page_size;
+
+    return hl_scan_walk(scan, what, start,
+                        start + run.count * finding.page_size, add_found,
+                        &finding);
+}
+
+int hl_scan_touched(const void *addr, struct hl_pages *found)
+{
     struct hl_scan scan;
 
     int err = hl_scan_open(&scan);
     if (err < 0)
         return err;
-    return hl_scan_walk(&scan, HL_SCAN_TOUCHED, start,
-                        start + found->page_count * finding.page_size,
-                        add_found, &finding);
+    return hl_scan_find(&scan, HL_SCAN_TOUCHED, addr,
+                        (struct hl_run){0, found->page_count}, found);
 }

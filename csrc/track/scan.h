@@ -8,8 +8,9 @@
 #include "mem/pages.h"
 #include "os/uapi.h"
 
-/* The kernel collects at most this many regions at a time itself. */
-#define HL_SCAN_REGIONS 512
+/* More of them would make the kernel allocate more memory in each call than
+ * its caches hold: 1.2 us instead of 0.75 us for a scan that finds nothing. */
+#define HL_SCAN_REGIONS 256
 
 struct hl_scan {
     int fd; /* this process's /proc/self/pagemap */
@@ -27,6 +28,9 @@ enum hl_scan_for {
     HL_SCAN_ARM_TOUCHED, /* arm pages that exist, in memory or in swap */
     HL_SCAN_ARM_REST,    /* arm pages that do not exist; see below */
     HL_SCAN_PRESENT,     /* pages in memory */
+    HL_SCAN_EXISTS,      /* the same or in swap, but for pages of zeros that
+                            were only read */
+    HL_SCAN_ABSENT,      /* neither in memory nor in swap, nor armed so */
     HL_SCAN_COPIES,      /* pages in memory that are no file's */
     HL_SCAN_GUARDED,     /* guard pages (MADV_GUARD_INSTALL); of any memory */
     HL_SCAN_TOUCHED,     /* pages in memory or in swap; of any memory */
@@ -44,6 +48,11 @@ typedef void hl_scan_found(void *context, uintptr_t start, uintptr_t end);
 int hl_scan_walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
                  uintptr_t end, hl_scan_found *found,
                  void *context) HL_MUST_CHECK;
+
+/* The same over a run of the region at addr, of which page 0 is there: add
+ * what is found to a set. */
+int hl_scan_find(struct hl_scan *scan, enum hl_scan_for what, const void *addr,
+                 struct hl_run run, struct hl_pages *found) HL_MUST_CHECK;
 
 /* Add to found the pages of [addr, +found->page_count) that exist, in memory
  * or in swap: those of memory that is not tracked by userfaultfd as well.

@@ -107,8 +107,8 @@ static void disarm(struct hl_tracker *t, struct hl_run run)
 static int probe(char *why)
 {
     struct hl_map map;
-    uint64_t bits = 0, mark = 0;
-    struct hl_pages page = {1, &bits, &mark};
+    uint64_t bits = 0, mark = 0, top = 0;
+    struct hl_pages page = {1, &bits, &mark, &top};
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return hl_why(why, -errno, "/proc/self/clear_refs: %s",

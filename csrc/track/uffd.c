@@ -4,49 +4,19 @@
  * by a system call, and leaves a mark that a scan reads: no handler, no
  * signal, no refused write.  A first write costs about 1 us, a scan 1 ns a
  * page; Linux 6.7 is needed. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "inject.h"
 #include "os/map.h"
+#include "os/memory.h"
 #include "os/vma.h"
-#include "track/drops.h"
-#include "track/scan.h"
-#include "track/track.h"
-#include "track/uffd_fd.h"
-
-/* Runs to arm are joined across this many armed pages: walking those costs
- * about what another system call would. */
-#define BRIDGE 512
+#include "track/uffd.h"
 
 /* Without WP_UNPOPULATED, arming a page that was never touched succeeds and
  * does nothing: its first write would go unseen. */
 #define FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED)
-
-struct uffd {
-    struct hl_tracker tracker; /* first: they are cast to each other */
-    struct hl_uffd uffd;
-    struct hl_scan scan;
-    unsigned kinds; /* what the drops are looked for by */
-    bool lost;      /* part of it is not registered any more */
-    struct hl_drops drops;
-    struct hl_pages open; /* not armed, or left so: no need to ask */
-    /* Found written by a scan that armed them again on the way to its own
-     * pages: reported until they are armed on purpose. */
-    struct hl_pages found;
-};
-
-static uintptr_t address(const struct hl_tracker *t, size_t page)
-{
-    return (uintptr_t)t->addr + page * t->page_size;
-}
-
-static struct hl_run pages_of(const struct hl_tracker *t, uintptr_t start,
-                              uintptr_t end)
-{
-    return (struct hl_run){(start - (uintptr_t)t->addr) / t->page_size,
-                           (end - start) / t->page_size};
-}
 
 static int can_open(const void *addr, size_t page_count, struct hl_vma *vma,
                     char *why)
@@ -71,7 +41,8 @@ static int can_open(const void *addr, size_t page_count, struct hl_vma *vma,
     return 0;
 }
 
-static int allocate(struct uffd *u, const struct hl_vma *vma, char *why)
+static int allocate(struct hl_uffd_tracker *u, const struct hl_vma *vma,
+                    char *why)
 {
     size_t page_count = u->tracker.page_count;
     int err = hl_pages_init(&u->open, page_count);
@@ -80,18 +51,56 @@ static int allocate(struct uffd *u, const struct hl_vma *vma, char *why)
         err = hl_pages_init(&u->found, page_count);
     if (err == 0)
         err = hl_drops_init(&u->drops, vma, page_count);
+    if (err == 0) /* B1 */
+        err = hl_blocks_init(&u->blocks, u->tracker.addr, page_count,
+                             vma->anonymous && vma->kinds == HL_KIND_PRIVATE);
     if (err < 0)
         return hl_why(why, err, "out of memory");
     hl_pages_fill(&u->open);
     return 0;
 }
 
-static void release(struct uffd *u)
+static void release(struct hl_uffd_tracker *u)
 {
     hl_drops_free(&u->drops);
+    hl_blocks_free(&u->blocks);
     hl_pages_free(&u->open);
     hl_pages_free(&u->found);
     free(u);
+}
+
+/* Does a scan for what was written report a page that lost its page table,
+ * too, as one that lost its mark?  A huge page that was dropped has none.
+ * Linux before 7.2 does not, except for its corrected stable versions; tried
+ * once, on memory that never had a page table.  Where that cannot be tried,
+ * no. */
+static bool sees_holes(const struct hl_uffd_tracker *u)
+{
+    static atomic_int known;
+    char why[HL_WHY_SIZE];
+    struct hl_uffd uffd = u->uffd;
+    struct hl_map map;
+    uint64_t one = 0, mark = 0, top = 0;
+    struct hl_pages found = {1, &one, &mark, &top};
+
+    if (atomic_load(&known) != 0)
+        return atomic_load(&known) > 0;
+    if (hl_map_create(&map, 2 * HL_HUGE_SIZE, HL_HUGE_ALWAYS) < 0)
+        return false;
+    int err = hl_uffd_open(&uffd, map.addr, map.size, why);
+    if (err == 0) {
+        struct hl_scan *scan = calloc(1, sizeof *scan);
+        err = scan ? hl_scan_open(scan) : -ENOMEM;
+        if (err == 0)
+            err = hl_scan_find(scan, HL_SCAN_WRITTEN, map.addr,
+                               (struct hl_run){0, 1}, &found);
+        free(scan);
+        hl_uffd_close(&uffd, map.addr, map.size, false);
+    }
+    hl_map_destroy(&map);
+    if (err == 0)
+        atomic_store(&known, one & 1 ? 1 : -1);
+    return err == 0 && (one & 1);
 }
 
 static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
@@ -103,7 +112,7 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
     if (err < 0)
         return err;
 
-    struct uffd *u = calloc(1, sizeof *u);
+    struct hl_uffd_tracker *u = calloc(1, sizeof *u);
     if (u == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
     u->tracker = (struct hl_tracker){.ops = &hl_track_uffd,
@@ -122,32 +131,21 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
         release(u);
         return err;
     }
+    u->sees_holes = vma.kinds != HL_KIND_PRIVATE || sees_holes(u);
     *out = &u->tracker;
     return 0;
 }
 
 static void uffd_close(struct hl_tracker *t, bool forked)
 {
-    struct uffd *u = (struct uffd *)t;
+    struct hl_uffd_tracker *u = (struct hl_uffd_tracker *)t;
 
     hl_uffd_close(&u->uffd, t->addr, t->page_count * t->page_size, forked);
     release(u);
 }
 
-struct into {
-    const struct hl_tracker *tracker;
-    struct hl_pages *pages;
-};
-
-static void set_found(void *context, uintptr_t start, uintptr_t end)
-{
-    const struct into *into = context;
-
-    hl_pages_add_range(into->pages, pages_of(into->tracker, start, end));
-}
-
 /* The stretch from the first armed page to the last one, by whole words. */
-static struct hl_run armed_stretch(const struct uffd *u)
+static struct hl_run armed_stretch(const struct hl_uffd_tracker *u)
 {
     size_t words = hl_bitmap_words(u->tracker.page_count), first = 0;
 
@@ -166,7 +164,7 @@ static struct hl_run armed_stretch(const struct uffd *u)
  * from now on is registered anew; but not memory of another kind, whose drops
  * would be looked for in the wrong way.  On error arming will fail as well,
  * and pages stay open. */
-static int start_anew(struct uffd *u)
+static int start_anew(struct hl_uffd_tracker *u)
 {
     const struct hl_tracker *t = &u->tracker;
     char why[HL_WHY_SIZE];
@@ -182,23 +180,40 @@ static int start_anew(struct uffd *u)
     return hl_uffd_open(&u->uffd, t->addr, t->page_count * t->page_size, why);
 }
 
+/* Of what is armed by a mark, whatever lost its mark; where absence is all
+ * that arms a page, whatever exists (B1, B2). */
+static int find_written(struct hl_uffd_tracker *u, struct hl_run armed,
+                        struct hl_pages *dirty)
+{
+    size_t at = armed.first, end = armed.first + armed.count;
+    struct hl_run run;
+    bool bare;
+    int err = 0;
+
+    while (err == 0 && hl_blocks_next(&u->blocks, &at, end, &run, &bare)) {
+        err = hl_scan_find(&u->scan, bare ? HL_SCAN_EXISTS : HL_SCAN_WRITTEN,
+                           u->tracker.addr, run, dirty);
+        if (err == 0 && !bare && !u->sees_holes)
+            err = hl_scan_find(&u->scan, HL_SCAN_ABSENT, u->tracker.addr, run,
+                               dirty);
+    }
+    return err;
+}
+
 static int collect(struct hl_tracker *t, struct hl_pages *dirty)
 {
-    struct uffd *u = (struct uffd *)t;
-    struct hl_run run = armed_stretch(u);
-    struct into into = {t, dirty};
+    struct hl_uffd_tracker *u = (struct hl_uffd_tracker *)t;
+    struct hl_run armed = armed_stretch(u);
 
     if (HL_INJECT(HL_INJECT_COLLECT))
         return -ENOMEM;
     hl_pages_or(dirty, &u->open);
     hl_pages_or(dirty, &u->found);
     /* Where nothing is armed the scan has nothing to fail at. */
-    bool lost = u->lost || (run.count == 0 && !hl_uffd_is_good(&u->uffd));
+    bool lost = u->lost || (armed.count == 0 && !hl_uffd_is_good(&u->uffd));
     int err = lost ? -EBADF : hl_scan_open(&u->scan);
     if (err == 0)
-        err =
-            hl_scan_walk(&u->scan, HL_SCAN_WRITTEN, address(t, run.first),
-                         address(t, run.first + run.count), set_found, &into);
+        err = find_written(u, armed, dirty);
     if (err == 0)
         err = hl_drops_find(&u->drops, t, &u->scan, &u->open, dirty);
     if (err == 0)
@@ -213,101 +228,16 @@ static int collect(struct hl_tracker *t, struct hl_pages *dirty)
     return err;
 }
 
-struct arming {
-    struct uffd *u;
-    const struct hl_pages *pages;
-};
-
-/* A page that was armed without a request was written after the caller
- * collected: keep it reported. */
-static void note_unasked(void *context, uintptr_t start, uintptr_t end)
-{
-    const struct arming *arming = context;
-    struct hl_run run = pages_of(&arming->u->tracker, start, end);
-
-    for (size_t page = run.first; page < run.first + run.count; page++)
-        if (!hl_pages_has(arming->pages, page))
-            hl_pages_add(&arming->u->found, page);
-}
-
-static int arm_stretch(struct uffd *u, const struct hl_pages *pages,
-                       struct hl_run stretch)
-{
-    struct arming arming = {u, pages};
-
-    if (HL_INJECT(HL_INJECT_ARM))
-        return -ENOMEM;
-    return hl_scan_walk(&u->scan, HL_SCAN_ARM_WRITTEN,
-                        address(&u->tracker, stretch.first),
-                        address(&u->tracker, stretch.first + stretch.count),
-                        note_unasked, &arming);
-}
-
-static void arm(struct hl_tracker *t, const struct hl_pages *pages)
-{
-    struct uffd *u = (struct uffd *)t;
-    struct hl_run stretch;
-
-    hl_pages_andnot(&u->found, pages);
-    hl_pages_andnot(&u->open, pages);
-    bool can_scan = t->collected || hl_scan_open(&u->scan) == 0;
-    for (size_t at = 0;
-         hl_next_stretch(pages, &u->open, BRIDGE, &at, &stretch);) {
-        int err = can_scan ? arm_stretch(u, pages, stretch) : -EBADF;
-        if (err < 0)
-            hl_pages_add_range(&u->open, stretch);
-        u->lost = u->lost || err == -EPERM;
-    }
-    if (!can_scan || hl_drops_armed(&u->drops, t, &u->scan, pages) < 0)
-        hl_pages_or(&u->open, pages);
-}
-
 static void leave_unarmed(struct hl_tracker *t, const struct hl_pages *pages)
 {
-    hl_pages_or(&((struct uffd *)t)->open, pages);
-}
-
-static void clear_found(void *context, uintptr_t start, uintptr_t end)
-{
-    const struct into *into = context;
-
-    hl_pages_remove_range(into->pages, pages_of(into->tracker, start, end));
-}
-
-/* What exists is armed first, and then the rest.  A page first touched
- * meanwhile is found by the third walk, armed or not: it is in memory then,
- * unless it was swapped out at once.  Pages that are swapped out look like
- * those just armed, so that with any of them nothing is certain. */
-static int arm_first(struct hl_tracker *t, struct hl_pages *touched)
-{
-    struct uffd *u = (struct uffd *)t;
-    uintptr_t start = address(t, 0), end = address(t, t->page_count);
-    struct into existing = {t, touched}, rest = {t, &u->open};
-
-    int err = hl_scan_open(&u->scan);
-    if (err == 0)
-        err = hl_scan_walk(&u->scan, HL_SCAN_ARM_TOUCHED, start, end,
-                           set_found, &existing);
-    if (err == 0)
-        err = hl_scan_walk(&u->scan, HL_SCAN_ARM_REST, start, end, clear_found,
-                           &rest);
-    if (err == 0)
-        err = hl_scan_walk(&u->scan, HL_SCAN_PRESENT, start, end, set_found,
-                           &existing);
-    if (err == 0 && hl_may_be_swapped(t->addr, end - start))
-        err = -EAGAIN;
-    if (err == 0)
-        hl_pages_andnot(&u->open, touched);
-    else
-        hl_pages_fill(&u->open);
-    return err;
+    hl_pages_or(&((struct hl_uffd_tracker *)t)->open, pages);
 }
 
 static void disarm(struct hl_tracker *t, struct hl_run run)
 {
-    struct uffd *u = (struct uffd *)t;
+    struct hl_uffd_tracker *u = (struct hl_uffd_tracker *)t;
 
-    (void)hl_uffd_protect(&u->uffd, (void *)address(t, run.first),
+    (void)hl_uffd_protect(&u->uffd, t->addr + run.first * t->page_size,
                           run.count * t->page_size, false);
     hl_pages_add_range(&u->open, run);
 }
@@ -317,14 +247,15 @@ static int probe(char *why)
 {
     struct hl_map map;
     struct hl_tracker *t;
-    uint64_t one = 1, bit = 1, bits = 0, mark = 0;
-    struct hl_pages page = {1, &one, &bit}, dirty = {1, &bits, &mark};
+    uint64_t one = 1, bits = 0, mark = 0, top = 0;
+    struct hl_pages page = {1, &one, &one, &one};
+    struct hl_pages dirty = {1, &bits, &mark, &top};
     int err = hl_map_create(&map, hl_page_size(), HL_HUGE_NEVER);
     if (err < 0)
         return hl_why(why, err, "mmap: %s", strerror(-err));
     err = uffd_open(map.addr, 1, &t, why);
     if (err == 0) {
-        arm(t, &page);
+        hl_uffd_arm(t, &page);
         err = collect(t, &dirty);
         bool clean = err == 0 && !(bits & 1);
         *(volatile char *)map.addr = 1;
@@ -351,9 +282,9 @@ const struct hl_tracker_ops hl_track_uffd = {
     .probe = probe,
     .open = uffd_open,
     .collect = collect,
-    .arm = arm,
+    .arm = hl_uffd_arm,
     .leave_unarmed = leave_unarmed,
-    .arm_first = arm_first,
+    .arm_first = hl_uffd_arm_first,
     .disarm = disarm,
     .close = uffd_close,
 };

@@ -168,6 +168,8 @@ static void check_both(const struct both *b)
     free(bits);
     for (size_t w = 0; w < hl_bitmap_words(pages); w++) /* P1 */
         CHECK(hl_bitmap_test(b->set.marks, w) == (b->set.bits[w] != 0));
+    for (size_t m = 0; m * 4096 < pages; m++)
+        CHECK(hl_bitmap_test(b->set.tops, m) == (b->set.marks[m] != 0));
 }
 
 static void change_one(struct both *b, bool atomic)

@@ -118,8 +118,8 @@ static void diff_across_stores(void)
     size_t pages = 100;
     struct hl_store *stores[2] = {new_store(), new_store()};
     char *memory = calloc(pages, PAGE);
-    uint64_t bits[2] = {0}, marks[1] = {0};
-    struct hl_pages found = {pages, bits, marks};
+    uint64_t bits[2] = {0}, marks[1] = {0}, tops[1] = {0};
+    struct hl_pages found = {pages, bits, marks, tops};
 
     memory[3 * PAGE] = memory[4 * PAGE] = 1;
     struct hl_snapshot *a = must_take(stores[0], NULL, memory, pages);
@@ -145,8 +145,8 @@ static void diff_exact_looks(void)
     struct hl_store *store = new_store();
     struct hl_snapshot *a, *b;
     struct hl_edit edit = {.page = 7};
-    uint64_t bits = 0, mark = 0;
-    struct hl_pages found = {16, &bits, &mark};
+    uint64_t bits = 0, mark = 0, top = 0;
+    struct hl_pages found = {16, &bits, &mark, &top};
 
     CHECK(hl_store_alloc(store, 1, &edit.slot) == 1);
     memset(hl_store_page(store, edit.slot), 0, PAGE);

@@ -358,8 +358,8 @@ static void opened_in_vain(void)
           0);
     /* In front of the one that mends. */
     hl_fault_reclaim();
-    uint64_t bits = 1, mark = 1;
-    struct hl_pages page = {1, &bits, &mark};
+    uint64_t bits = 1, mark = 1, top = 1;
+    struct hl_pages page = {1, &bits, &mark, &top};
     hl_trap_arm(&trap.tracker, &page);
     *(volatile char *)read_only = 1;
     CHECK(*(volatile char *)read_only == 1);
