@@ -19,6 +19,7 @@ enum hl_inject_point {
     HL_INJECT_QUERY,       /* PROCMAP_QUERY: reads /proc/self/maps instead */
     HL_INJECT_SLAB,        /* a slab of page slots */
     HL_INJECT_LINGER,      /* not a failure: see HL_LINGER */
+    HL_INJECT_RIPE,        /* not a failure: what was split is made whole */
     HL_INJECT_POINTS
 };
 

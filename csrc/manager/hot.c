@@ -48,7 +48,7 @@
  *                     and until a         before a hot page  chance are copied
  *                     cooling can be      is left alone      for nothing
  *                     judged
- *  LONGEST_PERIOD 64  one word of 64      a change of        more comparing in
+ *  LONGEST_PERIOD 32  one word of 64      a change of        more comparing in
  *                     pages in so many    workload is seen   steady state
  *                     is sampled          later
  *  1/4 of sample      when to look at     cold pages go on   looks at all
@@ -69,13 +69,13 @@
  *  SHORTEST_REST 16   epochs without      a chance mistake   a repeated
  *                     sampling after a    costs longer       mistake costs
  *                     mistake                                more often
- *  LONGEST_REST 256   where the doubling  a workload that    a kernel out of
+ *  LONGEST_REST 48    where the doubling  a workload that    a kernel out of
  *                     of the rest ends    settles is found   mappings is asked
  *                                         later              more often */
 
 /* The smallest sample: few enough that comparing costs little beside copying.
  */
-#define LONGEST_PERIOD 64
+#define LONGEST_PERIOD 32
 
 /* In a region of at least this many pages, if most are dirty at once, all
  * dirty pages become hot at once: arming and comparing them would cost more
@@ -84,7 +84,7 @@
 
 /* Epochs in which nothing cools down: at first, and at most. */
 #define SHORTEST_REST 16
-#define LONGEST_REST 256
+#define LONGEST_REST 48
 
 /* In heat[]: cooled down, and was found dirty in every epoch since. */
 #define COOLED 0x80
@@ -148,6 +148,7 @@ static void learn(struct hl_hot *hot)
         size_t longer = hot->rest ? hot->rest * 2 : SHORTEST_REST;
         hot->rest = longer < LONGEST_REST ? longer : LONGEST_REST;
         hot->rest_ends = hot->epoch + hot->rest;
+        hot->period = 1; /* then look at all: it was put off long enough */
         hot->cooled_at = 0;
     } else if (hot->cooled_at && hot->epoch > hot->cooled_at + HL_HOT_AT) {
         hot->rest = hot->cooled_at = 0;

@@ -31,15 +31,12 @@
 #include <sys/mman.h>
 
 #include "manager/collect.h"
+#include "manager/heal.h"
 #include "os/forked.h"
 #include "os/map.h"
 #include "os/vma.h"
 #include "track/mappings.h"
 #include "track/range.h"
-
-/* Arming splits huge pages, and copying small ones takes about 5 % longer:
- * after this many full copies in a row, huge pages are made whole again. */
-#define COLLAPSE_AFTER 16
 
 static int allocate(struct hl_region *r)
 {
@@ -49,6 +46,8 @@ static int allocate(struct hl_region *r)
 
     for (size_t i = 0; i < HL_ARRAY_SIZE(sets) && err == 0; i++)
         err = hl_pages_init(sets[i], r->page_count);
+    if (err == 0 && r->wanted->walks_tables)
+        err = hl_split_init(&r->split, r->memory, r->page_count);
     return err < 0 ? err : hl_store_new(&r->store, hl_page_size());
 }
 
@@ -75,6 +74,7 @@ void hl_region_free(struct hl_region *r)
         if (stores[i])
             hl_store_unref(stores[i]);
     hl_hot_free(&r->hot);
+    hl_split_free(&r->split);
     hl_pages_free(&r->pending);
     hl_pages_free(&r->dirty);
     hl_pages_free(&r->todo);
@@ -153,6 +153,8 @@ static void arm_todo(struct hl_region *r)
 
 static void note_epoch(struct hl_region *r)
 {
+    if (r->current && !r->guess)
+        hl_split_epoch(&r->split, &r->dirty);
     if (r->adaptive && r->current && !r->guess && r->tracker->ops->arms)
         hl_hot_epoch(&r->hot, &r->dirty);
 }
@@ -247,6 +249,7 @@ int hl_region_take(struct hl_region *r, struct hl_snapshot **out)
     }
     hl_pages_empty(&r->pending);
     publish(r, *out);
+    hl_region_heal(r);
     r->stats.takes++;
     r->stats.stored += capture.count;
     hl_capture_free(&capture);
@@ -319,16 +322,6 @@ static int copy_back(struct hl_region *r, struct hl_snapshot *snapshot,
     return 0;
 }
 
-static void collapse_if_worth(struct hl_region *r)
-{
-    if (r->hot.count < r->page_count)
-        r->plain_copies = 0;
-    else if (r->plain_copies <= COLLAPSE_AFTER &&
-             ++r->plain_copies == COLLAPSE_AFTER)
-        r->stats.collapsed +=
-            hl_map_collapse(r->memory, r->page_count * hl_page_size());
-}
-
 int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
                       struct hl_applied *done)
 {
@@ -354,7 +347,7 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
     hl_pages_empty(&r->pending);
     compare(r, snapshot, &r->todo, &r->pending);
     publish(r, snapshot);
-    collapse_if_worth(r);
+    hl_region_heal(r);
 
     r->stats.restores++;
     r->stats.copied += done->copied;

@@ -40,6 +40,7 @@
 
 #include "base.h"
 #include "manager/hot.h"
+#include "manager/split.h"
 #include "snapshot/apply.h"
 #include "snapshot/snapshot.h"
 #include "track/track.h"
@@ -52,7 +53,7 @@ struct hl_region_stats {
     size_t guesses;        /* times every page was assumed to be written */
     size_t reopened;       /* trackers reopened after a fork */
     size_t expected;       /* pages given to hl_region_expect */
-    size_t collapsed;      /* times huge pages were made whole again */
+    size_t collapsed;      /* huge pages, or all of them, made whole again */
 };
 
 struct hl_region {
@@ -73,6 +74,8 @@ struct hl_region {
     unsigned plain_copies; /* in a row: restores that copied everything */
     struct hl_pages pending, dirty, todo, differs; /* see above */
     struct hl_hot hot;
+    struct hl_split split;
+    bool asked_for_huge; /* whether this memory wants huge pages */
     struct hl_region_stats stats;
 
     /* What the last call replaced, a reference on each, or NULL.  The caller

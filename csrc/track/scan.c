@@ -40,6 +40,10 @@ static void fill_categories(struct pm_scan_arg *arg, enum hl_scan_for what)
         arg->category_inverted = PAGE_IS_FILE;
         arg->category_mask = PAGE_IS_PRESENT | PAGE_IS_FILE;
         break;
+    case HL_SCAN_HUGE:
+        arg->category_mask = PAGE_IS_HUGE;
+        arg->flags = 0;
+        return;
     case HL_SCAN_GUARDED:
         arg->category_mask = PAGE_IS_GUARD;
         arg->return_mask = PAGE_IS_GUARD;

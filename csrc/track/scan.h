@@ -32,6 +32,7 @@ enum hl_scan_for {
                             were only read */
     HL_SCAN_ABSENT,      /* neither in memory nor in swap, nor armed so */
     HL_SCAN_COPIES,      /* pages in memory that are no file's */
+    HL_SCAN_HUGE,        /* huge pages, whole; of any memory */
     HL_SCAN_GUARDED,     /* guard pages (MADV_GUARD_INSTALL); of any memory */
     HL_SCAN_TOUCHED,     /* pages in memory or in swap; of any memory */
 };

@@ -49,7 +49,8 @@ struct hl_tracker_ops {
     bool splits_mappings; /* arming changes what may be done with a page */
     bool uses_signal;     /* a handler of ours is told of each first write */
     bool survives_fork;   /* can be opened in a child, whatever it lacks */
-    size_t collect_cost;  /* at the least, in pages that could be copied */
+    bool walks_tables;   /* collect takes longer where huge pages were split */
+    size_t collect_cost; /* at the least, in pages that could be copied */
 
     /* Kinds of memory (enum hl_kind) that it tracks: on any other, open is
      * refused with -EOPNOTSUPP.  None tracks the process's own heap, stacks or

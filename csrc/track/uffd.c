@@ -275,6 +275,7 @@ const struct hl_tracker_ops hl_track_uffd = {
     .name = "uffd",
     .kernel_writes = true,
     .arms = true,
+    .walks_tables = true,
     .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE |
              HL_KIND_FILE_COPY | HL_KIND_HUGETLB,
     .sees_drops = true,

@@ -29,6 +29,7 @@ cdef extern from *:
         HL_INJECT_QUERY
         HL_INJECT_SLAB
         HL_INJECT_LINGER
+        HL_INJECT_RIPE
     void HL_LINGER() nogil
     void hl_inject_plan(hl_inject_point point, unsigned skip, unsigned count)
 
@@ -48,6 +49,7 @@ cdef dict inject_points = {
     "query": HL_INJECT_QUERY,
     "slab": HL_INJECT_SLAB,
     "linger": HL_INJECT_LINGER,
+    "ripe": HL_INJECT_RIPE,
 }
 
 

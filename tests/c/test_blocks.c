@@ -1,11 +1,16 @@
 /* Sparse memory: blocks of pages that share a page table, against a plain
  * array; what the kernel keeps of pages that nobody touched; and takes and
  * restores over several blocks, against copies of everything. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "check.h"
+#include "inject.h"
 #include "manager/manager.h"
+#include "manager/split.h"
 #include "os/map.h"
 #include "os/memory.h"
 #include "track/blocks.h"
@@ -214,26 +219,112 @@ static void one_history(const struct hl_tracker_ops *ops, enum hl_huge huge)
     hl_map_destroy(&map);
 }
 
+/* In each epoch that a block is not dirty in, others may be mended. */
+static void all_are_ripe_within_64(void)
+{
+    size_t blocks = 300, pages = (blocks + 1) * each, mended = 0;
+    struct hl_pages dirty;
+    struct hl_split split;
+    struct hl_run run;
+
+    CHECK(hl_pages_init(&dirty, pages) == 0);
+    CHECK(hl_split_init(&split, (void *)(7 * page), pages) == 0);
+    for (size_t i = 0; i < blocks; i++)
+        hl_pages_add(&dirty, (i + 1) * each - 7);
+    hl_split_epoch(&split, &dirty);
+    CHECK(!hl_split_next(&split, &run));
+    hl_pages_empty(&dirty);
+    hl_pages_add(&dirty, 0); /* in no block of ours */
+    for (int epoch = 0; epoch < 63; epoch++) {
+        hl_split_epoch(&split, &dirty);
+        for (size_t now = 0; hl_split_next(&split, &run); now++) {
+            CHECK(now < (blocks + 39) / 40);
+            CHECK(run.count == each && (run.first + 7) % each == 0);
+            hl_split_done(&split, run, true);
+            mended++;
+        }
+    }
+    CHECK(mended == blocks && hl_pages_count(&split.blocks) == 0);
+    hl_split_free(&split);
+    hl_pages_free(&dirty);
+}
+
+static atomic_bool stop;
+
+static void *write_now_and_then(void *argument)
+{
+    uint64_t mine = 5;
+
+    while (!atomic_load(&stop)) {
+        nanosleep(&(struct timespec){.tv_nsec = 300000}, NULL);
+        for (int i = 0; i < 200; i++)
+            __atomic_store_n((char *)argument +
+                                 next_random(&mine) % (BLOCKS * each) * page,
+                             (char)next_random(&mine), __ATOMIC_SEQ_CST);
+    }
+    return NULL;
+}
+
+/* What is written while a huge page is made whole is reported. */
+static void mended_under_writes(void)
+{
+    struct hl_manager_stats stats;
+    struct hl_applied done;
+    struct hl_snapshot *s;
+    struct hl_manager *m;
+    struct hl_map map;
+    pthread_t writer;
+    char why[HL_WHY_SIZE];
+    uint64_t *missed = calloc(BLOCKS * each / 64, 8);
+
+    CHECK(hl_map_create(&map, BLOCKS * HL_HUGE_SIZE, HL_HUGE_ALWAYS) == 0);
+    memset(map.addr, 7, map.size);
+    CHECK(hl_manager_new(map.addr, BLOCKS * each, &hl_track_uffd, false, &m,
+                         why) == 0);
+    CHECK(hl_manager_take(m, &s) == 0);
+    atomic_store(&stop, false);
+    CHECK(pthread_create(&writer, NULL, write_now_and_then, map.addr) == 0);
+    hl_inject_plan(HL_INJECT_RIPE, 0, UINT32_MAX);
+    for (int i = 0; i < 1000; i++) {
+        CHECK(hl_manager_restore(m, s, &done) == 0);
+        CHECK(hl_manager_verify(m, NULL, missed) == 0);
+    }
+    hl_inject_plan(HL_INJECT_RIPE, 0, 0);
+    atomic_store(&stop, true);
+    CHECK(pthread_join(writer, NULL) == 0);
+    CHECK(hl_manager_stats(m, &stats) == 0);
+    printf("%zu huge pages made whole, %zu pages raced\n",
+           stats.counts.collapsed, stats.counts.raced);
+    hl_snapshot_unref(s);
+    hl_manager_free(m);
+    hl_map_destroy(&map);
+    free(missed);
+}
+
 int main(void)
 {
     page = hl_page_size();
     each = page / sizeof(uint64_t);
     RUN(blocks_are_as_marked);
+    RUN(all_are_ripe_within_64);
     char why[HL_WHY_SIZE] = "";
     if (hl_track_uffd.probe(why) < 0) {
         printf("skipped uffd: %s\n", why);
     } else {
         RUN(untouched_blocks_stay_bare);
         RUN(a_dropped_huge_page_is_absent);
+        RUN(mended_under_writes);
     }
     for (size_t i = 0; i < hl_tracker_count; i++) {
         if (hl_trackers[i]->probe(why) < 0) {
             printf("skipped %s: %s\n", hl_trackers[i]->name, why);
             continue;
         }
-        for (int k = 0; k < 12; k++)
+        for (int k = 0; k < 12; k++) {
+            hl_inject_plan(HL_INJECT_RIPE, 0, k % 4 > 1 ? UINT32_MAX : 0);
             one_history(hl_trackers[i],
                         k % 2 ? HL_HUGE_ALWAYS : HL_HUGE_NEVER);
+        }
         printf("ok histories of %s\n", hl_trackers[i]->name);
         fflush(stdout);
     }

@@ -1,0 +1,112 @@
+"""What a phase of wide writes leaves behind: no later restore pays for it."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+from huge import can_collapse, huge_bytes
+
+from hyperlight import SharedMemory, SnapshotManager
+from hyperlight._binding import core
+
+PAGE = core.PAGE_SIZE
+HUGE = 2 << 20
+BLOCKS = 32
+
+
+@pytest.fixture
+def memory():
+    """Memory in huge pages, all of it in use."""
+    with SharedMemory(BLOCKS * HUGE, hugepages=True) as memory:
+        memory.fill(0, memory.size, 7)
+        if huge_bytes(memory) < memory.size or not can_collapse():
+            pytest.skip("no transparent huge pages to be had")
+        yield memory
+
+
+@pytest.fixture
+def manager(memory):
+    with SnapshotManager(memory) as manager:
+        if manager.tracker != "uffd":
+            pytest.skip(f"here auto is {manager.tracker}: it walks no tables")
+        yield manager
+
+
+def write_everywhere(memory: SharedMemory) -> None:
+    """A page in each huge page."""
+    for block in range(BLOCKS):
+        memory.write(block * HUGE + (block + 1) * PAGE, b"x")
+
+
+def test_split_huge_pages_are_whole_after_64_restores(memory, manager) -> None:
+    manager.take()
+    write_everywhere(memory)
+    manager.restore()
+    assert huge_bytes(memory) == 0
+    for i in range(64):
+        memory.write(5 * HUGE, bytes([i]))  # hot: its block stays split
+        manager.restore()
+    assert huge_bytes(memory) == memory.size - HUGE
+    assert manager.stats["collapsed"] == BLOCKS - 1
+    assert memory.read(0, memory.size) == b"\7" * memory.size
+    manager.verify()
+    # They are armed again, all of them.
+    write_everywhere(memory)
+    assert len(manager.changed()) == BLOCKS
+    manager.verify()
+
+
+def test_takes_make_them_whole_as_well(memory, manager) -> None:
+    manager.take()
+    write_everywhere(memory)
+    for i in range(64):
+        memory.write(5 * HUGE, bytes([i]))
+        last = manager.take()
+    assert huge_bytes(memory) >= memory.size - HUGE
+    write_everywhere(memory)
+    memory.write(0, b"x")
+    manager.restore(last)
+    manager.verify()
+    assert not manager.changed(everything=True)
+
+
+def test_a_workload_that_splits_them_again_is_left_alone(
+    memory, manager
+) -> None:
+    """Making them whole costs more than 100 cheap restores save."""
+    manager.take()
+    for _ in range(40):
+        write_everywhere(memory)
+        for i in range(100):
+            memory.write(5 * HUGE, bytes([i]))
+            manager.restore()
+    # After 8, 32 and 128 quiet restores; the last does not occur.
+    assert BLOCKS - 1 <= manager.stats["collapsed"] <= 3 * BLOCKS
+    manager.verify()
+
+
+def test_small_pages_that_should_be_so_stay(manager) -> None:
+    with SharedMemory(8 * HUGE, hugepages=False) as small:
+        small.fill(0, small.size, 7)
+        with SnapshotManager(small, tracker="uffd") as other:
+            other.take()
+            for i in range(100):
+                small.write(i * HUGE if i < 8 else 0, b"x")
+                other.restore()
+            assert other.stats["collapsed"] == huge_bytes(small) == 0
+
+
+def test_a_block_with_holes_is_not_filled(memory, manager) -> None:
+    """Its owner gave pages back, and nothing was written there since."""
+    memory.fill(4 * HUGE, HUGE)
+    manager.take()
+    write_everywhere(memory)
+    address = ctypes.c_void_p(memory.address + 4 * HUGE + 100 * PAGE)
+    give_back = ctypes.CDLL(None, use_errno=True).madvise
+    assert give_back(address, ctypes.c_size_t(50 * PAGE), 4) == 0
+    for i in range(64):
+        memory.write(5 * HUGE, bytes([i]))
+        manager.restore()
+    assert huge_bytes(memory) == memory.size - 2 * HUGE
+    manager.verify()
