@@ -6,6 +6,7 @@
 
 #include "inject.h"
 #include "os/map.h"
+#include "os/others.h"
 #include "os/wait.h"
 #include "vm/slots.h"
 #include "vm/watch.h"
@@ -316,6 +317,7 @@ static int run_watched(struct hl_sandbox *s, struct hl_exit *exit)
         err = hl_watch_start(&watch);
     if (err < 0)
         return err;
+    hl_let_others_run();
     err = s->driver->run(s->vm, exit);
     s->ran = s->ran || err == 0;
     if (s->deadline)

@@ -87,7 +87,8 @@ void hl_sandbox_set_deadline(struct hl_sandbox *sandbox, uint64_t deadline);
 /* The guest is about to be run with what was written for it. */
 int hl_sandbox_begin(struct hl_sandbox *sandbox) HL_MUST_CHECK;
 
-/* Run until the guest leaves.  HL_LEFT_INTERRUPTED and HL_LEFT_TIMEOUT end
+/* Run until the guest leaves; other threads run meanwhile (os/others.h).
+ * HL_LEFT_INTERRUPTED and HL_LEFT_TIMEOUT end
  * the call; HL_LEFT_KICKED does not: see to signals and run it again.
  * -EAGAIN, -ENOMEM: no thread can watch the deadline, or run the guest.  Where
  * the guest has not run since the call began, that does not poison. */

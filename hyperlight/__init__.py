@@ -25,7 +25,7 @@ from hyperlight.errors import (
     TrackerOverlap,
     TrackerUnavailable,
 )
-from hyperlight.manager import RestoreStats, SnapshotManager
+from hyperlight.manager import SnapshotManager
 from hyperlight.memory import SharedMemory
 from hyperlight.pageset import PageSet
 from hyperlight.sandbox import Sandbox, UninitializedSandbox
@@ -33,7 +33,12 @@ from hyperlight.sandbox.config import SandboxConfig
 from hyperlight.sandbox.drivers import DriverInfo, drivers
 from hyperlight.sandbox.layout import MemoryLayout, Region
 from hyperlight.snapshot import Snapshot
-from hyperlight.stats import ManagerStats, SandboxStats, TrackingStats
+from hyperlight.stats import (
+    ManagerStats,
+    RestoreStats,
+    SandboxStats,
+    TrackingStats,
+)
 from hyperlight.trackers import (
     FaultHandlerInfo,
     TrackerInfo,

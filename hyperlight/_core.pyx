@@ -18,6 +18,7 @@ include "glue/c/manager.pxi"
 include "glue/c/abi.pxi"
 include "glue/c/sandbox.pxi"
 
+include "glue/gil.pxi"
 include "glue/errors.pxi"
 include "glue/inject.pxi"
 include "glue/bits.pxi"

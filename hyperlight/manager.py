@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from hyperlight._binding import core
 from hyperlight._copying import NotCopied
@@ -14,11 +14,11 @@ from hyperlight.memory import SharedMemory
 from hyperlight.pageset import PageSet
 from hyperlight.registry import HOST_TRACKERS
 from hyperlight.snapshot import Snapshot, require_same_size
-from hyperlight.stats import ManagerStats
+from hyperlight.stats import ManagerStats, RestoreStats
 from hyperlight.trackers import stay_ahead_of_handlers, usable_of
 from hyperlight.units import one_of
 
-__all__ = ["RestoreStats", "SnapshotManager"]
+__all__ = ["SnapshotManager"]
 
 Rearm = Literal["adaptive", "always"]
 
@@ -27,19 +27,6 @@ _WHY = {
     core.FIRST_CHOICE: "the first choice, and it works",
     core.NEXT_CHOICE: "the first that works, after those in passed_over",
 }
-
-
-class RestoreStats(NamedTuple):
-    """What one restore did."""
-
-    #: Pages whose bytes were copied back.
-    pages_copied: int
-    #: Pages that were set to zero.
-    pages_zeroed: int
-    #: Bytes written by both.
-    bytes: int
-    #: The tracker that reported the pages.
-    tracker: str
 
 
 class SnapshotManager(NotCopied):
@@ -163,10 +150,11 @@ class SnapshotManager(NotCopied):
             SnapshotMismatch: It has a different size.
             TrackerMissedPage: ``HYPERLIGHT_VERIFY=1`` found a page.
         """
-        made = self._open_core()
-        if snapshot is not None:
+        made = self._core
+        if made is None or snapshot is not None:
+            made = self._open_core()
             self._check(snapshot, made)
-        stats = RestoreStats(*made.restore(snapshot))
+        stats = made.restore(snapshot)
         if self._verifies:
             self._verify(made, snapshot)
         return stats
@@ -198,7 +186,7 @@ class SnapshotManager(NotCopied):
             IndexError: Nothing is pushed.
         """
         made = self._open_core()
-        stats = RestoreStats(*made.pop())
+        stats = made.pop()
         if self._verifies:
             self._verify(made, None)
         return stats

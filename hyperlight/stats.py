@@ -1,10 +1,23 @@
-"""The counts of managers and sandboxes, as dictionaries with known keys."""
+"""What restores did, and the counts of managers and sandboxes."""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
-__all__ = ["ManagerStats", "SandboxStats", "TrackingStats"]
+__all__ = ["ManagerStats", "RestoreStats", "SandboxStats", "TrackingStats"]
+
+
+class RestoreStats(NamedTuple):
+    """What one restore did."""
+
+    #: Pages whose bytes were copied back.
+    pages_copied: int
+    #: Pages that were set to zero.
+    pages_zeroed: int
+    #: Bytes written by both.
+    bytes: int
+    #: The tracker that reported the pages.
+    tracker: str
 
 
 class TrackingStats(TypedDict):

@@ -4,6 +4,7 @@
 
 #include "os/forked.h"
 #include "os/memory.h"
+#include "os/others.h"
 #include "os/vma.h"
 #include "track/mappings.h"
 
@@ -27,6 +28,7 @@ static int reopen(struct hl_region *r)
         return -ECHILD;
     char why[HL_WHY_SIZE];
     struct hl_tracker *fresh = NULL;
+    hl_let_others_run();
     if (r->tracker)
         r->tracker->ops->close(r->tracker, true);
     r->tracker = NULL;
@@ -73,6 +75,8 @@ int hl_region_may_touch(const struct hl_region *r,
 
 int hl_region_collect(struct hl_region *r)
 {
+    if (r->fetched) /* perhaps by those who wait */
+        hl_let_others_run();
     if (r->tracker == NULL || hl_region_forked(r)) {
         int err = reopen(r);
         if (err < 0)

@@ -2,6 +2,7 @@
 
 #include "os/map.h"
 #include "os/memory.h"
+#include "os/others.h"
 #include "os/vma.h"
 #include "track/scan.h"
 
@@ -31,7 +32,7 @@ static bool is_split(const char *at, size_t pages)
 {
     struct hl_run all = {0, pages};
     struct hl_pages found;
-    struct hl_scan scan;
+    struct hl_scan scan = {0};
     bool split = false;
 
     if (hl_pages_init(&found, pages) < 0)
@@ -54,6 +55,7 @@ static void mend(struct hl_region *r, struct hl_run block)
 
     if (has_any(&r->hot.pages, block) || has_any(&r->pending, block))
         return; /* arming the rest would split it again: later */
+    hl_let_others_run();
     if (!is_split(at, block.count)) {
         hl_split_done(&r->split, block, false);
         return;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "os/lock.h"
+#include "os/others.h"
 
 struct hl_manager {
     struct hl_lock lock; /* first: cast in in_child; guards `region` */
@@ -22,6 +23,8 @@ size_t hl_manager_count(void) { return atomic_load(&live); }
 static int enter(struct hl_manager *m)
 {
     hl_lock_acquire(&m->lock);
+    /* A dozen passes over the marks of sets, if there is nothing in them. */
+    hl_spend(m->region.page_count / 1024);
     if (!atomic_load(&m->ended))
         return 0;
     hl_lock_release(&m->lock);
@@ -212,6 +215,7 @@ void hl_manager_unref(struct hl_manager *m)
 
 bool hl_manager_close(struct hl_manager *m, struct hl_mirror *mirror)
 {
+    hl_spend(m->region.page_count * HL_COST_ARM);
     if (enter(m) < 0)
         return false;
     hl_region_end(&m->region, hl_region_forked(&m->region));

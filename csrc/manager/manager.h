@@ -5,6 +5,7 @@
  * (os/lock.h) is held inside each call from the first look at its state to
  * the last change, and only there: calls on one manager wait for each other,
  * and no Python code runs with it held.  A fork waits for calls under way.
+ * Calls let other threads run where they take long (os/others.h).
  *
  * Life: counted references.  hl_manager_close ends the tracking and waits for
  * a call under way; later calls return -EBADF.  The struct itself is freed

@@ -34,6 +34,7 @@
 #include "manager/heal.h"
 #include "os/forked.h"
 #include "os/map.h"
+#include "os/others.h"
 #include "os/vma.h"
 #include "track/mappings.h"
 #include "track/range.h"
@@ -106,7 +107,8 @@ int hl_region_start(struct hl_region *r, char *why)
     if (err < 0)
         return err;
     if (r->tracker == NULL)
-        err = hl_mappings_check(r->memory, size, &r->zero_filled, why);
+        err = hl_mappings_check(r->memory, size, &r->zero_filled, &r->fetched,
+                                why);
     else
         r->zero_filled = true; /* a machine's, which is ours */
     if (err == 0 && r->tracker == NULL)
@@ -148,6 +150,7 @@ static void arm_todo(struct hl_region *r)
         hl_pages_andnot(&r->todo, &r->hot.pages);
     }
     r->tracker->armed = true;
+    hl_spend(hl_pages_count(&r->todo) * (HL_COST_ARM + HL_COST_LOOK));
     r->tracker->ops->arm(r->tracker, &r->todo);
 }
 
@@ -185,6 +188,7 @@ static int arm_first(struct hl_region *r)
     if (err < 0)
         return err;
     hl_pages_empty(&r->dirty);
+    hl_spend(r->page_count * HL_COST_ARM);
     r->tracker->armed = true;
     err = -EINVAL;
     if (r->zero_filled)
@@ -196,11 +200,20 @@ static int arm_first(struct hl_region *r)
     return 0;
 }
 
+/* Every page that may differ is about to be looked at. */
+static int collect_to_look(struct hl_region *r)
+{
+    int err = hl_region_collect(r);
+    if (err == 0)
+        hl_spend(hl_pages_count(&r->dirty) * HL_COST_LOOK);
+    return err;
+}
+
 /* Which pages to read for a new snapshot, into r->dirty; armed, unless they
  * are hot, and pending until it is current (M3). */
 static int prepare_take(struct hl_region *r)
 {
-    int err = hl_region_collect(r);
+    int err = collect_to_look(r);
     if (err < 0)
         return err;
     hl_pages_or(&r->pending, &r->dirty);
@@ -279,11 +292,14 @@ static int find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
     if (r->current && snapshot != r->current) {
         hl_snapshot_diff(r->current, snapshot, &r->todo);
         hl_pages_andnot(&r->todo, &r->dirty);
+        hl_spend(hl_pages_count(&r->todo) * HL_COST_LOOK);
         if (write && err == 0)
             err = hl_region_may_touch(r, &r->todo, touch);
         for (size_t at = 0;
-             write && err == 0 && hl_pages_run(&r->todo, &at, &run);)
+             write && err == 0 && hl_pages_run(&r->todo, &at, &run);) {
+            hl_spend(HL_COST_CALL);
             r->tracker->ops->disarm(r->tracker, run);
+        }
     }
     hl_pages_or(&r->todo, &r->dirty);
     return err;
@@ -325,7 +341,7 @@ static int copy_back(struct hl_region *r, struct hl_snapshot *snapshot,
 int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
                       struct hl_applied *done)
 {
-    int err = hl_region_collect(r);
+    int err = collect_to_look(r);
     if (err < 0)
         return err;
 
@@ -376,9 +392,10 @@ int hl_region_changed(struct hl_region *r, const struct hl_snapshot *snapshot,
 {
     int err = hl_mappings_can_read(r->memory, r->page_count * hl_page_size());
     if (err == 0)
-        err = hl_region_collect(r);
+        err = collect_to_look(r);
     if (err < 0)
         return err;
+    hl_spend(everything ? r->page_count * HL_COST_LOOK : 0);
     if (everything)
         hl_pages_fill(&r->todo);
     else
@@ -400,6 +417,7 @@ ssize_t hl_region_verify(struct hl_region *r,
         return err;
     (void)find_todo(r, snapshot, false);
     hl_pages_empty(&r->differs);
+    hl_spend(r->page_count * HL_COST_LOOK);
     hl_compare(snapshot, r->memory, everything, &r->differs);
     hl_pages_andnot(&r->differs, &r->todo);
     if (hl_pages_count(&r->differs) == 0)

@@ -64,6 +64,7 @@ struct hl_region {
     struct hl_store *store;     /* current's, or where the first take goes */
     struct hl_snapshot *current;
     bool zero_filled; /* memory that nobody touched is zero */
+    bool fetched;     /* its pages may be: see hl_mappings_check */
     bool adaptive;
     bool borrowed; /* somebody else's memory, who may unmap or close it */
     bool intact;   /* ...and did neither, when the call under way looked... */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "os/forked.h"
+#include "os/others.h"
 
 /* Before all ranks; held over a whole fork (L3). */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
@@ -40,12 +41,21 @@ static void note_let_go(enum hl_rank rank) { (void)rank; }
 static void check_none_held(void) {}
 #endif
 
+/* O3. */
+static void wait_for(pthread_mutex_t *mutex)
+{
+    if (pthread_mutex_trylock(mutex) == 0)
+        return;
+    hl_let_others_run();
+    pthread_mutex_lock(mutex);
+}
+
 void hl_lock_init(struct hl_lock *lock, enum hl_rank rank)
 {
     check_none_held();
     *lock = (struct hl_lock){.rank = rank};
     pthread_mutex_init(&lock->mutex, NULL);
-    pthread_mutex_lock(&registry);
+    wait_for(&registry);
     lock->next = locks[rank];
     lock->link = &locks[rank];
     if (lock->next)
@@ -57,7 +67,7 @@ void hl_lock_init(struct hl_lock *lock, enum hl_rank rank)
 void hl_lock_destroy(struct hl_lock *lock)
 {
     check_none_held();
-    pthread_mutex_lock(&registry);
+    wait_for(&registry);
     *lock->link = lock->next;
     if (lock->next)
         lock->next->link = lock->link;
@@ -69,7 +79,7 @@ void hl_lock_destroy(struct hl_lock *lock)
 void hl_lock_acquire(struct hl_lock *lock)
 {
     note_taken(lock->rank);
-    pthread_mutex_lock(&lock->mutex);
+    wait_for(&lock->mutex);
 }
 
 bool hl_lock_try(struct hl_lock *lock)

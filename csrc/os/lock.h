@@ -8,7 +8,8 @@
  *  L1. Locks have ranks.  A thread that holds one only takes one of a higher
  *      rank, and so never two of the same.  A fork takes them by rank too.
  *  L2. A thread that holds one needs nothing else to release it: not the GIL,
- *      no Python code, no other process.  A fork holds the GIL, and waits at
+ *      no Python code, no other process.  (It may have the GIL, and give it
+ *      away: os/others.h.)  A fork holds the GIL, and waits at
  *      most for memory to be copied.
  *  L3. No thread makes or ends a lock while it holds one.  The registry's own
  *      mutex comes before all ranks, and a fork holds it from the first lock
@@ -56,6 +57,7 @@ struct hl_lock {
 void hl_lock_init(struct hl_lock *lock, enum hl_rank rank);
 void hl_lock_destroy(struct hl_lock *lock);
 
+/* Where somebody has it, other threads are let run first (os/others.h). */
 void hl_lock_acquire(struct hl_lock *lock);
 /* False: somebody has it. */
 bool hl_lock_try(struct hl_lock *lock) HL_MUST_CHECK;

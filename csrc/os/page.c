@@ -7,6 +7,7 @@
 
 #include "os/descriptor.h"
 #include "os/memory.h"
+#include "os/others.h"
 
 bool hl_is_writable(uintptr_t addr)
 {
@@ -45,6 +46,7 @@ static int find(int fd, const void *addr, uint64_t mask,
         size_t want = found->page_count - page;
         if (want > HL_ARRAY_SIZE(entries))
             want = HL_ARRAY_SIZE(entries);
+        hl_spend(want * HL_COST_ENTRY);
         ssize_t got = pread(fd, entries, want * sizeof entries[0],
                             (off_t)((base + page) * sizeof entries[0]));
         if (got < 0)

@@ -13,6 +13,7 @@
 #include "os/descriptor.h"
 #include "os/heap.h"
 #include "os/map.h"
+#include "os/others.h"
 #include "os/uapi.h"
 
 /* One mapping. */
@@ -36,6 +37,7 @@ static int ask(int fd, uintptr_t at, struct line *line)
     };
     char name[4200]; /* a path is at most PATH_MAX */
 
+    hl_spend(HL_COST_CALL / 2);
     query.vma_name_addr = (uintptr_t)name;
     query.vma_name_size = sizeof name;
     name[0] = '\0';
@@ -54,6 +56,13 @@ static int ask(int fd, uintptr_t at, struct line *line)
     };
     (void)memccpy(line->name, name, '\0', sizeof line->name - 1);
     return 1;
+}
+
+/* The kernel writes such a text line by line, as it is read. */
+static FILE *open_text(const char *path)
+{
+    hl_let_others_run();
+    return fopen(path, "re");
 }
 
 /* One line of maps: "start-end rwxp offset dev inode path". */
@@ -224,7 +233,7 @@ static int without_proc(uintptr_t at, uintptr_t end, struct hl_vma *vma)
 static int query_text(uintptr_t start, uintptr_t end, struct hl_vma *vma)
 {
     struct walk w = {
-        .maps = fopen("/proc/self/maps", "re"),
+        .maps = open_text("/proc/self/maps"),
         .at = start,
         .end = end,
         .vma = vma,
@@ -295,7 +304,7 @@ static int each_by_text(struct each *e)
 {
     char text[4200];
     struct line line;
-    FILE *maps = fopen("/proc/self/maps", "re");
+    FILE *maps = open_text("/proc/self/maps");
     if (maps == NULL)
         return -errno;
     while (fgets(text, sizeof text, maps))
@@ -366,7 +375,7 @@ static ssize_t smaps_sum(uintptr_t start, uintptr_t end, const char *field)
     bool inside = false;
     char text[4200];
 
-    FILE *smaps = fopen("/proc/self/smaps", "re");
+    FILE *smaps = open_text("/proc/self/smaps");
     if (smaps == NULL)
         return -errno;
     while (fgets(text, sizeof text, smaps)) {
@@ -395,7 +404,7 @@ static bool has_swap(void)
 {
     int lines = 0, c;
 
-    FILE *swaps = fopen("/proc/swaps", "re");
+    FILE *swaps = open_text("/proc/swaps");
     if (swaps == NULL)
         return true;
     while ((c = getc(swaps)) != EOF)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "mem/copy.h"
+#include "os/others.h"
 
 /* Slots are looked up this many at a time: 256 bytes of stack, and one walk
  * down the tree for every 16 pages. */
@@ -146,6 +147,7 @@ static int keep(struct hl_capture *capture, struct hl_store *store,
     if (err < 0)
         return err;
 
+    hl_spend(run.count * HL_COST_STORE);
     while (run.count > 0) {
         uint32_t slot;
         ssize_t got = hl_store_alloc(store, run.count, &slot);

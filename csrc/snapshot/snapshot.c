@@ -6,10 +6,13 @@
 
 #include "mem/copy.h"
 #include "mem/runs.h"
+#include "os/others.h"
 #include "snapshot/nodes.h"
 
 /* So many pages and nodes are freed within some 5 us. */
 #define QUICK ((size_t)128)
+/* To look at the children of one. */
+#define NODE_NS 50
 
 struct hl_snapshot {
     struct hl_store *store;
@@ -200,11 +203,13 @@ struct hl_snapshot *hl_snapshot_ref(struct hl_snapshot *s)
     return s;
 }
 
-/* The lock is held until everything is dropped, milliseconds for a GiB: who
- * cannot wait so long asks hl_snapshot_unref_quick first.  The store's own
- * reference is dropped without the lock, which may end with it. */
+/* The lock is held until everything is dropped, milliseconds for a GiB.  The
+ * store's own reference is dropped without the lock, which may end with it. */
 void hl_snapshot_unref(struct hl_snapshot *s)
 {
+    if (hl_snapshot_unref_quick(s))
+        return;
+    hl_let_others_run();
     if (atomic_fetch_sub(&s->refs, 1) > 1)
         return;
     hl_store_lock(s->store);
@@ -308,6 +313,7 @@ static void diff_trees(const struct hl_store *store, uint32_t a, uint32_t b,
     const struct hl_node *two = children(store, b);
     size_t step = (size_t)1 << (level * HL_NODE_BITS);
 
+    hl_spend(NODE_NS);
     for (size_t w = 0; w < HL_NODE_WAYS; w++, page += step) {
         if (one->child[w] == two->child[w])
             continue;
@@ -356,6 +362,7 @@ void hl_snapshot_diff_exact(const struct hl_snapshot *a,
     size_t size = hl_store_page_size(a->store);
     struct hl_run run;
 
+    hl_spend(hl_pages_count(found) * HL_COST_LOOK * 2);
     for (size_t at = 0; hl_pages_run(found, &at, &run);)
         for (size_t page = run.first; page < run.first + run.count; page++)
             if (same_bytes(page_of(a, page), page_of(b, page), size))
@@ -371,6 +378,7 @@ static size_t owned_bytes(struct hl_store *store, uint32_t number, int level)
         return 0;
     const struct hl_node *node = children(store, number);
     size_t total = HL_NODE_BYTES;
+    hl_spend(NODE_NS);
     for (size_t w = 0; w < HL_NODE_WAYS; w++) {
         uint32_t child = node->child[w];
         if (level > 0)
@@ -396,6 +404,7 @@ void hl_snapshot_read(const struct hl_snapshot *s, size_t offset,
     size_t size = hl_store_page_size(s->store);
     char *to = dst;
 
+    hl_spend((length / size + 1) * HL_COST_LOOK);
     while (length > 0) {
         size_t skip = offset % size, n = size - skip;
         if (n > length)

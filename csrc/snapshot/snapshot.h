@@ -36,6 +36,7 @@ int hl_snapshot_new(struct hl_store *store, size_t page_count,
                     const struct hl_edit *edits, size_t edit_count,
                     struct hl_snapshot **out) HL_MUST_CHECK;
 struct hl_snapshot *hl_snapshot_ref(struct hl_snapshot *snapshot);
+/* Other threads run meanwhile where it takes long (os/others.h). */
 void hl_snapshot_unref(struct hl_snapshot *snapshot);
 /* The same if it takes only a few microseconds and does not wait; false, with
  * nothing done, if it may take longer. */

@@ -8,6 +8,7 @@
 #include "mem/bitmap.h"
 #include "mem/runs.h"
 #include "os/lock.h"
+#include "os/others.h"
 #include "snapshot/nodes.h"
 #include "snapshot/slab.h"
 
@@ -77,6 +78,7 @@ void hl_store_unref(struct hl_store *s)
     hl_store_unlock(s);
     if (!last)
         return;
+    hl_let_others_run();
     for (size_t k = 0; k < s->slab_count; k++)
         hl_slab_unmap(&s->slabs[k]);
     hl_nodes_free(&s->nodes);

@@ -20,7 +20,7 @@ static void count_guards(void *context, uintptr_t start, uintptr_t end)
 static bool has_guards(const void *memory, size_t size)
 {
     uintptr_t start = (uintptr_t)memory;
-    struct hl_scan *scan = malloc(sizeof *scan);
+    struct hl_scan *scan = calloc(1, sizeof *scan);
     size_t guarded = 0;
 
     if (scan != NULL && hl_scan_open(scan) == 0 &&
@@ -31,8 +31,11 @@ static bool has_guards(const void *memory, size_t size)
     return guarded > 0;
 }
 
-int hl_mappings_check(void *memory, size_t size, bool *zero_filled, char *why)
+int hl_mappings_check(void *memory, size_t size, bool *zero_filled,
+                      bool *fetched, char *why)
 {
+    const unsigned at_hand =
+        HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_HUGETLB | HL_KIND_OWN_HEAP;
     struct hl_vma vma;
     int err = hl_vma_query(memory, size, &vma);
 
@@ -48,7 +51,9 @@ int hl_mappings_check(void *memory, size_t size, bool *zero_filled, char *why)
         return hl_why(why, -EFAULT,
                       "%p+%zu holds guard pages (MADV_GUARD_INSTALL)", memory,
                       size);
-    *zero_filled = vma.anonymous && !hl_uffd_is_foreign(memory, size);
+    bool foreign = hl_uffd_is_foreign(memory, size);
+    *zero_filled = vma.anonymous && !foreign;
+    *fetched = vma.kinds & ~at_hand || foreign;
     return 0;
 }
 

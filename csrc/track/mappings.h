@@ -8,10 +8,12 @@
 
 /* What the kernel reports for [memory, +size), in our words: a hole in it is a
  * wrong argument, not a lack of memory.  Fills in whether untouched memory is
- * zero.  -EFAULT: it has a hole, or a guard, or parts that differ; otherwise
- * the error of /proc/self/maps; `why` has a sentence. */
+ * zero, and whether a page may have to be fetched first, by the kernel from a
+ * file or by a thread of this process.  -EFAULT: it has a hole, or a guard, or
+ * parts that differ; otherwise the error of /proc/self/maps; `why` has a
+ * sentence. */
 int hl_mappings_check(void *memory, size_t size, bool *zero_filled,
-                      char *why) HL_MUST_CHECK;
+                      bool *fetched, char *why) HL_MUST_CHECK;
 
 /* Is [memory, +size) readable and writable throughout, or was it before it was
  * tracked?  A tracker may have closed any page of a claimed range

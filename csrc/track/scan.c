@@ -2,6 +2,8 @@
 
 #include "os/descriptor.h"
 #include "os/map.h"
+#include "os/others.h"
+#include "os/wait.h"
 
 int hl_scan_open(struct hl_scan *scan)
 {
@@ -60,8 +62,8 @@ static void fill_categories(struct pm_scan_arg *arg, enum hl_scan_for what)
         arg->flags |= PM_SCAN_WP_MATCHING;
 }
 
-int hl_scan_walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
-                 uintptr_t end, hl_scan_found *found, void *context)
+static int walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
+                uintptr_t end, hl_scan_found *found, void *context)
 {
     struct pm_scan_arg arg = {
         .size = sizeof arg,
@@ -87,6 +89,42 @@ int hl_scan_walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
         arg.start = arg.walk_end;
     }
     return 0;
+}
+
+/* A walk over small pages takes PACE.  Huge pages and page tables that are not
+ * there take less, by how much shows only afterwards: so the next walk is
+ * judged by the last ones, unless it could be wrong by much.  Walks of less
+ * than LONG_WALK are short at any pace. */
+#define PACE 730U
+#define LONG_WALK ((size_t)8192)
+#define ENDLESS_WALK ((size_t)1 << 22) /* 3 ms at the most */
+
+static void note_pace(unsigned *last, uint64_t pace)
+{
+    if (pace > PACE)
+        pace = PACE;
+    if (pace < *last || *last == 0)
+        *last = (unsigned)pace + 1;
+    else /* one that was interrupted is no reason to think ill of the next */
+        *last += ((unsigned)pace - *last + 3) / 4;
+}
+
+int hl_scan_walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
+                 uintptr_t end, hl_scan_found *found, void *context)
+{
+    size_t pages = (end - start) / hl_page_size();
+    unsigned *last = what == HL_SCAN_WRITTEN  ? &scan->pace_written
+                     : what == HL_SCAN_EXISTS ? &scan->pace_exists
+                                              : NULL;
+    bool known = last && *last > 0 && pages <= ENDLESS_WALK;
+
+    hl_spend(HL_COST_CALL + pages * (known ? *last : PACE) / 1000);
+    if (last == NULL || pages < LONG_WALK)
+        return walk(scan, what, start, end, found, context);
+    uint64_t began = hl_now();
+    int err = walk(scan, what, start, end, found, context);
+    note_pace(last, (hl_now() - began) * 1000 / pages);
+    return err;
 }
 
 struct finding {
@@ -119,6 +157,7 @@ int hl_scan_touched(const void *addr, struct hl_pages *found)
 {
     struct hl_scan scan;
 
+    scan.pace_written = scan.pace_exists = 0;
     int err = hl_scan_open(&scan);
     if (err < 0)
         return err;

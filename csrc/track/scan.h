@@ -14,6 +14,8 @@
 
 struct hl_scan {
     int fd; /* this process's /proc/self/pagemap */
+    /* Of the last walks, in ps a page; 0: unknown. */
+    unsigned pace_written, pace_exists;
     struct page_region regions[HL_SCAN_REGIONS];
 };
 

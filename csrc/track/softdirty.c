@@ -19,6 +19,7 @@
 #include "inject.h"
 #include "os/lock.h"
 #include "os/map.h"
+#include "os/others.h"
 #include "os/page.h"
 #include "os/threads.h"
 #include "os/vma.h"
@@ -41,6 +42,7 @@ static int read_bits(struct softdirty *s)
 
 static int clear_refs(void)
 {
+    hl_let_others_run(); /* a walk over all memory of the process */
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return -errno;

@@ -2,6 +2,7 @@
 
 #include "inject.h"
 #include "os/map.h"
+#include "os/others.h"
 #include "os/page.h"
 
 static int change(struct hl_trap *trap, struct hl_run run, bool closed)
@@ -121,6 +122,8 @@ void hl_trap_arm(struct hl_tracker *tracker, const struct hl_pages *pages)
     __atomic_fetch_add(&trap->arming, 1, __ATOMIC_SEQ_CST);
     for (at = 0; hl_pages_run(pages, &at, &run);)
         hl_pages_atomic_remove(&trap->open, run);
+    for (at = 0; hl_pages_run(pages, &at, &run);)
+        hl_spend(HL_COST_MAPPING);
     for (at = 0; hl_next_stretch(pages, &trap->open, trap->bridge, &at, &run);)
         if (change(trap, run, true) < 0)
             keep_open(trap, run);

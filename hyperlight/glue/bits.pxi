@@ -19,7 +19,7 @@ cdef bytes new_bits(size_t page_count):
     bits = PyBytes_FromStringAndSize(NULL, hl_bitmap_words(page_count) * 8)
     cdef char *to = PyBytes_AS_STRING(bits)
     cdef size_t size = len(bits)
-    if page_count < QUICK_BITS:
+    if size < QUICK_BITS:
         memset(to, 0, size)
     else:  # nobody else has it yet
         with nogil:

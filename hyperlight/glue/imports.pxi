@@ -8,6 +8,7 @@ from weakref import ref as weak_reference
 from hyperlight.errors import (
     DriverUnavailable, GuestAborted, GuestError, SandboxPoisoned,
     TrackerOverlap, TrackerUnavailable)
+from hyperlight.stats import RestoreStats
 from hyperlight.text import brief, count
 
 cimport cython

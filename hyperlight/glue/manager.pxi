@@ -31,8 +31,9 @@ cdef class ManagerCore(ManagerOwner):
         cdef int rc = -EBADF
         if m != NULL and empty:
             into.filling = True
-            with nogil:
-                rc = hl_manager_take_as(m, &into.snapshot, mirror)
+            gil_wanted()
+            rc = hl_manager_take_as(m, &into.snapshot, mirror)
+            gil_back()
             into.filling = False
         before = taken_back(mirror)
         if not empty:
@@ -45,32 +46,44 @@ cdef class ManagerCore(ManagerOwner):
         return into
 
     def restore(self, SnapshotCore snapshot):
-        """Returns the fields of RestoreStats; None: the current snapshot."""
-        cdef hl_manager *m = self._open()
-        cdef hl_snapshot *s
+        """Returns RestoreStats; None: the current snapshot."""
         cdef hl_mirror mirror
         cdef hl_done done
-        cdef int rc
+        self._open()
         if snapshot is None:
-            with nogil:
-                rc = hl_manager_restore_as(m, NULL, NULL, &done)
+            self._check(self._restore(NULL, NULL, &done), "restore")
         else:
-            s = snapshot._taken()
+            snapshot._taken()
             given(&mirror, self, snapshot)
-            with nogil:
-                rc = hl_manager_restore_as(m, s, &mirror, &done)
+            rc = self._restore(snapshot.snapshot, &mirror, &done)
             taken_back(&mirror)
-        self._check(rc, "restore")
-        return self._stats_of_restore(&done)
+            self._check(rc, "restore")
+        return restore_stats(&done.applied, self._named(done.tracker))
+
+    cdef int _restore(self, hl_snapshot *snapshot, hl_mirror *mirror,
+                      hl_done *done) noexcept:
+        cdef int rc
+        gil_wanted()
+        rc = hl_manager_restore_as(self.manager, snapshot, mirror, done)
+        gil_back()
+        return rc
+
+    def time_of_restore(self):
+        """ns that C takes to restore what is current; for benchmarks."""
+        cdef hl_done done
+        self._open()
+        cdef uint64_t start = hl_now()
+        self._check(self._restore(NULL, NULL, &done), "restore")
+        return hl_now() - start
 
     def pop(self):
         """restore() the last pushed snapshot and forget it, or neither."""
-        cdef hl_manager *m = self._open()
         cdef hl_mirror mirror
         cdef hl_done done
         cdef Pushed top
         cdef hl_snapshot *s
         cdef int rc = -EAGAIN
+        self._open()
         while rc == -EAGAIN:
             found = <object>HL_LOAD(HL_TOP_OF(self))
             if found is None:
@@ -80,16 +93,10 @@ cdef class ManagerCore(ManagerOwner):
             s = top.snapshot._taken()
             given(&mirror, self, top.snapshot)
             given_top(&mirror, self, top, top.below)
-            with nogil:
-                rc = hl_manager_restore_as(m, s, &mirror, &done)
+            rc = self._restore(s, &mirror, &done)
             taken_back(&mirror)
         self._check(rc, "restore")
-        return self._stats_of_restore(&done)
-
-    cdef tuple _stats_of_restore(self, const hl_done *done):
-        cdef size_t copied = done.applied.copied, zeroed = done.applied.zeroed
-        return (copied, zeroed, (copied + zeroed) * hl_page_size(),
-                self._named(done.tracker))
+        return restore_stats(&done.applied, self._named(done.tracker))
 
     def dirty(self):
         """Bitmap of the pages that may differ from what is current."""
@@ -97,8 +104,9 @@ cdef class ManagerCore(ManagerOwner):
         cdef bytes bits = new_bits(self.page_count)
         cdef uint64_t *words = words_of(bits)
         cdef int rc
-        with nogil:
-            rc = hl_manager_dirty(m, words)
+        gil_wanted()
+        rc = hl_manager_dirty(m, words)
+        gil_back()
         self._check(rc, "dirty")
         clear_tail(bits, self.page_count)
         return bits
@@ -110,11 +118,12 @@ cdef class ManagerCore(ManagerOwner):
         cdef bytes bits = new_bits(self.page_count)
         cdef uint64_t *words = words_of(bits)
         cdef int rc
-        with nogil:
-            if everything:
-                rc = hl_manager_differing(m, s, words)
-            else:
-                rc = hl_manager_changed(m, s, words)
+        gil_wanted()
+        if everything:
+            rc = hl_manager_differing(m, s, words)
+        else:
+            rc = hl_manager_changed(m, s, words)
+        gil_back()
         self._check(rc, "changed")
         return bits
 
@@ -125,8 +134,9 @@ cdef class ManagerCore(ManagerOwner):
         cdef bytes bits = new_bits(self.page_count)
         cdef uint64_t *words = words_of(bits)
         cdef ssize_t rc
-        with nogil:
-            rc = hl_manager_verify(m, s, words)
+        gil_wanted()
+        rc = hl_manager_verify(m, s, words)
+        gil_back()
         self._check(rc, "verify")
         return bits
 

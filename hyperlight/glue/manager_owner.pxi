@@ -6,7 +6,7 @@ cdef class ManagerOwner:
     """One region and its tracker.  Any thread may call anything at any time.
 
     Both this object and C record what is current and what was pushed.  C
-    changes both, with the manager's lock held and without the GIL, by
+    changes both, with the manager's lock held and perhaps without the GIL, by
     exchanging the references below (struct hl_mirror), so no exception or fork
     can come between.  With the GIL held one may be read: a reference is only
     dropped with the GIL held, after it was replaced.
@@ -97,8 +97,9 @@ cdef class ManagerOwner:
             return
         given(&mirror, self, None)
         given_top(&mirror, self, None, None)
-        with nogil:
-            hl_manager_close(m, &mirror)
+        gil_wanted()
+        hl_manager_close(m, &mirror)
+        gil_back()
         stack = <object>mirror.new_top
         taken_back(&mirror)
         take_apart(stack)

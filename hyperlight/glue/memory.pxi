@@ -57,8 +57,9 @@ cdef class MemoryCore(MemoryOwner):
         cdef bytes out = PyBytes_FromStringAndSize(NULL, length)
         cdef char *to = PyBytes_AS_STRING(out)
         self.hold()
-        with nogil:
-            memcpy(to, self.at + at, n)
+        gil_wanted_for_copy(n)
+        memcpy(to, self.at + at, n)
+        gil_back()
         self.unhold()
         return out
 
@@ -86,9 +87,10 @@ cdef class MemoryCore(MemoryOwner):
             at, n = offset, view.len
             self.hold()
             manager = self._expecting(n)
-            with nogil:
-                expect(manager, at, n)
-                memmove(self.at + at, view.buf, n)
+            gil_wanted_for_copy(n)
+            expect(manager, at, n)
+            memmove(self.at + at, view.buf, n)
+            gil_back()
             self.unhold()
         finally:
             PyBuffer_Release(&view)
@@ -109,7 +111,8 @@ cdef class MemoryCore(MemoryOwner):
         cdef hl_manager *manager
         self.hold()
         manager = self._expecting(n)
-        with nogil:
-            expect(manager, at, n)
-            memset(self.at + at, value, n)
+        gil_wanted_for_copy(n)
+        expect(manager, at, n)
+        memset(self.at + at, value, n)
+        gil_back()
         self.unhold()

@@ -15,8 +15,9 @@ cdef class SandboxCore(SandboxCalls):
         if into.snapshot != NULL:
             raise ValueError("this Snapshot was already taken")
         self._enter(HL_WORK, "snapshot", token)
-        with nogil:
-            rc = hl_sandbox_take(self.sandbox, &taken, to)
+        gil_wanted()
+        rc = hl_sandbox_take(self.sandbox, &taken, to)
+        gil_back()
         old = self.current
         if rc == 0:
             into.snapshot = taken
@@ -26,25 +27,29 @@ cdef class SandboxCore(SandboxCalls):
         if rc < 0:
             self._refuse(rc, "snapshot")
 
-    def restore(self, token, SnapshotCore snapshot not None, face=None):
-        """Returns the fields of RestoreStats.
+    def restore(self, token, SnapshotCore snapshot, face=None):
+        """Returns RestoreStats.
 
         Args:
-            snapshot: Of this guest, layout and driver.
+            snapshot: Of this guest, layout and driver; None: the current one.
             face: The token of the next owner; None: as before.
         """
-        cdef hl_snapshot *from_ = snapshot._taken()
         cdef hl_applied done
         cdef const char *state
         cdef SnapshotCore old
         cdef int rc
-        if (snapshot.state is None or len(snapshot.state) != self.state_size
-                or hl_snapshot_page_count(from_) != self.page_count):
+        if snapshot is not None and not self._fits(snapshot):
             raise ValueError("the snapshot does not fit this sandbox")
-        state = PyBytes_AS_STRING(snapshot.state)
         self._enter(HL_WORK, "restore", token)
-        with nogil:
-            rc = hl_sandbox_restore(self.sandbox, from_, state, &done)
+        if snapshot is None:
+            snapshot = self.current
+        if snapshot is None:  # never taken
+            self._leave()
+            raise ValueError("operation on a closed Sandbox")
+        state = PyBytes_AS_STRING(snapshot.state)
+        gil_wanted()
+        rc = hl_sandbox_restore(self.sandbox, snapshot.snapshot, state, &done)
+        gil_back()
         old = self.current
         if rc == 0:
             self.current = snapshot
@@ -52,8 +57,12 @@ cdef class SandboxCore(SandboxCalls):
                 self.face = face
         self._leave()
         check(rc, "restore")
-        return (done.copied, done.zeroed,
-                (done.copied + done.zeroed) * hl_page_size(), self.tracker)
+        return restore_stats(&done, self.tracker)
+
+    cdef bint _fits(self, SnapshotCore snapshot) except -1:
+        return (hl_snapshot_page_count(snapshot._taken()) == self.page_count
+                and snapshot.state is not None
+                and len(snapshot.state) == self.state_size)
 
     def changed(self, token, SnapshotCore snapshot not None, bint everything):
         """Bitmap of the pages that differ: see hl_manager_changed."""
@@ -62,13 +71,14 @@ cdef class SandboxCore(SandboxCalls):
         cdef uint64_t *words = words_of(bits)
         cdef int rc
         self._enter(HL_WORK, "changed", token)
-        with nogil:
-            if everything:
-                rc = hl_manager_differing(hl_sandbox_manager(self.sandbox), s,
-                                          words)
-            else:
-                rc = hl_manager_changed(hl_sandbox_manager(self.sandbox), s,
-                                        words)
+        gil_wanted()
+        if everything:
+            rc = hl_manager_differing(hl_sandbox_manager(self.sandbox), s,
+                                      words)
+        else:
+            rc = hl_manager_changed(hl_sandbox_manager(self.sandbox), s,
+                                    words)
+        gil_back()
         self._leave()
         check(rc, "changed")
         return bits
@@ -80,8 +90,9 @@ cdef class SandboxCore(SandboxCalls):
         cdef uint64_t *words = words_of(bits)
         cdef ssize_t rc
         self._enter(HL_WORK, "verify", token)
-        with nogil:
-            rc = hl_manager_verify(hl_sandbox_manager(self.sandbox), s, words)
+        gil_wanted()
+        rc = hl_manager_verify(hl_sandbox_manager(self.sandbox), s, words)
+        gil_back()
         self._leave()
         check(rc, "verify")
         return bits

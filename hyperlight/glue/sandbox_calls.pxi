@@ -31,11 +31,12 @@ cdef class SandboxCalls(SandboxTalk):
             self._leave()
 
     def call(self, token, function, tuple args not None, uint64_t limit,
-             serve):
-        """Call a GuestFunction; see start() for `limit` and `serve`.
+             timeout, server):
+        """Call a GuestFunction; see start() for `limit`.
 
-        What `serve` returns, an exception of a host function's or None, is
-        raised where the guest passed that failure on.
+        `server.serve(function, timeout, reason)` is called as there. What it
+        returns, an exception of a host function's or None, is raised where the
+        guest passed that failure on.
 
         Raises:
             TypeError, ValueError: An argument is wrong; the guest did not run.
@@ -52,7 +53,7 @@ cdef class SandboxCalls(SandboxTalk):
             self._begin()
             reason = self._run()
             if reason != HL_LEFT_READY:
-                failure = serve(reason)
+                failure = server.serve(function, timeout, reason)
             return self._result(function.result, failure)
         finally:
             self.inside = None
@@ -108,7 +109,7 @@ cdef class SandboxCalls(SandboxTalk):
         """
         if hl_call_open_result(self.io, <hl_type>code) < 0:
             raise malformed(self.io.wrong)
-        values = self._values()
+        cdef list values = self._values()
         hl_sandbox_end(self.sandbox)
         if self.io.kind == HL_MESSAGE_RESULT:
             return values[0]

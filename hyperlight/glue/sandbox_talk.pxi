@@ -46,8 +46,9 @@ cdef class SandboxTalk(SandboxTurn):
         cdef hl_left left = HL_LEFT_BROKEN
         cdef int rc
         while True:
-            with nogil:
-                rc = hl_sandbox_run(s, &self.left, &left)
+            gil_wanted()
+            rc = hl_sandbox_run(s, &self.left, &left)
+            gil_back()
             if rc == -ECHILD:
                 raise ValueError(FORKED)
             check(rc, "run")

@@ -18,10 +18,11 @@ cdef class SnapshotCore:
         # expect any Python code to run, from a callback of one of those.
         cdef hl_snapshot *snapshot = self.snapshot
         self.snapshot = NULL
-        if snapshot == NULL or hl_snapshot_unref_quick(snapshot):
+        if snapshot == NULL:
             return
-        with nogil:
-            hl_snapshot_unref(snapshot)
+        gil_wanted()
+        hl_snapshot_unref(snapshot)
+        gil_back()
 
     cdef hl_snapshot *_taken(self) except NULL:
         if self.snapshot == NULL:
@@ -52,8 +53,9 @@ cdef class SnapshotCore:
         """
         cdef hl_snapshot *s = self._taken()
         cdef size_t n
-        with nogil:
-            n = hl_snapshot_nbytes(s)
+        gil_wanted()
+        n = hl_snapshot_nbytes(s)
+        gil_back()
         return n
 
     def read(self, offset, length):
@@ -75,8 +77,9 @@ cdef class SnapshotCore:
         cdef size_t at = offset, n = length
         cdef bytes out = PyBytes_FromStringAndSize(NULL, length)
         cdef char *to = PyBytes_AS_STRING(out)
-        with nogil:
-            hl_snapshot_read(s, at, n, to)
+        gil_wanted()
+        hl_snapshot_read(s, at, n, to)
+        gil_back()
         return out
 
     def _diff(self, SnapshotCore other not None):
@@ -89,9 +92,10 @@ cdef class SnapshotCore:
         cdef uint64_t *words = words_of(bits)
         cdef hl_pages found
         check(hl_pages_init(&found, n), "diff")
-        with nogil:
-            hl_snapshot_diff(a, b, &found)
-            hl_snapshot_diff_exact(a, b, &found)
-            hl_pages_read(&found, words)
-            hl_pages_free(&found)
+        gil_wanted()
+        hl_snapshot_diff(a, b, &found)
+        hl_snapshot_diff_exact(a, b, &found)
+        hl_pages_read(&found, words)
+        hl_pages_free(&found)
+        gil_back()
         return bits

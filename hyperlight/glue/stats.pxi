@@ -1,11 +1,29 @@
-# Counts since a manager was made; what is alive in this process.
+# What a restore did; counts since a manager was made; what is alive in this
+# process.
+
+cdef extern from *:
+    """
+    /* As the class of a named tuple does, without its Python code. */
+    static PyObject *hl_named(PyObject *type, PyObject *arguments)
+    {
+        return PyTuple_Type.tp_new((PyTypeObject *)type, arguments, NULL);
+    }
+    """
+    object named "hl_named"(object type, tuple arguments)
+
+
+cdef object restore_stats(const hl_applied *done, str tracker):
+    cdef size_t copied = done.copied, zeroed = done.zeroed
+    return named(RestoreStats, ((
+        copied, zeroed, (copied + zeroed) * hl_page_size(), tracker),))
 
 
 cdef dict stats_of(hl_manager *manager):
     cdef hl_manager_stats_t s
     cdef int rc
-    with nogil:
-        rc = hl_manager_stats(manager, &s)
+    gil_wanted()
+    rc = hl_manager_stats(manager, &s)
+    gil_back()
     if rc == -EBADF:
         raise ValueError("operation on a closed SnapshotManager")
     check(rc, "stats")

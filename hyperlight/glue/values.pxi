@@ -5,8 +5,9 @@ TYPES = ("none", "int32", "int64", "uint32", "uint64", "float", "double",
          "bool", "str", "bytes")
 assert len(TYPES) == HL_TYPES
 
-# A copy of more than this lets other threads run meanwhile.
-cdef enum: LARGE_COPY = 1 << 16
+# Bytes of a copy that takes no longer than to call something.
+cdef enum: SHORT_COPY = 4096
+cdef enum: SHORT_TEXT = 256
 
 
 cdef uint64_t integer_bits(value, int64_t low, uint64_t high) except? 0:
@@ -41,11 +42,12 @@ cdef int put_room(hl_wire_writer *w, hl_type type, const void *data,
     cdef void *to = hl_wire_put_room(w, type, size)
     if to == NULL:
         raise ValueError(f"{size} bytes are too large for the buffer")
-    if size < LARGE_COPY:
+    if size < SHORT_COPY:
         memcpy(to, data, size)
-    else:
-        with nogil:
-            memcpy(to, data, size)
+        return 0
+    gil_wanted_for_copy(size)
+    memcpy(to, data, size)
+    gil_back()
     return 0
 
 
@@ -92,11 +94,12 @@ cdef int put_value(hl_wire_writer *w, int type, value) except -1:
 cdef bytes copy_of(const char *data, size_t size):
     cdef bytes out = PyBytes_FromStringAndSize(NULL, size)
     cdef char *to = PyBytes_AS_STRING(out)
-    if size < LARGE_COPY:
+    if size < SHORT_COPY:
         memcpy(to, data, size)
-    else:
-        with nogil:
-            memcpy(to, data, size)
+        return out
+    gil_wanted_for_copy(size)
+    memcpy(to, data, size)
+    gil_back()
     return out
 
 
@@ -106,6 +109,10 @@ cdef object value_of(const hl_wire_value *v):
     cdef double number
     cdef uint32_t low
     cdef bytes copy
+    cdef char few[SHORT_TEXT]
+    if v.type == HL_STR and v.bits <= SHORT_TEXT:
+        memcpy(few, v.data, v.bits)
+        return PyUnicode_DecodeUTF8(few, v.bits, NULL)
     if v.type == HL_STR:
         copy = copy_of(v.data, v.bits)
         return PyUnicode_DecodeUTF8(PyBytes_AS_STRING(copy), len(copy), NULL)

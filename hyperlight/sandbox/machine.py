@@ -15,17 +15,19 @@ from hyperlight.errors import (
     TrackerUnavailable,
 )
 from hyperlight.guest import shipped
-from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.sandbox.calls import Calls, Limit
 from hyperlight.sandbox.config import (
     SandboxConfig,
+    check_timeout,
+    deadline_after,
 )
 from hyperlight.sandbox.drivers import choose_driver
 from hyperlight.sandbox.functions import GuestFunction, Value
 from hyperlight.sandbox.layout import MemoryLayout, Plan, plan
 from hyperlight.sandbox.log import GuestLog
 from hyperlight.snapshot import Snapshot
+from hyperlight.stats import RestoreStats
 from hyperlight.trackers import stay_ahead_of_handlers, usable_of
 from hyperlight.units import format_size
 
@@ -67,6 +69,8 @@ class Machine:
         self.core: core.SandboxCore = _start(
             self.driver, config, image, planned
         )
+        #: ns that a call may take that has no timeout of its own; 0: any.
+        self._most: int = deadline_after(config.call_timeout, 1)
         #: What the guest asks for in the middle of a call.
         self.calls: Calls = Calls(
             self.core,
@@ -106,10 +110,11 @@ class Machine:
         self, token: object, snapshot: Snapshot | None
     ) -> RestoreStats:
         """Put memory and processor back; None: to the current snapshot."""
-        chosen = self.chosen(snapshot)
-        stats = RestoreStats(*self.core.restore(token, chosen))
+        if snapshot is not None:
+            snapshot = self.chosen(snapshot)
+        stats = self.core.restore(token, snapshot)
         if self.verifies:
-            self.verify(token, chosen)
+            self.verify(token, self.chosen(snapshot))
         return stats
 
     def chosen(self, snapshot: Snapshot | None) -> Snapshot:
@@ -193,14 +198,21 @@ class Machine:
         timeout: float | None,
     ) -> Value:
         """Call a function of the guest."""
-        limit = Limit.of(self.config, function.name, timeout)
+        if timeout is None:
+            return self.core.call(
+                token, function, args, self._most, None, self
+            )
+        timeout = check_timeout("timeout", timeout)
         return self.core.call(
-            token,
-            function,
-            args,
-            limit.nanoseconds(),
-            functools.partial(self.calls.serve, limit),
+            token, function, args, deadline_after(timeout, 1), timeout, self
         )
+
+    def serve(
+        self, function: GuestFunction, timeout: float | None, reason: int
+    ) -> Exception | None:
+        """What the core calls where the guest wants something in a call."""
+        limit = Limit.of(self.config, function.name, timeout)
+        return self.calls.serve(limit, reason)
 
 
 def _read_guest(guest: Guest) -> tuple[str, bytes]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hyperlight._copying import NotCopied
-from hyperlight.manager import RestoreStats
 from hyperlight.pageset import PageSet
 from hyperlight.sandbox.config import SandboxConfig
 from hyperlight.sandbox.functions import (
@@ -21,7 +20,7 @@ from hyperlight.sandbox.functions import (
 from hyperlight.sandbox.layout import MemoryLayout
 from hyperlight.sandbox.machine import Guest, Machine
 from hyperlight.snapshot import Snapshot
-from hyperlight.stats import SandboxStats
+from hyperlight.stats import RestoreStats, SandboxStats
 from hyperlight.text import brief, listed
 
 __all__ = ["Sandbox", "UninitializedSandbox"]
@@ -247,9 +246,10 @@ class Sandbox(NotCopied):
             Exception: The exception of a host function, if the guest passed it
                 on. The sandbox stays usable.
         """
-        machine = self._open()
+        machine = self._machine or self._open()
         function = self._functions.get(name)
         if function is None:
+            self._open()
             raise ValueError(
                 f"name={brief(name)}: the guest has no such function; "
                 f"it has {listed(self._functions)}"
@@ -283,7 +283,10 @@ class Sandbox(NotCopied):
             SnapshotMismatch: It has another guest, layout or driver.
             RuntimeError: Called from a host function.
         """
-        return self._open().restore(self._token, snapshot)
+        machine = self._machine
+        if machine is None or snapshot is not None:
+            machine = self._open()
+        return machine.restore(self._token, snapshot)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Snapshot]:

@@ -43,6 +43,7 @@ int hl_kvm_settle(struct hl_kvm *k)
 {
     struct kvm_regs regs;
 
+    hl_let_others_run(); /* a dozen system calls around this one */
     int err = finish_load(k);
     if (err < 0)
         return err;
@@ -69,6 +70,7 @@ int hl_kvm_finish(struct hl_vm *vm)
 
     if (!k->pending) /* a call's OUT changes nothing but RIP */
         return 0;
+    hl_let_others_run();
     for (int i = 0; i < MOST_EXITS && err == 0; i++) {
         bool io = k->kvm_run->exit_reason == KVM_EXIT_IO;
         k->regs.gpr[HL_RCX] = io ? k->kvm_run->io.count : 1;

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+#include "os/others.h"
 #include "vm/driver.h"
 
 /* Headers before Linux 5.11 and 6.2 lack these. */

@@ -61,8 +61,7 @@
 /* How often signals may keep the kernel from taking a single entry. */
 #define MOST_IN_VAIN 1000
 
-/* A slot that is never there: KVM passes over entries of slots that are gone.
- */
+/* A slot that is never there: KVM passes over entries of such. */
 #define NO_SLOT (HL_VM_SLOTS + 1)
 
 struct hl_kvm_ring {
@@ -252,6 +251,7 @@ static int protect_everything(struct hl_kvm_ring *r)
 {
     const struct hl_vm_config *config = &r->kvm->config;
 
+    hl_let_others_run();
     int err = harvest(r);
     if (err < 0)
         return err;

@@ -4,7 +4,6 @@ cdef extern from "snapshot/snapshot.h" nogil:
     struct hl_snapshot:
         pass
     void hl_snapshot_unref(hl_snapshot *snapshot)
-    bint hl_snapshot_unref_quick(hl_snapshot *snapshot)
     size_t hl_snapshot_page_count(const hl_snapshot *snapshot)
     void hl_snapshot_diff(const hl_snapshot *a, const hl_snapshot *b,
                           hl_pages *found)
