@@ -130,11 +130,15 @@ static void sweep_many(bool adaptive)
         .tracker = own,
     };
     size_t tables = hl_x86_tables_size(TABLES, config.regions, 2);
+    /* Hot ones, more than a ring has entries; some of them cold, then all. */
     static const struct {
         size_t first, count; /* pages */
     } sweeps[] = {
-        {0, SWEPT}, {0, 3},     {0, SWEPT},    {9000, 500}, {9000, 500},
-        {19999, 1}, {0, SWEPT}, {2000, 17000}, {300, 2},    {300, 2},
+        {0, SWEPT},   {0, 3},       {0, SWEPT},    {9000, 500},  {9000, 500},
+        {19999, 1},   {0, SWEPT},   {2000, 17000}, {300, 2},     {300, 2},
+        {500, 18000}, {500, 18000}, {500, 18000},  {500, 18000}, {500, 18000},
+        {500, 18500}, {19100, 700}, {500, 18000},  {9000, 9000}, {9000, 9000},
+        {700, 1},     {700, 1},     {700, 1},      {700, 1},     {500, 18000},
     };
     char why[HL_WHY_SIZE] = "";
     struct hl_manager *m;

@@ -2,8 +2,8 @@
  * the machine, state.c sets up, saves and loads its vCPU, kick.c ends a
  * run, regs.c moves its registers, selectors.c keeps a guest's selectors out
  * of the host's thread, pkru.c finds out whether a guest can change PKRU,
- * spare.c makes entries for the ring, ring.c and log.c report what the guest
- * wrote. */
+ * ring.c (with entries.c and spare.c, see ring.h) and log.c report what the
+ * guest wrote. */
 #ifndef HL_VM_KVM_MACHINE_H
 #define HL_VM_KVM_MACHINE_H
 
@@ -104,12 +104,6 @@ static inline struct hl_kvm *hl_kvm_of(struct hl_vm *vm)
     return (struct hl_kvm *)vm;
 }
 
-/* spare.c.  Have KVM add HL_KVM_SPARE entries to the ring, for the first page
- * of this slot, whose bytes stay as they are; fewer, or none, if it does not
- * work here.  No guest may run. */
-#define HL_KVM_SPARE 48
-void hl_kvm_add_entries(struct hl_kvm *k, size_t slot);
-
 /* state.c.  kvm_fd: /dev/kvm. */
 int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd,
                        const char **what) HL_MUST_CHECK;
@@ -154,9 +148,12 @@ extern const struct hl_tracker_ops hl_kvm_ring_ops, hl_kvm_log_ops;
 /* The kernel keeps 64 entries of a ring back, and as many as a processor's own
  * log has (512). */
 #define HL_KVM_RING_RESERVED 576
+/* So many entries are added at once where some are lacking. */
+#define HL_KVM_SPARE 48
 int hl_kvm_ring_open(struct hl_vm *vm, void *memory, size_t page_count,
                      struct hl_tracker **out, char *why) HL_MUST_CHECK;
-/* Make room in a full ring; the vCPU must not run. */
+/* entries.c.  Make room in a full ring, in which no page is protected: what
+ * the guest may write to it may go on writing to.  The vCPU must not run. */
 int hl_kvm_ring_full(struct hl_kvm *k) HL_MUST_CHECK;
 int hl_kvm_log_open(struct hl_vm *vm, void *memory, size_t page_count,
                     struct hl_tracker **out, char *why) HL_MUST_CHECK;
