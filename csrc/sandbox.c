@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "inject.h"
-#include "os/map.h"
+#include "os/memory.h"
 #include "os/others.h"
 #include "os/wait.h"
 #include "vm/slots.h"
@@ -18,12 +18,10 @@ struct hl_sandbox {
     bool up;              /* counted as alive */
     atomic_bool released; /* in a child, two threads may close it at once */
     bool ran;             /* the guest did, since the call began */
+    bool reusable;        /* its machine, once it is closed */
     uint64_t deadline;
-    const struct hl_driver_ops *driver;
-    struct hl_vm *vm;
-    struct hl_vm_config memory; /* where its slots are */
+    struct hl_machine machine;
     struct hl_manager *manager;
-    struct hl_map map;
     struct hl_abi *abi;
     char *tracked;                       /* the manager's first page */
     size_t scratch_first, scratch_pages; /* of the manager's: S1 */
@@ -33,30 +31,6 @@ static atomic_size_t live;
 
 size_t hl_sandbox_count(void) { return atomic_load(&live); }
 
-/* Memory for the slots, one behind the other. */
-static int map_slots(struct hl_sandbox *s, const struct hl_sandbox_config *c,
-                     struct hl_vm_config *vm, char *why)
-{
-    size_t total = 0, at = 0;
-
-    for (size_t i = 0; i < c->slot_count; i++)
-        total += c->slots[i].size;
-    int err = hl_map_create(&s->map, total, HL_HUGE_NEVER);
-    if (err < 0)
-        return hl_why(why, err, "mmap of %zu bytes: %s", total,
-                      strerror(-err));
-    for (size_t i = 0; i < c->slot_count; i++) {
-        vm->slots[i] = (struct hl_vm_slot){
-            .host = (char *)s->map.addr + at,
-            .addr = c->slots[i].addr,
-            .size = c->slots[i].size,
-        };
-        at += c->slots[i].size;
-    }
-    vm->slot_count = c->slot_count;
-    return 0;
-}
-
 /* The memory that snapshots hold. */
 struct tracked {
     struct hl_sandbox *sandbox;
@@ -65,41 +39,23 @@ struct tracked {
     bool adaptive;
 };
 
-/* A machine whose logged slots are those that are tracked, if it is to say
- * what the guest writes: dirty logging costs time even if nobody reads it. */
-static int make_machine(struct tracked *t, const struct hl_vm_tracker *tracker,
-                        char *why)
-{
-    struct hl_vm_config *vm = &t->sandbox->memory;
-    const char *end = t->memory + t->page_count * hl_page_size();
-
-    if (t->sandbox->vm)
-        t->sandbox->driver->destroy(t->sandbox->vm);
-    t->sandbox->vm = NULL;
-    vm->tracker = tracker;
-    for (size_t i = 0; i < vm->slot_count; i++) {
-        const char *host = vm->slots[i].host;
-        vm->slots[i].logged = tracker && host >= t->memory && host < end;
-    }
-    return t->sandbox->driver->create(vm, &t->sandbox->vm, why);
-}
-
 /* hl_try: a machine, and a manager of its memory with this tracker. */
 static int start(void *context, struct hl_candidate candidate, char *why)
 {
     struct tracked *t = context;
+    struct hl_machine *machine = &t->sandbox->machine;
     struct hl_manager **manager = &t->sandbox->manager;
     struct hl_tracker *tracker;
 
-    int err = make_machine(t, candidate.vm, why);
+    int err = hl_machine_make(machine, candidate.vm, t->memory,
+                              t->page_count * hl_page_size(), why);
     if (err < 0)
         return err;
     if (candidate.vm == NULL)
         return hl_refusal(hl_manager_new(t->memory, t->page_count,
                                          candidate.ops, t->adaptive, manager,
                                          why));
-    err = candidate.vm->open(t->sandbox->vm, t->memory, t->page_count,
-                             &tracker, why);
+    err = hl_machine_track(machine, t->memory, t->page_count, &tracker, why);
     if (err < 0)
         return hl_refusal(err);
     err = hl_manager_adopt(tracker, t->adaptive, manager, why);
@@ -115,11 +71,11 @@ static struct tracked tracked_memory(struct hl_sandbox *s,
     struct tracked t = {.sandbox = s, .adaptive = c->adaptive};
     size_t size = 0;
 
-    for (size_t i = s->memory.slot_count; i-- > 0;) {
+    for (size_t i = s->machine.config.slot_count; i-- > 0;) {
         if (!c->slots[i].logged)
             continue;
-        t.memory = s->memory.slots[i].host;
-        size += s->memory.slots[i].size;
+        t.memory = s->machine.config.slots[i].host;
+        size += s->machine.config.slots[i].size;
     }
     t.page_count = size / hl_page_size();
     return t;
@@ -129,7 +85,7 @@ static struct tracked tracked_memory(struct hl_sandbox *s,
 static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
                        struct hl_vm_regs *regs, char *why)
 {
-    struct hl_vm_config *vm = &s->memory;
+    struct hl_vm_config *vm = &s->machine.config;
     const struct hl_abi_ops *abi = hl_abi_find(c->abi, &c->guest.image);
     char *tables = hl_vm_host(vm, c->tables.addr, c->tables.size);
 
@@ -154,7 +110,8 @@ static int find_scratch(struct hl_sandbox *s, const struct tracked *t,
                         char *why)
 {
     const struct hl_span scratch = s->abi->ops->scratch(s->abi);
-    const char *host = hl_vm_host(&s->memory, scratch.addr, scratch.size);
+    const char *host =
+        hl_vm_host(&s->machine.config, scratch.addr, scratch.size);
     const size_t page = hl_page_size();
 
     if (scratch.size == 0)
@@ -171,12 +128,12 @@ static int find_scratch(struct hl_sandbox *s, const struct tracked *t,
 static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
                   struct hl_choice *choice, char *why)
 {
-    struct hl_vm_config *vm = &s->memory;
+    struct hl_vm_config *vm = &s->machine.config;
     struct hl_vm_regs regs;
 
     memcpy(vm->regions, c->regions, sizeof vm->regions);
     vm->region_count = c->region_count;
-    int err = map_slots(s, c, vm, why);
+    int err = hl_machine_map(&s->machine, c->slots, c->slot_count, why);
     if (err == 0)
         err = fill_memory(s, c, &regs, why);
     if (err < 0)
@@ -185,10 +142,10 @@ static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
     err = find_scratch(s, &t, why);
     if (err < 0)
         return err;
-    struct hl_wish wish = {s->driver, c->tracker, t.page_count};
+    struct hl_wish wish = {s->machine.driver, c->tracker, t.page_count};
     err = hl_choose(&wish, start, &t, choice, why);
     if (err == 0)
-        *s->driver->regs(s->vm) = regs;
+        *s->machine.driver->regs(s->machine.vm) = regs;
     return err;
 }
 
@@ -196,33 +153,30 @@ static void release(struct hl_sandbox *s)
 {
     if (atomic_exchange(&s->released, true))
         return;
-    if (s->manager)
+    if (s->manager) {
+        if (s->reusable && s->machine.config.tracker)
+            s->machine.tracker = hl_manager_give_back(s->manager);
         hl_manager_free(s->manager);
-    if (s->vm)
-        s->driver->destroy(s->vm);
+    }
     if (s->abi)
         s->abi->ops->end(s->abi);
-    if (s->map.base)
-        hl_map_destroy(&s->map);
+    hl_machine_end(&s->machine, s->reusable);
     s->manager = NULL;
-    s->vm = NULL;
     s->abi = NULL;
-    s->memory.slot_count = 0;
     if (s->up)
         atomic_fetch_sub(&live, 1);
     s->up = false;
 }
 
-int hl_sandbox_new(const struct hl_sandbox_config *config,
-                   struct hl_sandbox **out, struct hl_choice *choice,
-                   char *why)
+static int make(const struct hl_sandbox_config *config,
+                struct hl_sandbox **out, struct hl_choice *choice, char *why)
 {
     struct hl_sandbox *s = calloc(1, sizeof *s);
 
     *choice = (struct hl_choice){0};
     if (s == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
-    s->driver = config->driver;
+    s->machine.driver = config->driver;
     s->rest = HL_READY;
     atomic_init(&s->refs, 1);
     hl_turn_init(&s->turn);
@@ -238,16 +192,41 @@ int hl_sandbox_new(const struct hl_sandbox_config *config,
     return 0;
 }
 
+/* B3 */
+static bool is_shortage(int err)
+{
+    return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
+}
+
+int hl_sandbox_new(const struct hl_sandbox_config *config,
+                   struct hl_sandbox **out, struct hl_choice *choice,
+                   char *why)
+{
+    int err = make(config, out, choice, why);
+
+    if (is_shortage(err) && hl_machine_drop_blanks() > 0)
+        err = make(config, out, choice, why);
+    return err;
+}
+
 struct hl_sandbox *hl_sandbox_ref(struct hl_sandbox *s)
 {
     atomic_fetch_add(&s->refs, 1);
     return s;
 }
 
+/* B2 */
+static bool is_reusable(const struct hl_sandbox *s)
+{
+    return s->rest == HL_READY && !hl_turn_is_forked(&s->turn);
+}
+
 void hl_sandbox_unref(struct hl_sandbox *s)
 {
     if (atomic_fetch_sub(&s->refs, 1) != 1)
         return;
+    if (s->rest != HL_CLOSED)
+        s->reusable = is_reusable(s);
     release(s);
     free(s);
 }
@@ -273,6 +252,7 @@ void hl_sandbox_close(struct hl_sandbox *s)
 {
     bool forked = hl_turn_is_forked(&s->turn);
 
+    s->reusable = is_reusable(s);
     s->rest = HL_CLOSED;
     if (!forked || !hl_turn_owner_lives(&s->turn))
         hl_sandbox_leave(s);
@@ -295,7 +275,7 @@ int hl_sandbox_begin(struct hl_sandbox *s)
 {
     if (hl_turn_is_forked(&s->turn))
         return -ECHILD;
-    s->abi->ops->begin(s->abi, s->driver->regs(s->vm));
+    s->abi->ops->begin(s->abi, s->machine.driver->regs(s->machine.vm));
     s->rest = HL_POISONED; /* until it ends */
     return 0;
 }
@@ -304,7 +284,7 @@ static void kick(void *context)
 {
     struct hl_sandbox *s = context;
 
-    s->driver->kick(s->vm);
+    s->machine.driver->kick(s->machine.vm);
 }
 
 /* One run of the driver, with a watch on its deadline. */
@@ -318,7 +298,7 @@ static int run_watched(struct hl_sandbox *s, struct hl_exit *exit)
     if (err < 0)
         return err;
     hl_let_others_run();
-    err = s->driver->run(s->vm, exit);
+    err = s->machine.driver->run(s->machine.vm, exit);
     s->ran = s->ran || err == 0;
     if (s->deadline)
         hl_watch_stop(&watch);
@@ -366,14 +346,14 @@ void hl_sandbox_end(struct hl_sandbox *s)
 void hl_sandbox_interrupt(struct hl_sandbox *s)
 {
     if (hl_turn_ask(&s->turn))
-        s->driver->kick(s->vm);
+        s->machine.driver->kick(s->machine.vm);
 }
 
 size_t hl_sandbox_peek(const struct hl_sandbox *s, uint64_t addr, void *to,
                        size_t size)
 {
     while (size > 0) {
-        const char *from = hl_vm_host(&s->memory, addr, size);
+        const char *from = hl_vm_host(&s->machine.config, addr, size);
         if (from != NULL) {
             memcpy(to, from, size);
             break;
@@ -385,7 +365,7 @@ size_t hl_sandbox_peek(const struct hl_sandbox *s, uint64_t addr, void *to,
 
 size_t hl_sandbox_state_size(const struct hl_sandbox *s)
 {
-    return s->driver->state_size;
+    return s->machine.driver->state_size;
 }
 
 /* S1.  Only what is dirty can be other than zero. */
@@ -415,20 +395,20 @@ int hl_sandbox_take(struct hl_sandbox *s, struct hl_snapshot **out,
         return -EBUSY;
     int err = zero_scratch(s);
     if (err == 0)
-        err = s->driver->save(s->vm, state);
+        err = s->machine.driver->save(s->machine.vm, state);
     return err < 0 ? err : hl_manager_take(s->manager, out);
 }
 
 int hl_sandbox_restore(struct hl_sandbox *s, struct hl_snapshot *snapshot,
                        const void *state, struct hl_applied *done)
 {
-    int err = s->driver->finish ? s->driver->finish(s->vm) : 0; /* S2 */
+    int err = hl_machine_finish(&s->machine); /* S2 */
     if (err < 0)
         return err;
     err = hl_manager_restore(s->manager, snapshot, done);
     if (err < 0)
         return err;
-    err = s->driver->load(s->vm, state);
+    err = s->machine.driver->load(s->machine.vm, state);
     s->rest = err < 0 ? HL_POISONED : HL_READY;
     return err;
 }

@@ -14,7 +14,8 @@
  * unless the guest never ran; so an error makes the sandbox unusable without
  * further action.
  *
- * Memory of the guest is one mapping of the host, slot after slot.  Logged
+ * Memory of the guest is one mapping of the host, slot after slot (machine.h,
+ * which also says what becomes of a machine whose sandbox is closed).  Logged
  * slots are contiguous; snapshots hold those.
  *
  *  S1. The scratch memory of the ABI is in logged slots, and zeroed before a
@@ -31,23 +32,19 @@
 #include "abi/abi.h"
 #include "base.h"
 #include "choose.h"
+#include "machine.h"
 #include "manager/manager.h"
 #include "turn.h"
 #include "vm/driver.h"
 
 struct hl_sandbox;
 
-struct hl_sandbox_slot {
-    uint64_t addr, size;
-    bool logged;
-};
-
 struct hl_sandbox_config {
     const struct hl_driver_ops *driver;
     const char *tracker; /* a name; NULL: what hl_choose chooses */
     const char *abi;     /* a name; NULL: that of the guest's file */
     bool adaptive;
-    struct hl_sandbox_slot slots[HL_VM_SLOTS]; /* in the host's order */
+    struct hl_machine_slot slots[HL_VM_SLOTS]; /* in the host's order */
     size_t slot_count;
     struct hl_x86_region regions[HL_X86_REGIONS]; /* what the guest sees */
     size_t region_count;

@@ -12,6 +12,7 @@ from hyperlight import __version__, guest
 # autodoc finds what is said of each field, are the modules that define them.
 for _public in (hyperlight, guest):
     for _name in _public.__all__:
+        getattr(_public, _name)  # imports the module that defines it
         for _module in list(sys.modules.values()):
             if (
                 _module.__name__.startswith("hyperlight.")

@@ -8,45 +8,53 @@
 1
 """
 
+import sys as _sys
+
+from hyperlight._late import Package as _Package
 from hyperlight._moved import find_moved as _find_moved
-from hyperlight.errors import (
-    DriverUnavailable,
-    EmulatorWarning,
-    GuestAborted,
-    GuestError,
-    GuestInterrupted,
-    GuestTimeout,
-    HyperlightError,
-    LayoutError,
-    LimitExceeded,
-    SandboxPoisoned,
-    SnapshotMismatch,
-    TrackerMissedPage,
-    TrackerOverlap,
-    TrackerUnavailable,
-)
-from hyperlight.manager import SnapshotManager
-from hyperlight.memory import SharedMemory
-from hyperlight.pageset import PageSet
-from hyperlight.sandbox import Sandbox, UninitializedSandbox
-from hyperlight.sandbox.config import SandboxConfig
-from hyperlight.sandbox.drivers import DriverInfo, drivers
-from hyperlight.sandbox.layout import MemoryLayout, Region
-from hyperlight.snapshot import Snapshot
-from hyperlight.stats import (
-    ManagerStats,
-    RestoreStats,
-    SandboxStats,
-    TrackingStats,
-)
-from hyperlight.trackers import (
-    FaultHandlerInfo,
-    TrackerInfo,
-    fault_handlers,
-    reclaim_fault_handlers,
-    trackers,
-)
 from hyperlight.version import __version__
+
+# As typing's, which takes longer to import than all of this. At run time, see
+# hyperlight._late.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperlight.errors import (
+        DriverUnavailable,
+        EmulatorWarning,
+        GuestAborted,
+        GuestError,
+        GuestInterrupted,
+        GuestTimeout,
+        HyperlightError,
+        LayoutError,
+        LimitExceeded,
+        SandboxPoisoned,
+        SnapshotMismatch,
+        TrackerMissedPage,
+        TrackerOverlap,
+        TrackerUnavailable,
+    )
+    from hyperlight.manager import SnapshotManager
+    from hyperlight.memory import SharedMemory
+    from hyperlight.pageset import PageSet
+    from hyperlight.sandbox import Sandbox, UninitializedSandbox
+    from hyperlight.sandbox.config import SandboxConfig
+    from hyperlight.sandbox.drivers import DriverInfo, drivers
+    from hyperlight.sandbox.layout import MemoryLayout, Region
+    from hyperlight.snapshot import Snapshot
+    from hyperlight.stats import (
+        ManagerStats,
+        RestoreStats,
+        SandboxStats,
+        TrackingStats,
+    )
+    from hyperlight.trackers import (
+        FaultHandlerInfo,
+        TrackerInfo,
+        fault_handlers,
+        reclaim_fault_handlers,
+        trackers,
+    )
 
 __all__ = [
     "__version__",
@@ -92,7 +100,6 @@ __all__ = [
     # warnings
 ]
 
+_sys.modules[__name__].__class__ = _Package
 _find_moved()
-for _name in __all__[1:]:
-    globals()[_name].__module__ = "hyperlight"
-del _name
+del TYPE_CHECKING

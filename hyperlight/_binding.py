@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False  # as typing's, which takes long to import
 
 # Checkers of types see one library, whatever system they run on.
 if TYPE_CHECKING or sys.platform == "linux":

@@ -6,13 +6,20 @@ itself and not a copy of it. Nothing in the package uses these names.
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec, spec_from_loader
-from types import CodeType, ModuleType
+
+TYPE_CHECKING = False  # as typing's, which takes long to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.abc import Loader, MetaPathFinder
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+
+    class _Base(MetaPathFinder, Loader):
+        pass
+
+else:  # importlib.abc takes longer to import than the rest of the package
+    _Base = object
 
 __all__ = ["MOVED", "find_moved"]
 
@@ -32,7 +39,7 @@ MOVED = {
 }
 
 
-class _Finder(MetaPathFinder, Loader):
+class _Finder(_Base):
     """Asked after all others, so it never stands in front of a file."""
 
     def find_spec(
@@ -45,18 +52,24 @@ class _Finder(MetaPathFinder, Loader):
         package, _, name = fullname.rpartition(".")
         if package != "hyperlight" or name not in MOVED:
             return None
-        return spec_from_loader(fullname, self)
+        from importlib.machinery import ModuleSpec
+
+        return ModuleSpec(fullname, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The module by its new name."""
         name = spec.name.rpartition(".")[2]
-        module = importlib.import_module(f"hyperlight.{MOVED[name]}")
+        new = f"hyperlight.{MOVED[name]}"
+        __import__(new)
+        module = sys.modules[new]
         # The import system is about to write its own into the module.
         spec.loader_state = module.__spec__
         return module
 
     def get_code(self, fullname: str) -> CodeType | None:
         """For ``python -m`` with an old name."""
+        from importlib.util import find_spec
+
         name = f"hyperlight.{MOVED[fullname.rpartition('.')[2]]}"
         spec = find_spec(name)
         get_code = getattr(spec and spec.loader, "get_code", None)
@@ -70,17 +83,6 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def find_moved() -> None:
-    """Have the old names found, from now on.
-
-    What is loaded already has its old name at once: found later it would
-    replace what the package has by that name, such as the function
-    ``hyperlight.drivers``.
-    """
-    package = sys.modules["hyperlight"]
-    for old, new in MOVED.items():
-        module = sys.modules.get(f"hyperlight.{new}")
-        if module is not None:
-            sys.modules[f"hyperlight.{old}"] = module
-            package.__dict__.setdefault(old, module)
+    """Have the old names found, from now on."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

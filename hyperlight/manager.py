@@ -7,6 +7,7 @@ import sys
 import warnings
 from typing import Literal, get_args
 
+from hyperlight._ahead import stay_ahead_of_handlers
 from hyperlight._binding import core
 from hyperlight._copying import NotCopied
 from hyperlight.errors import TrackerMissedPage, TrackerUnavailable
@@ -15,7 +16,6 @@ from hyperlight.pageset import PageSet
 from hyperlight.registry import HOST_TRACKERS
 from hyperlight.snapshot import Snapshot, require_same_size
 from hyperlight.stats import ManagerStats, RestoreStats
-from hyperlight.trackers import stay_ahead_of_handlers, usable_of
 from hyperlight.units import one_of
 
 __all__ = ["SnapshotManager"]
@@ -100,6 +100,8 @@ class SnapshotManager(NotCopied):
     @staticmethod
     def _usable(memory: SharedMemory, failed: str) -> list[str]:
         """Trackers that this memory can have: not one that just failed."""
+        from hyperlight.trackers import usable_of
+
         if failed == "auto":
             return []
         return [

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import importlib
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 from conftest import run_python
 
 import hyperlight
 from hyperlight import HyperlightError
+from hyperlight._late import MODULES
 from hyperlight._moved import MOVED
 
 PACKAGE = Path(hyperlight.__file__).parent
@@ -30,7 +33,7 @@ def test_nothing_else_is_public() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     imported = {
         alias.asname or alias.name
-        for node in tree.body
+        for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
@@ -61,13 +64,108 @@ def test_modules_export_what_they_define() -> None:
         }
         imported = {
             alias.asname or alias.name
-            for node in tree.body
+            for node in ast.walk(tree)
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
         if exported:
             there = defined | assigned | imported
             assert set(exported[0]) <= there | {"core"}, path
+
+
+def test_names_are_where_checkers_of_types_find_them() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    assert isinstance(block.test, ast.Name)
+    assert block.test.id == "TYPE_CHECKING"
+    assert {
+        str(node.module): tuple(alias.name for alias in node.names)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+    } == MODULES
+
+
+def test_a_name_is_there_however_its_module_was_imported() -> None:
+    result = run_python("""
+import sys
+import hyperlight
+assert "hyperlight.manager" not in sys.modules
+assert {*hyperlight.__all__} <= {*dir(hyperlight)}
+from hyperlight.errors import TrackerOverlap
+assert TrackerOverlap.__module__ == "hyperlight"
+import hyperlight.trackers
+import hyperlight.drivers
+assert callable(hyperlight.trackers) and callable(hyperlight.drivers)
+from hyperlight.sandbox.config import SandboxConfig
+assert SandboxConfig.__module__ == "hyperlight"
+assert hyperlight.SandboxConfig is SandboxConfig
+assert hyperlight.registry.TRACKERS and hyperlight.config.SandboxConfig
+assert not hasattr(hyperlight, "nothing")
+hyperlight.Snapshot = None
+assert hyperlight.Snapshot is None
+names = {}
+exec("from hyperlight import *", names)
+assert set(hyperlight.__all__) <= set(names)
+""")
+    assert result.returncode == 0, result.stderr
+
+
+#: Modules that take long to import, and that restoring memory does not need.
+HEAVY = {
+    "ast",
+    "dataclasses",
+    "hashlib",
+    "importlib.resources",
+    "importlib.util",
+    "inspect",
+    "json",
+    "logging",
+    "pathlib",
+    "random",
+    "shutil",
+    "signal",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "urllib",
+}
+#: Those that `typing` imports in some version of Python, and it.
+TYPING = {"collections", "contextlib", "enum", "functools", "re", "typing"}
+
+
+def test_what_is_imported_when() -> None:
+    """Without `site`, whose own imports would hide ours."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(PACKAGE.parent)!r})
+import hyperlight
+print(*sys.modules)
+with hyperlight.SharedMemory("1MiB") as memory:
+    with hyperlight.SnapshotManager(memory) as manager:
+        manager.take()
+        memory.fill(0, 5000, 1)
+        assert manager.restore().pages_zeroed == 2
+        len(manager.dirty() | manager.changed())
+print(*sys.modules)
+"""
+    result = subprocess.run(
+        [sys.executable, "-S", "-E", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, then = (set(line.split()) for line in result.stdout.splitlines())
+    ours = {name for name in first if name.startswith("hyperlight")}
+    assert ours == {
+        "hyperlight",
+        "hyperlight._late",
+        "hyperlight._moved",
+        "hyperlight.version",
+    }
+    assert not first & (HEAVY | TYPING)
+    assert not then & HEAVY
+    assert not {n for n in then if n.startswith("hyperlight.sandbox")}
 
 
 def test_modules_are_found_by_the_names_that_they_had() -> None:

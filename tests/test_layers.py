@@ -32,22 +32,25 @@ C_FILES = {
     "inject": 0,
     "turn": 3,
     "choose": 5,
+    "machine": 6,
     "sandbox": 7,
 }
 
 #: Modules of the package, without its name, from below.
 PYTHON_LAYERS = [
     {"version", "text", "_copying", "_moved", "stats", "cli.values"},
+    {"_late"},
     {"errors", "units", "guest.cc"},
     {"_core", "_absent"},
     {"_binding"},
-    {"registry", "emulator", "guest.builder"},
+    {"registry", "emulator", "guest.builder", "_ahead"},
     {"guest"},
     {"pageset", "memory", "trackers"},
     {"snapshot"},
     {"manager"},
     {"sandbox.config", "sandbox.drivers", "sandbox.log"},
     {"sandbox.layout", "sandbox.functions"},
+    {"sandbox.images"},
     {"sandbox.faults"},
     {"sandbox.calls"},
     {"sandbox.machine"},

@@ -228,6 +228,21 @@ bool hl_manager_close(struct hl_manager *m, struct hl_mirror *mirror)
     return true;
 }
 
+struct hl_tracker *hl_manager_give_back(struct hl_manager *m)
+{
+    struct hl_tracker *tracker = NULL;
+
+    if (enter(m) < 0)
+        return NULL;
+    if (!hl_region_forked(&m->region)) {
+        tracker = m->region.tracker;
+        m->region.tracker = NULL;
+    }
+    leave(m);
+    (void)hl_manager_close(m, NULL);
+    return tracker;
+}
+
 void hl_manager_free(struct hl_manager *m)
 {
     (void)hl_manager_close(m, NULL);

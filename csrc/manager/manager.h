@@ -89,6 +89,11 @@ void hl_manager_unref(struct hl_manager *manager);
  * and nothing was exchanged. */
 bool hl_manager_close(struct hl_manager *manager, struct hl_mirror *mirror);
 
+/* Close, and give back the tracker that it adopted, open as it is, to the
+ * caller: nobody else may call it any more.  NULL: it was closed before, or
+ * this is a child of fork. */
+struct hl_tracker *hl_manager_give_back(struct hl_manager *manager);
+
 /* Close, and drop the reference. */
 void hl_manager_free(struct hl_manager *manager);
 

@@ -30,7 +30,8 @@
 
 /* In the order in which they are taken. */
 enum hl_rank {
-    HL_RANK_WATCH, /* deadlines */
+    HL_RANK_WATCH,    /* deadlines */
+    HL_RANK_MACHINES, /* blank ones */
     HL_RANK_MANAGER,
     HL_RANK_TRACKER, /* state that the trackers of one kind share */
     HL_RANK_RANGE,
@@ -38,6 +39,7 @@ enum hl_rank {
     HL_RANK_FAULT_WAITING,
     HL_RANK_DESCRIPTOR,
     HL_RANK_STORE,
+    HL_RANK_SLAB,    /* spare ones */
     HL_RANK_LIBRARY, /* loading the emulator's */
     HL_RANK_COUNT
 };

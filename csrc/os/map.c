@@ -45,6 +45,32 @@ int hl_map_create(struct hl_map *map, size_t size, enum hl_huge huge)
     return 0;
 }
 
+int hl_map_create_joined(struct hl_map *map, size_t size)
+{
+    size_t page = hl_page_size();
+    void *base;
+
+    if (size == 0 || size > SIZE_MAX - 3 * page)
+        return -ENOMEM;
+    size = hl_align_up(size, page);
+    size_t reserved = size + 2 * page;
+    int err = hl_memory_reserve(&hl_anonymous, reserved, true, &base);
+    if (err < 0)
+        return err;
+    char *addr = (char *)base + page;
+    hl_memory_want_huge(base, reserved, false);
+    err = hl_memory_guard(base, page);
+    if (err == 0)
+        err = hl_memory_guard(addr + size, page);
+    if (err < 0) {
+        hl_memory_release(base, reserved);
+        return err;
+    }
+    *map = (struct hl_map){addr, size, base, reserved};
+    atomic_fetch_add(&live, 1);
+    return 0;
+}
+
 void hl_map_destroy(struct hl_map *map)
 {
     if (map->base == NULL)

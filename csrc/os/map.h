@@ -22,6 +22,10 @@ struct hl_map {
  * is touched.  -ENOMEM: too large for this process or this machine. */
 int hl_map_create(struct hl_map *map, size_t size,
                   enum hl_huge huge) HL_MUST_CHECK;
+/* The same without huge pages, in one mapping with its guard pages where the
+ * kernel can (Linux 6.13), and with equal neighbours: for what there may be
+ * thousands of.  Mappings do not show where it ends. */
+int hl_map_create_joined(struct hl_map *map, size_t size) HL_MUST_CHECK;
 void hl_map_destroy(struct hl_map *map);
 
 /* Make whole huge pages of what was split into small ones, where the kernel

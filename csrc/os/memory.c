@@ -37,7 +37,20 @@ int hl_memory_allow(void *addr, size_t size)
     return mprotect(addr, size, PROT_READ | PROT_WRITE) < 0 ? -errno : 0;
 }
 
-void hl_memory_release(void *addr, size_t size) { (void)munmap(addr, size); }
+/* A hole in the middle of a mapping makes two of one, which the kernel refuses
+ * where there are too many. */
+void hl_memory_release(void *addr, size_t size)
+{
+    if (munmap(addr, size) < 0)
+        (void)madvise(addr, size, MADV_DONTNEED);
+}
+
+int hl_memory_guard(void *addr, size_t size)
+{
+    if (madvise(addr, size, MADV_GUARD_INSTALL) == 0)
+        return 0;
+    return mprotect(addr, size, PROT_NONE) < 0 ? -errno : 0;
+}
 
 void hl_memory_want_huge(void *addr, size_t size, bool wanted)
 {

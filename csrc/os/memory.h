@@ -38,6 +38,10 @@ int hl_memory_reserve(const struct hl_backing *backing, size_t size,
 int hl_memory_allow(void *addr, size_t size) HL_MUST_CHECK;
 void hl_memory_release(void *addr, size_t size);
 
+/* Any access ends in SIGSEGV.  Where the kernel can (Linux 6.13) it remains
+ * one mapping with what is around it. */
+int hl_memory_guard(void *addr, size_t size) HL_MUST_CHECK;
+
 /* Whether huge pages are wanted there: only advice, since not every kernel has
  * them.  Some systems use them unless told otherwise. */
 void hl_memory_want_huge(void *addr, size_t size, bool wanted);

@@ -28,6 +28,9 @@
 #ifndef MADV_POPULATE_WRITE /* 5.14 */
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_GUARD_INSTALL /* 6.13 */
+#define MADV_GUARD_INSTALL 102
+#endif
 #ifndef MADV_COLLAPSE /* 6.1 */
 #define MADV_COLLAPSE 25
 #endif

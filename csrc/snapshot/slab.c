@@ -4,7 +4,63 @@
 
 #include "mem/bitmap.h"
 #include "mem/runs.h"
+#include "os/lock.h"
 #include "os/memory.h"
+
+/* Mappings without a slab, of SPARE_SIZE bytes, of which at most SPARE_USED
+ * slots were ever filled: they may hold anything. */
+#define SPARES 4
+#define SPARE_SIZE ((size_t)1 << 20)
+#define SPARE_USED 64
+
+static struct hl_lock lock;
+static void *spares[SPARES];
+static size_t spare_count;
+
+static void *take_spare(size_t size)
+{
+    void *mapping = NULL;
+
+    if (size != SPARE_SIZE)
+        return NULL;
+    hl_lock_acquire(&lock);
+    if (spare_count > 0)
+        mapping = spares[--spare_count];
+    hl_lock_release(&lock);
+    return mapping;
+}
+
+static bool keep_spare(const struct hl_slab *slab)
+{
+    bool kept = false;
+
+    if (slab->mapped != SPARE_SIZE || slab->end > SPARE_USED)
+        return false;
+    hl_lock_acquire(&lock);
+    if (spare_count < SPARES) {
+        spares[spare_count++] = slab->mapping;
+        kept = true;
+    }
+    hl_lock_release(&lock);
+    return kept;
+}
+
+__attribute__((constructor)) static void make_lock(void)
+{
+    hl_lock_init(&lock, HL_RANK_SLAB);
+}
+
+/* Memory of no page yet.  One page is to take one page, even where the
+ * system's default is huge pages everywhere. */
+static void *map(size_t size)
+{
+    void *mapping = take_spare(size);
+
+    if (mapping == NULL &&
+        hl_memory_reserve(&hl_anonymous, size, true, &mapping) == 0)
+        hl_memory_want_huge(mapping, size, false);
+    return mapping;
+}
 
 int hl_slab_map(struct hl_slab *slab, size_t slots, size_t page_size)
 {
@@ -12,9 +68,7 @@ int hl_slab_map(struct hl_slab *slab, size_t slots, size_t page_size)
 
     *slab = (struct hl_slab){.slots = slots, .page_size = page_size};
     slab->mapped = size < HL_HUGE_SIZE ? size : size + HL_HUGE_SIZE;
-    void *mapping = NULL;
-    if (hl_memory_reserve(&hl_anonymous, slab->mapped, true, &mapping) == 0)
-        slab->mapping = mapping;
+    slab->mapping = map(slab->mapped);
     slab->refs = calloc(slab->slots, sizeof *slab->refs);
     slab->free = calloc(words, sizeof *slab->free);
     slab->warm = calloc(words, sizeof *slab->warm);
@@ -22,17 +76,15 @@ int hl_slab_map(struct hl_slab *slab, size_t slots, size_t page_size)
         hl_slab_unmap(slab);
         return -ENOMEM;
     }
-    uintptr_t up = size < HL_HUGE_SIZE ? 0 : (uintptr_t)mapping % HL_HUGE_SIZE;
+    uintptr_t up =
+        size < HL_HUGE_SIZE ? 0 : (uintptr_t)slab->mapping % HL_HUGE_SIZE;
     slab->mem = slab->mapping + (up ? HL_HUGE_SIZE - up : 0);
-    /* One page is to take one page, even where the system's default is huge
-     * pages everywhere. */
-    hl_memory_want_huge(mapping, slab->mapped, false);
     return 0;
 }
 
 void hl_slab_unmap(struct hl_slab *slab)
 {
-    if (slab->mapping != NULL)
+    if (slab->mapping != NULL && !keep_spare(slab))
         hl_memory_release(slab->mapping, slab->mapped);
     free(slab->refs);
     free(slab->free);

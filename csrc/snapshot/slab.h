@@ -24,6 +24,9 @@ struct hl_slab {
 /* Make an empty slab.  -ENOMEM: nothing was made. */
 int hl_slab_map(struct hl_slab *slab, size_t slots,
                 size_t page_size) HL_MUST_CHECK;
+/* The memory of a small one of which little was used is kept for the next one
+ * of its size: giving it back is a call of the kernel to each virtual machine
+ * that the process has. */
 void hl_slab_unmap(struct hl_slab *slab);
 
 /* Slots [first, +count) are about to be filled: one fault for each whole huge

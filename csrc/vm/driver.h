@@ -21,6 +21,10 @@
  *  V5. After finish() no operation of the guest is unfinished: the machine
  *      writes to guest memory only while it runs.
  *
+ *  V6. renew(), where there is one, makes a machine that left by a call as
+ * good as new: it holds nothing of its guest but what lies in the memory of
+ *      its slots, which are where they were.
+ *
  * Threads: one call at a time on a machine, on any thread; kick() at any
  * moment on any thread.  Fork: a child cannot use its parent's machines, but
  * destroy them. */
@@ -128,6 +132,10 @@ struct hl_driver_ops {
     /* V5.  What the guest has in its registers is lost, unless it left by a
      * call.  NULL: there is never anything to finish. */
     int (*finish)(struct hl_vm *vm);
+
+    /* V6, after finish().  Its memory holds tables equal to those that it was
+     * made with.  -errno: destroy it.  NULL: machines cannot be used again. */
+    int (*renew)(struct hl_vm *vm);
 
     /* Code in guest memory was changed by the host.  NULL: not needed. */
     void (*code_changed)(struct hl_vm *vm);

@@ -6,12 +6,12 @@ cdef hl_span span_of(span) except *:
     return hl_span(addr, size)
 
 
-cdef size_t fill_slots(hl_sandbox_slot *into, slots) except? 0:
+cdef size_t fill_slots(hl_machine_slot *into, slots) except? 0:
     cdef size_t n = 0
     if len(slots) > HL_VM_SLOTS:
         raise ValueError(f"{len(slots)} slots are too many")
     for addr, size, logged in slots:
-        into[n] = hl_sandbox_slot(addr, size, logged)
+        into[n] = hl_machine_slot(addr, size, logged)
         n += 1
     return n
 

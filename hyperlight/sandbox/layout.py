@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -171,14 +172,16 @@ class Plan:
     #: (address, size, logged) in the order of host memory.
     slots: tuple[tuple[int, int, bool], ...]
 
-    def mapped(self) -> list[tuple[int, int, int]]:
+    @functools.cached_property
+    def mapped(self) -> tuple[tuple[int, int, int], ...]:
         """(address, size, permissions) of what the guest can reach."""
-        return [
+        return tuple(
             (region.address, region.size, _bits(region.permissions))
             for region in self.layout
             if region.permissions != "---"
-        ]
+        )
 
+    @functools.cached_property
     def spans(self) -> dict[str, tuple[int, int]]:
         """(address, size) by name of the region."""
         return {r.name: (r.address, r.size) for r in self.layout}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-from pathlib import Path
 from typing import NoReturn
 
+from hyperlight._ahead import stay_ahead_of_handlers
 from hyperlight._binding import core
 from hyperlight.errors import (
     SnapshotMismatch,
     TrackerMissedPage,
     TrackerUnavailable,
 )
-from hyperlight.guest import shipped
 from hyperlight.pageset import PageSet
 from hyperlight.sandbox.calls import Calls, Limit
 from hyperlight.sandbox.config import (
@@ -24,16 +22,15 @@ from hyperlight.sandbox.config import (
 )
 from hyperlight.sandbox.drivers import choose_driver
 from hyperlight.sandbox.functions import GuestFunction, Value
-from hyperlight.sandbox.layout import MemoryLayout, Plan, plan
+from hyperlight.sandbox.images import Guest, read_guest
+from hyperlight.sandbox.layout import MemoryLayout, Plan
 from hyperlight.sandbox.log import GuestLog
 from hyperlight.snapshot import Snapshot
 from hyperlight.stats import RestoreStats
-from hyperlight.trackers import stay_ahead_of_handlers, usable_of
+from hyperlight.trackers import usable_of
 from hyperlight.units import format_size
 
 __all__ = ["Guest", "Machine"]
-
-Guest = str | os.PathLike[str] | bytes
 
 #: The guest ABI that is asked for by name; None: the one of the guest's file.
 _ABI: str | None = None
@@ -55,19 +52,18 @@ class Machine:
             raise TypeError(f"config={config!r} is not a SandboxConfig")
         self.config = config
         self.name: str
-        self.name, file = _read_guest(guest)
-        image = core.ImageCore(file)
-        planned = plan(image.facts, config)
+        self.name, self.image = read_guest(guest)
+        planned = self.image.plan(config)
         self.layout: MemoryLayout = planned.layout
         self.driver: str = choose_driver(config.driver)
         self.verifies: bool = os.environ.get("HYPERLIGHT_VERIFY") == "1"
         self.identity: tuple[str, bytes, MemoryLayout] = (
             self.driver,
-            hashlib.sha256(file).digest(),
+            self.image.digest,
             planned.layout,
         )
         self.core: core.SandboxCore = _start(
-            self.driver, config, image, planned
+            self.driver, config, self.image.core, planned
         )
         #: ns that a call may take that has no timeout of its own; 0: any.
         self._most: int = deadline_after(config.call_timeout, 1)
@@ -178,17 +174,18 @@ class Machine:
 
     # Calls.
 
-    def come_up(self, token: object) -> list[str]:
-        """Run the guest's initialization; the signatures it exports."""
+    def come_up(self, token: object) -> dict[str, GuestFunction]:
+        """Run the guest's initialization; the functions it exports."""
         if self._touched:
             self.put_back_to_pristine(token, self.core.face)
         self._touched = True
         limit = Limit.of(self.config, None, None)
-        return self.core.start(
+        signatures = self.core.start(
             token,
             limit.nanoseconds(),
             functools.partial(self.calls.serve, limit),
         )
+        return self.image.functions(signatures)
 
     def call(
         self,
@@ -215,21 +212,6 @@ class Machine:
         return self.calls.serve(limit, reason)
 
 
-def _read_guest(guest: Guest) -> tuple[str, bytes]:
-    """A label for people, and the file's bytes."""
-    if isinstance(guest, (bytes, bytearray, memoryview)):
-        return f"{len(guest)} bytes", bytes(guest)
-    if not isinstance(guest, (str, os.PathLike)):
-        raise TypeError(
-            f"guest={guest!r} is neither a path, nor bytes, nor the name of "
-            f"a guest that ships"
-        )
-    path = Path(guest)
-    if not path.exists():
-        path = shipped(str(guest))
-    return path.name, path.read_bytes()
-
-
 def _start(
     driver: str,
     config: SandboxConfig,
@@ -251,8 +233,8 @@ def _start(
             image,
             planned.base,
             planned.slots,
-            planned.mapped(),
-            planned.spans(),
+            planned.mapped,
+            planned.spans,
         )
     except TrackerUnavailable as error:
         eligible = core.candidates(driver, tracked // core.PAGE_SIZE)

@@ -15,7 +15,6 @@ from hyperlight.sandbox.functions import (
     GuestFunction,
     HostFunction,
     Value,
-    functions_of,
 )
 from hyperlight.sandbox.layout import MemoryLayout
 from hyperlight.sandbox.machine import Guest, Machine
@@ -100,7 +99,7 @@ class UninitializedSandbox(NotCopied):
             if not machine.core.claim(made._token):
                 raise RuntimeError("evolve: it is already being evolved")
             self._open()  # another thread may just have done it
-            made._functions = functions_of(machine.come_up(made._token))
+            made._functions = machine.come_up(made._token)
             if init is not None:
                 init(made)
             machine.base = machine.take(made._token, "base")

@@ -247,13 +247,13 @@ static inline void open_bed(struct bed *bed, uint32_t size, uint32_t kept_back,
     config->slot_count = 4;
     bed->k.cpu_fd = kernel.cpu_fd = memfd_create("ring", 0);
     kernel.adds = adds;
-    off_t at = 64 * (off_t)page_size; /* KVM_DIRTY_LOG_PAGE_OFFSET */
-    size_t bytes = size * sizeof *kernel.ring;
-    CHECK(kernel.cpu_fd >= 0 &&
-          ftruncate(kernel.cpu_fd, at + (off_t)bytes) == 0);
-    kernel.ring = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                       kernel.cpu_fd, at);
-    CHECK(kernel.ring != MAP_FAILED);
+    size_t bytes = HL_KVM_RING_AT + size * sizeof *kernel.ring;
+    CHECK(kernel.cpu_fd >= 0 && ftruncate(kernel.cpu_fd, (off_t)bytes) == 0);
+    char *vcpu = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                      kernel.cpu_fd, 0);
+    CHECK(vcpu != MAP_FAILED);
+    bed->k.kvm_run = (struct kvm_run *)vcpu;
+    kernel.ring = (struct kvm_dirty_gfn *)(vcpu + HL_KVM_RING_AT);
     kernel.size = size;
     kernel.soft = size - kept_back;
     CHECK(hl_pages_init(&bed->dirty, PAGES) == 0);
@@ -267,7 +267,7 @@ static inline void close_bed(struct bed *bed)
     bed->t->ops->close(bed->t, false);
     hl_pages_free(&bed->dirty);
     hl_pages_free(&bed->pages);
-    munmap(kernel.ring, kernel.size * sizeof *kernel.ring);
+    munmap(bed->k.kvm_run, HL_KVM_RING_AT + kernel.size * sizeof *kernel.ring);
     close(kernel.cpu_fd);
 }
 

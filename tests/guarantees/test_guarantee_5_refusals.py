@@ -199,6 +199,7 @@ def test_unprivileged_user() -> None:
     script = """
 import ctypes, os, sys
 import hyperlight
+from hyperlight import *  # later it may not read the files
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
     # changing users hides /proc/self, which a user's own process does not

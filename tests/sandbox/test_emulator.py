@@ -285,6 +285,7 @@ def test_where_no_memory_may_be_made_executable(driver: str) -> None:
 _LIMITED = """
 import ctypes, resource, sys
 import hyperlight
+from hyperlight import *  # importing takes memory, too
 from hyperlight.emulator import find_emulator
 ctypes.CDLL(find_emulator())
 with open("/proc/self/statm") as statm:

@@ -152,6 +152,7 @@ def test_no_descriptors_left(driver: str) -> None:
     """A clear error, nothing lost, and all well when there are some again."""
     config = SandboxConfig(driver=driver)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    core.drop_blank_machines()
     with Sandbox("simple", config=config) as sandbox:
         before = descriptors()
         for extra in range(6):
@@ -162,6 +163,7 @@ def test_no_descriptors_left(driver: str) -> None:
                 assert error.errno == errno.EMFILE
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        core.drop_blank_machines()
         assert descriptors() == before
         assert sandbox.call("Counter") == 1
         with Sandbox("simple", config=config) as other:

@@ -3,7 +3,7 @@
  * run, regs.c moves its registers, selectors.c keeps a guest's selectors out
  * of the host's thread, pkru.c finds out whether a guest can change PKRU,
  * ring.c (with entries.c and spare.c, see ring.h) and log.c report what the
- * guest wrote. */
+ * guest wrote, cpuid.c says which processor it has. */
 #ifndef HL_VM_KVM_MACHINE_H
 #define HL_VM_KVM_MACHINE_H
 
@@ -27,6 +27,7 @@ struct kvm_dirty_gfn {
     __u64 offset;
 };
 #endif
+#define HL_KVM_RING_AT ((size_t)KVM_DIRTY_LOG_PAGE_OFFSET * 4096)
 #ifndef KVM_CAP_DIRTY_LOG_RING_ACQ_REL
 #define KVM_CAP_DIRTY_LOG_RING_ACQ_REL 223
 #endif
@@ -80,10 +81,12 @@ struct hl_kvm {
     uint64_t entry_code;        /* the one of the tables that it takes */
     struct hl_kvm_rest rest;    /* what it holds, as long as... */
     bool plain;                 /* ...the guest only ever left by calls */
-    bool pending;               /* the last exit was none: see finish */
-    bool enters;                /* the next run starts at the entry code */
-    bool begun;                 /* it goes on with one that did not leave */
-    bool sets_sregs;            /* and with kvm_run->s.regs.sregs */
+    struct hl_kvm_state *first; /* what it held when it was made... */
+    bool is_first;   /* ...and holds, or is about to, but for regs */
+    bool pending;    /* the last exit was none: see finish */
+    bool enters;     /* the next run starts at the entry code */
+    bool begun;      /* it goes on with one that did not leave */
+    bool sets_sregs; /* and with kvm_run->s.regs.sregs */
 
     /* Ending a run: kick.c. */
     _Atomic enum hl_kvm_kick kick;
@@ -95,7 +98,8 @@ struct hl_kvm {
     siginfo_t kept_info;
 
     /* Dirty ring. */
-    size_t ring_size; /* entries; 0: it has none */
+    size_t ring_size; /* entries; 0: it has none.  At HL_KVM_RING_AT bytes
+                         from kvm_run on, in the same mapping. */
     struct hl_kvm_ring *ring;
 };
 
@@ -109,6 +113,17 @@ int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd,
                        const char **what) HL_MUST_CHECK;
 int hl_kvm_save(struct hl_vm *vm, void *state);
 int hl_kvm_load(struct hl_vm *vm, const void *state);
+int hl_kvm_renew(struct hl_vm *vm);
+
+/* cpuid.c.  What the guest is to find with CPUID, and what follows from it;
+ * kvm_fd: /dev/kvm.  The same for all machines of a process, so it is asked
+ * once.  NULL: errno says why.  Any thread; never freed. */
+struct hl_kvm_cpuid {
+    uint64_t xcr0;
+    size_t pkru_at; /* as in struct hl_kvm */
+    struct kvm_cpuid2 *list;
+};
+const struct hl_kvm_cpuid *hl_kvm_cpuid(int kvm_fd);
 
 /* finish.c.  hl_kvm_settle: the vCPU itself holds what the next run was to
  * begin with. */

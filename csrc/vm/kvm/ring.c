@@ -23,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include "inject.h"
 #include "os/map.h"
@@ -192,8 +191,6 @@ static void disarm(struct hl_tracker *t, struct hl_run run)
 
 static void free_ring(struct hl_kvm_ring *r)
 {
-    if (r->entries != MAP_FAILED)
-        munmap(r->entries, r->size * sizeof *r->entries);
     hl_pages_free(&r->open);
     hl_pages_free(&r->writable);
     free(r);
@@ -238,14 +235,10 @@ int hl_kvm_ring_open(struct hl_vm *vm, void *memory, size_t page_count,
                                      .page_size = hl_page_size()};
     r->kvm = k;
     r->size = k->ring_size;
-    r->entries = mmap(NULL, r->size * sizeof *r->entries,
-                      PROT_READ | PROT_WRITE, MAP_SHARED, k->cpu_fd,
-                      KVM_DIRTY_LOG_PAGE_OFFSET * (off_t)hl_page_size());
-    int err = r->entries == MAP_FAILED ? -errno : 0;
-    if (err < 0)
-        (void)hl_why(why, err, "mmap of the dirty ring: %s", strerror(-err));
-    else if (hl_pages_init(&r->open, page_count) < 0 ||
-             hl_pages_init(&r->writable, page_count) < 0)
+    r->entries = (void *)((char *)k->kvm_run + HL_KVM_RING_AT);
+    int err = 0;
+    if (hl_pages_init(&r->open, page_count) < 0 ||
+        hl_pages_init(&r->writable, page_count) < 0)
         err = hl_why(why, -ENOMEM, "out of memory");
     if (err < 0) {
         free_ring(r);

@@ -127,17 +127,39 @@ static int set_slots(struct hl_kvm *k)
     return 0;
 }
 
+/* KVM_CREATE_VM takes the longer the more mappings the process has.  So the
+ * ring is in one mapping with kvm_run (of the pages between them nothing is
+ * ever touched), and all of these are asked for in a row, far from other
+ * memory: the kernel makes one mapping of machines' memory only where it
+ * adjoins. Where it lies has no other meaning, so the kernel may choose
+ * otherwise. */
+#define FAR ((uintptr_t)1 << 40)
+
+static void *map_vcpu(int cpu_fd, size_t size)
+{
+    static _Atomic uintptr_t next;
+    const uintptr_t wish = atomic_load(&next);
+
+    void *at = mmap((void *)wish, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                    cpu_fd, 0);
+    if (at != MAP_FAILED)
+        atomic_store(&next, (uintptr_t)at - (wish ? size : FAR));
+    return at;
+}
+
 static int map_kvm_run(struct hl_kvm *k, int kvm_fd)
 {
-    int size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-    if (size < 0)
+    int least = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (least < 0)
         return -errno;
-    void *page = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED,
-                      k->cpu_fd, 0);
+    size_t size = (size_t)least;
+    if (k->ring_size)
+        size = HL_KVM_RING_AT + k->ring_size * sizeof(struct kvm_dirty_gfn);
+    void *page = map_vcpu(k->cpu_fd, size);
     if (page == MAP_FAILED)
         return -errno;
     k->kvm_run = page;
-    k->kvm_run_size = (size_t)size;
+    k->kvm_run_size = size;
     k->kvm_run->kvm_valid_regs = KVM_SYNC_X86_REGS;
     return 0;
 }
@@ -211,6 +233,7 @@ static void destroy(struct hl_vm *vm)
         close(k->cpu_fd);
     if (k->vm_fd >= 0)
         close(k->vm_fd);
+    free(k->first);
     free(k);
 }
 
@@ -331,6 +354,7 @@ static int run(struct hl_vm *vm, struct hl_exit *exit)
     struct hl_kvm *k = hl_kvm_of(vm);
     uint64_t selectors = hl_kvm_selectors();
 
+    k->is_first = false;
     int err = hl_kvm_kick_open(k);
     if (err < 0)
         return err;
@@ -368,6 +392,7 @@ const struct hl_driver_ops hl_driver_kvm = {
     .run = run,
     .kick = hl_kvm_kick,
     .finish = hl_kvm_finish,
+    .renew = hl_kvm_renew,
     .state_size = sizeof(struct hl_kvm_state),
     .save = hl_kvm_save,
     .load = hl_kvm_load,

@@ -18,8 +18,6 @@ _Static_assert(KVM_SET_CPUID2 == 0x4008ae90, "linux/kvm.h");
 _Static_assert(KVM_SET_MSRS == 0x4008ae89, "linux/kvm.h");
 _Static_assert(KVM_GET_XSAVE == 0x9000aea4, "linux/kvm.h");
 
-#define CPUID_ENTRIES 256
-
 #define CR0_PE (UINT64_C(1) << 0)
 #define CR0_MP (UINT64_C(1) << 1)
 #define CR0_ET (UINT64_C(1) << 4)
@@ -33,40 +31,18 @@ _Static_assert(KVM_GET_XSAVE == 0x9000aea4, "linux/kvm.h");
 #define EFER_LME (UINT64_C(1) << 8)
 #define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
-#define XCR0_X87_SSE UINT64_C(3)
 #define MSR_LSTAR 0xc0000082
-#define CPUID_XSAVE 0xd /* subleaf 0: what XCR0 can have */
-#define XSAVE_PKRU 9    /* subleaf, and state component */
-#define XSTATE_BV 512   /* of the XSAVE area: what is not in its first state */
+#define XSTATE_BV 512 /* of the XSAVE area: what is not in its first state */
 
-/* What the host has, but for what a guest does not need: no nested
- * virtualization, no performance counters. */
 static int set_cpuid(struct hl_kvm *k, int kvm_fd)
 {
-    struct kvm_cpuid2 *cpuid = calloc(
-        1, sizeof *cpuid + CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2));
+    const struct hl_kvm_cpuid *cpuid = hl_kvm_cpuid(kvm_fd);
+
     if (cpuid == NULL)
-        return -ENOMEM;
-    cpuid->nent = CPUID_ENTRIES;
-    int err = ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) < 0 ? -errno : 0;
-    for (uint32_t i = 0; err == 0 && i < cpuid->nent; i++) {
-        struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
-        if (e->function == 1)
-            e->ecx &= ~(UINT32_C(1) << 5); /* VMX */
-        if (e->function == 0x80000001)
-            e->ecx &= ~(UINT32_C(1) << 2); /* SVM */
-        if (e->function == CPUID_XSAVE && e->index == 0)
-            k->xcr0 = (e->eax & HL_X86_XCR0) | XCR0_X87_SSE;
-        if (e->function == CPUID_XSAVE && e->index == XSAVE_PKRU &&
-            e->ebx + sizeof(uint32_t) <= sizeof(struct kvm_xsave))
-            k->pkru_at = e->ebx;
-        if (e->function == 0xa)
-            e->eax = e->ebx = e->ecx = e->edx = 0;
-    }
-    if (err == 0 && ioctl(k->cpu_fd, KVM_SET_CPUID2, cpuid) < 0)
-        err = -errno;
-    free(cpuid);
-    return err;
+        return -errno;
+    k->xcr0 = cpuid->xcr0;
+    k->pkru_at = cpuid->pkru_at;
+    return ioctl(k->cpu_fd, KVM_SET_CPUID2, cpuid->list) < 0 ? -errno : 0;
 }
 
 static struct kvm_segment segment(uint16_t selector, uint8_t type, bool code)
@@ -89,10 +65,16 @@ static struct kvm_segment segment(uint16_t selector, uint8_t type, bool code)
  * in an available one only. */
 static uint8_t tss_type(void)
 {
+    static _Atomic uint8_t known; /* below a hypervisor CPUID takes long */
     unsigned eax, ebx, ecx, edx;
-    bool intel =
-        __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_INTEL_ebx;
-    return intel ? 0xb : 0x9;
+    uint8_t type = known;
+
+    if (type == 0) {
+        bool intel = __get_cpuid(0, &eax, &ebx, &ecx, &edx) &&
+                     ebx == signature_INTEL_ebx;
+        known = type = intel ? 0xb : 0x9;
+    }
+    return type;
 }
 
 /* Long mode at CPL 3, on the tables. */
@@ -233,6 +215,44 @@ static int set_system_call(const struct hl_kvm *k)
     return done < 0 ? -errno : done != 1 ? -EIO : 0;
 }
 
+/* What the vCPU holds, but for k->regs. */
+static int read_state(struct hl_kvm *k, struct hl_kvm_state *s)
+{
+    if (ioctl(k->cpu_fd, KVM_GET_SREGS, &s->sregs) < 0 ||
+        ioctl(k->cpu_fd, KVM_GET_XSAVE, &s->xsave) < 0)
+        return -errno;
+    hl_kvm_put_pkru(k, &s->xsave, hl_kvm_pkru(k, &s->xsave));
+    s->sregs.tr.type = tss_type(); /* what was read always says busy */
+    if (!k->plain)
+        return read_rest(k, &s->rest);
+    s->rest = k->rest;
+    return 0;
+}
+
+static int keep_first(struct hl_kvm *k)
+{
+    k->first = calloc(1, sizeof *k->first);
+    if (k->first == NULL)
+        return -ENOMEM;
+    int err = read_state(k, k->first);
+    k->is_first = err == 0;
+    return err;
+}
+
+static int find_entry(struct hl_kvm *k)
+{
+    if (!k->has_xcrs || !k->config.tables.entry_data)
+        return 0;
+    int err = hl_kvm_find_pkru(k);
+    if (err > 0)
+        err = set_sregs(k);
+    k->entry_code =
+        k->has_pkru ? k->config.tables.entry_pkru : k->config.tables.entry;
+    k->entry =
+        hl_vm_host(&k->config, k->config.tables.entry_data, sizeof *k->entry);
+    return err;
+}
+
 int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd, const char **what)
 {
     *what = "KVM_SET_CPUID2";
@@ -254,20 +274,14 @@ int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd, const char **what)
         return err;
     *what = "KVM_SET_MSRS";
     err = set_system_call(k);
-    if (err < 0 || !k->has_xcrs || !k->config.tables.entry_data)
-        return err;
-    *what = "KVM_RUN";
-    err = hl_kvm_find_pkru(k);
     if (err < 0)
         return err;
-    *what = "KVM_SET_SREGS";
-    if (err > 0)
-        err = set_sregs(k);
-    k->entry_code =
-        k->has_pkru ? k->config.tables.entry_pkru : k->config.tables.entry;
-    k->entry =
-        hl_vm_host(&k->config, k->config.tables.entry_data, sizeof *k->entry);
-    return err;
+    *what = "KVM_RUN";
+    err = find_entry(k);
+    if (err < 0)
+        return err;
+    *what = "KVM_GET_XSAVE";
+    return keep_first(k);
 }
 
 /* XRSTOR refuses state components that XCR0 does not have; those that KVM
@@ -307,17 +321,18 @@ int hl_kvm_save(struct hl_vm *vm, void *state)
     struct hl_kvm *k = hl_kvm_of(vm);
     struct hl_kvm_state *s = state;
 
+    if (k->is_first) { /* what was put off until the next run is this */
+        *s = *k->first;
+        s->regs = k->regs;
+        holds(k, s);
+        return 0;
+    }
     memset(s, 0, sizeof *s);
     int err = hl_kvm_settle(k);
     if (err < 0)
         return err;
     s->regs = k->regs;
-    if (ioctl(k->cpu_fd, KVM_GET_SREGS, &s->sregs) < 0 ||
-        ioctl(k->cpu_fd, KVM_GET_XSAVE, &s->xsave) < 0)
-        return -errno;
-    hl_kvm_put_pkru(k, &s->xsave, hl_kvm_pkru(k, &s->xsave));
-    s->sregs.tr.type = tss_type(); /* what was read always says busy */
-    err = read_rest(k, &s->rest);
+    err = read_state(k, s);
     if (err == 0)
         holds(k, s);
     return err;
@@ -329,7 +344,7 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
     const struct hl_kvm_state *s = state;
     int err;
 
-    k->begun = false;
+    k->begun = k->is_first = false;
     if (k->plain && can_enter(k, s) &&
         memcmp(&s->rest, &k->rest, sizeof k->rest) == 0) {
         k->regs = s->regs;
@@ -356,4 +371,15 @@ int hl_kvm_load(struct hl_vm *vm, const void *state)
      * the last guest's.  The entry code makes them its own. */
     k->enters = can_enter(k, s);
     return 0;
+}
+
+/* V6.  Who kicked the machine meant its last guest. */
+int hl_kvm_renew(struct hl_vm *vm)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+
+    atomic_store(&k->kicked, false);
+    int err = hl_kvm_load(vm, k->first);
+    k->is_first = err == 0;
+    return err;
 }

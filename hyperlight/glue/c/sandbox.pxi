@@ -15,18 +15,22 @@ cdef extern from "turn.h" nogil:
 cdef extern from "os/wait.h" nogil:
     uint64_t hl_now()
 
+cdef extern from "machine.h" nogil:
+    struct hl_machine_slot:
+        uint64_t addr, size
+        bint logged
+    size_t hl_machine_drop_blanks()
+    size_t hl_machine_blanks()
+
 cdef extern from "sandbox.h" nogil:
     struct hl_sandbox:
         pass
-    struct hl_sandbox_slot "hl_sandbox_slot":
-        uint64_t addr, size
-        bint logged
     struct hl_sandbox_config:
         const hl_driver_ops *driver
         const char *tracker
         const char *abi
         bint adaptive
-        hl_sandbox_slot slots[HL_VM_SLOTS]
+        hl_machine_slot slots[HL_VM_SLOTS]
         size_t slot_count
         hl_x86_region regions[HL_X86_REGIONS]
         size_t region_count
