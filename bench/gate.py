@@ -3,9 +3,11 @@
 Usage: gate.py [--repeats 5]
 
 Both sides of each comparison take turns in one process, and so does a second
-copy of each. How much the two that track nothing differ is the noise here and
-now: only what lies beyond it is a failure. The exit status is 1 then. To be
-run by hand and as ``tox -e gate``, not among the tests: it is about time.
+copy of each. For memory of this process, the first is a memmove of all of it,
+in memory that nothing tracks. How much the two that track nothing differ is
+the noise here and now: only what lies beyond it is a failure. The exit status
+is 1 then. To be run by hand and as ``tox -e gate``, not among the tests: it is
+about time.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import click
 
 from hyperlight import drivers
 from hyperlight.bench.guests import call_and_restore, call_large, new
-from hyperlight.bench.host import Bed, Case
+from hyperlight.bench.host import Bed, Case, Copies
 from hyperlight.bench.rows import Effort, Side, Turns
 from hyperlight.units import format_size
 
@@ -53,9 +55,13 @@ class Verdict:
 
 def _restore(case: Case) -> Open:
     def opened(side: str, stack: ExitStack) -> Side:
-        tracker = "full" if side == "before" else "auto"
-        bed = Bed(Case(tracker, case.size, case.dirty, case.pattern))
+        bed = Bed(case)
         stack.callback(bed.close)
+        if side == "before":  # without the library: memmove of all of it
+            copies = Copies(bed)
+            stack.callback(copies.close)
+            copies.copy_all()
+            return Side(copies.copy_all, copies.write)
         bed.settle()
         return Side(bed.manager.restore, bed.write)
 
@@ -77,14 +83,16 @@ def checks() -> Iterator[Check]:
     for size, share in (
         (64 * KIB, (0, 1, 8, 16)),
         (MIB, (0, 1, 16, 128, 256)),
+        (16 * MIB, (2048, 4096)),
         (64 * MIB, (1, 16, 4096, 8192, 16384)),
+        (256 * MIB, (65536,)),
     ):
         for dirty in share:
-            case = Case("", size, dirty, "spread")
+            case = Case("auto", size, dirty, "spread")
             yield Check(
                 f"restore {format_size(size)}, {dirty} pages", _restore(case)
             )
-    many = Case("", GIB, 16, "spread")
+    many = Case("auto", GIB, 16, "spread")
     yield Check("restore 1 GiB, 16 pages", _restore(many), 1 / 300)
     if any(info.available for info in drivers()):
         yield Check("call + restore, default", _call(call_and_restore))

@@ -36,6 +36,8 @@ class TrackingStats(TypedDict):
         pages_raced: Pages that another thread wrote while they were restored.
         guesses: Times that every page was assumed to be written.
         reopened: Times that the tracker was reopened after a fork.
+        pages_widened: Pages that restores of far snapshots left unarmed,
+            because that was cheaper than to arm what differed.
         collapsed: Times that huge pages which tracking had split were made
             whole.
         pages_expected: Pages that :meth:`SharedMemory.write` and
@@ -59,6 +61,7 @@ class TrackingStats(TypedDict):
     pages_raced: int
     guesses: int
     reopened: int
+    pages_widened: int
     collapsed: int
     pages_expected: int
     store_pages: int

@@ -39,6 +39,7 @@
  *    are looked at, or if what cooled would be too little to ask about.
  *  - Resting, after regret: nothing is sampled, so nothing cools down.
  *  - A flood, or too few pages that are not hot: HOT at once from any state.
+ *    So are pages that a restore leaves unarmed (hl_hot_add).
  *
  * What can be tuned:
  *
@@ -185,6 +186,15 @@ void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
     if (hot->count < hot->page_count)
         heat_up(hot, dirty);
     learn(hot);
+}
+
+void hl_hot_add(struct hl_hot *hot, const struct hl_pages *pages)
+{
+    struct hl_run run;
+
+    for (size_t at = 0; hl_pages_run(pages, &at, &run);)
+        for (size_t i = 0; i < run.count; i++)
+            make_hot(hot, run.first + i);
 }
 
 bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)

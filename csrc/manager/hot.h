@@ -50,6 +50,9 @@ void hl_hot_reset(struct hl_hot *hot);
 /* A new epoch, in which these pages were found dirty. */
 void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty);
 
+/* These are hot at once, because it was cheaper to leave them unarmed. */
+void hl_hot_add(struct hl_hot *hot, const struct hl_pages *pages);
+
 /* The next word of `pages` at or after *cursor whose hot pages are to be
  * looked at in this epoch, or false; and what was found for one of them. */
 bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word);

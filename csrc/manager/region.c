@@ -32,6 +32,7 @@
 
 #include "manager/collect.h"
 #include "manager/heal.h"
+#include "manager/putback.h"
 #include "os/forked.h"
 #include "os/map.h"
 #include "os/others.h"
@@ -42,7 +43,7 @@
 static int allocate(struct hl_region *r)
 {
     struct hl_pages *const sets[] = {&r->pending, &r->dirty, &r->todo,
-                                     &r->differs};
+                                     &r->differs, &r->piece};
     int err = hl_hot_init(&r->hot, r->page_count, r->wanted->collect_cost);
 
     for (size_t i = 0; i < HL_ARRAY_SIZE(sets) && err == 0; i++)
@@ -80,6 +81,7 @@ void hl_region_free(struct hl_region *r)
     hl_pages_free(&r->dirty);
     hl_pages_free(&r->todo);
     hl_pages_free(&r->differs);
+    hl_pages_free(&r->piece);
     r->current = r->old_current = NULL;
     r->store = r->old_store = NULL;
 }
@@ -130,25 +132,12 @@ void hl_region_end(struct hl_region *r, bool forked)
     r->claimed = false;
 }
 
-/* Whether any page is ever armed: if not, this is a plain copy, which passes
- * over bitmaps would slow down in a small region. */
-static bool nothing_cold(const struct hl_region *r)
-{
-    return !r->tracker->ops->arms || r->hot.count == r->page_count;
-}
-
-/* Arm what is in r->todo, except for hot pages, which it removes: a page that
- * always counts as dirty (M2) needs nothing more done. */
+/* Arm what is in r->todo, except for hot pages. */
 static void arm_todo(struct hl_region *r)
 {
-    if (nothing_cold(r)) {
-        hl_pages_empty(&r->todo);
+    hl_region_leave_hot(r);
+    if (hl_region_nothing_cold(r))
         return;
-    }
-    if (r->hot.count > 0) {
-        r->tracker->ops->leave_unarmed(r->tracker, &r->hot.pages);
-        hl_pages_andnot(&r->todo, &r->hot.pages);
-    }
     r->tracker->armed = true;
     hl_spend(hl_pages_count(&r->todo) * (HL_COST_ARM + HL_COST_LOOK));
     r->tracker->ops->arm(r->tracker, &r->todo);
@@ -285,21 +274,18 @@ static int find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
                      bool write)
 {
     const int touch = PROT_READ | (compares(r) ? 0 : PROT_WRITE);
-    struct hl_run run;
+    const bool all = !r->tracker->collected; /* then dirty has every page */
     int err = write ? hl_region_may_touch(r, &r->dirty, touch) : 0;
 
     hl_pages_empty(&r->todo);
-    if (r->current && snapshot != r->current) {
+    if (r->current && snapshot != r->current && !all) {
         hl_snapshot_diff(r->current, snapshot, &r->todo);
         hl_pages_andnot(&r->todo, &r->dirty);
         hl_spend(hl_pages_count(&r->todo) * HL_COST_LOOK);
         if (write && err == 0)
             err = hl_region_may_touch(r, &r->todo, touch);
-        for (size_t at = 0;
-             write && err == 0 && hl_pages_run(&r->todo, &at, &run);) {
-            hl_spend(HL_COST_CALL);
-            r->tracker->ops->disarm(r->tracker, run);
-        }
+        if (write && err == 0)
+            hl_region_unarm(r);
     }
     hl_pages_or(&r->todo, &r->dirty);
     return err;
@@ -315,26 +301,19 @@ static void compare(const struct hl_region *r,
         hl_compare(snapshot, r->memory, run, differs);
 }
 
-/* Make r->todo equal to the snapshot.  What has to be written for that, into
+/* What has to be written to make r->todo equal to the snapshot, into
  * r->differs: all of it but for unchanged hot pages, unless compares() says to
  * look first. */
-static int copy_back(struct hl_region *r, struct hl_snapshot *snapshot,
-                     struct hl_applied *done)
+static int find_differs(struct hl_region *r,
+                        const struct hl_snapshot *snapshot)
 {
-    struct hl_run run;
-
     if (compares(r)) {
         hl_pages_empty(&r->differs);
         compare(r, snapshot, &r->todo, &r->differs);
-        int err = hl_region_may_touch(r, &r->differs, PROT_READ | PROT_WRITE);
-        if (err < 0)
-            return err;
-    } else {
-        hl_pages_copy(&r->differs, &r->todo);
-        sample_hot(r, snapshot, &r->differs);
+        return hl_region_may_touch(r, &r->differs, PROT_READ | PROT_WRITE);
     }
-    for (size_t at = 0; hl_pages_run(&r->differs, &at, &run);)
-        hl_apply(snapshot, r->memory, run, done);
+    hl_pages_copy(&r->differs, &r->todo);
+    sample_hot(r, snapshot, &r->differs);
     return 0;
 }
 
@@ -354,14 +333,12 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
     if (err < 0)
         return err;
     hl_pages_or(&r->pending, &r->todo);
-    *done = (struct hl_applied){0};
-    err = copy_back(r, snapshot, done);
+    err = find_differs(r, snapshot);
     if (err < 0)
         return err;
 
-    arm_todo(r);
-    hl_pages_empty(&r->pending);
-    compare(r, snapshot, &r->todo, &r->pending);
+    *done = (struct hl_applied){0};
+    hl_region_put_back(r, snapshot, done);
     publish(r, snapshot);
     hl_region_heal(r);
 
@@ -374,7 +351,7 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
 
 void hl_region_expect(struct hl_region *r, struct hl_run run)
 {
-    if (!hl_region_forked(r) && r->current && !nothing_cold(r))
+    if (!hl_region_forked(r) && r->current && !hl_region_nothing_cold(r))
         r->tracker->ops->disarm(r->tracker, run);
     r->stats.expected += run.count;
 }

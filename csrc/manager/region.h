@@ -23,7 +23,8 @@
  *   dirty    May differ from `current`; without one, from zero.  Filled by
  *            hl_region_collect (the tracker's report and `pending`), valid
  *            until the next collect.  The first take then takes out what was
- *            never touched.
+ *            never touched; a restore that arms in pieces keeps in it, at
+ *            last, what was written meanwhile.
  *   todo     What the call has yet to deal with:
  *              take      dirty, to be armed; without the hot pages
  *              restore   dirty, and where `current` differs from the snapshot:
@@ -34,6 +35,7 @@
  *   differs  Differ from the call's snapshot, of the pages that it looked at.
  *            A restore that does not compare takes all of todo to differ, but
  *            for the hot pages that it sampled.  Valid to the end of the call.
+ *   piece    Scratch of csrc/manager/putback.c.
  */
 #ifndef HL_MANAGER_REGION_H
 #define HL_MANAGER_REGION_H
@@ -53,6 +55,8 @@ struct hl_region_stats {
     size_t guesses;        /* times every page was assumed to be written */
     size_t reopened;       /* trackers reopened after a fork */
     size_t expected;       /* pages given to hl_region_expect */
+    size_t widened;        /* pages left unarmed by far restores */
+    size_t pieces;         /* in which restores armed many pages */
     size_t collapsed;      /* huge pages, or all of them, made whole again */
 };
 
@@ -73,7 +77,7 @@ struct hl_region {
     bool guess;    /* the tracker could not tell: pending is every page */
     unsigned generation;
     unsigned plain_copies; /* in a row: restores that copied everything */
-    struct hl_pages pending, dirty, todo, differs; /* see above */
+    struct hl_pages pending, dirty, todo, differs, piece; /* see above */
     struct hl_hot hot;
     struct hl_split split;
     bool asked_for_huge; /* whether this memory wants huge pages */

@@ -144,6 +144,40 @@ void hl_pages_copy(struct hl_pages *dst, const struct hl_pages *src)
     hl_pages_or(dst, src);
 }
 
+/* The bits of a word that the run has of it. */
+static uint64_t mask_of(struct hl_run run, size_t word)
+{
+    size_t left = run.first + run.count - word * 64;
+
+    return left < 64 ? (UINT64_C(1) << left) - 1 : UINT64_MAX;
+}
+
+void hl_pages_copy_in(struct hl_pages *dst, const struct hl_pages *src,
+                      struct hl_run run)
+{
+    size_t end = run.first + run.count;
+
+    hl_pages_empty(dst);
+    for (size_t w = run.first / 64; hl_pages_word(src, &w) && w * 64 < end;
+         w++) {
+        dst->bits[w] = src->bits[w] & mask_of(run, w);
+        if (dst->bits[w]) {
+            hl_bitmap_set(dst->marks, w);
+            hl_bitmap_set(dst->tops, w / 64);
+        }
+    }
+}
+
+size_t hl_pages_count_in(const struct hl_pages *set, struct hl_run run)
+{
+    size_t end = run.first + run.count, total = 0;
+
+    for (size_t w = run.first / 64; hl_pages_word(set, &w) && w * 64 < end;
+         w++)
+        total += (size_t)__builtin_popcountll(set->bits[w] & mask_of(run, w));
+    return total;
+}
+
 void hl_pages_read(const struct hl_pages *set, uint64_t *bits)
 {
     for (size_t w = 0; hl_pages_word(set, &w); w++)

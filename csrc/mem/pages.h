@@ -66,10 +66,16 @@ void hl_pages_or(struct hl_pages *dst, const struct hl_pages *src);
 void hl_pages_andnot(struct hl_pages *dst, const struct hl_pages *src);
 void hl_pages_copy(struct hl_pages *dst, const struct hl_pages *src);
 
+/* dst = those of src in the run, which begins with a word of bits[]. */
+void hl_pages_copy_in(struct hl_pages *dst, const struct hl_pages *src,
+                      struct hl_run run);
+
 /* bits[] |= set. */
 void hl_pages_read(const struct hl_pages *set, uint64_t *bits);
 
 size_t hl_pages_count(const struct hl_pages *set);
+/* Those in the run, which begins with a word of bits[]. */
+size_t hl_pages_count_in(const struct hl_pages *set, struct hl_run run);
 
 /* The next marked word of bits[] at or after *word, or false: `for (size_t w =
  * 0; hl_pages_word(set, &w); w++)`. */

@@ -30,12 +30,13 @@ struct copy {
     char *dst;
     const char *src;
     size_t size;
+    void (*by)(void *dst, const void *src, size_t size);
 };
 
 static void flush(struct copy *copy)
 {
     if (copy->size)
-        hl_copy(copy->dst, copy->src, copy->size);
+        copy->by(copy->dst, copy->src, copy->size);
     copy->size = 0;
 }
 
@@ -47,25 +48,40 @@ static void add(struct copy *copy, char *dst, const char *src, size_t size)
         return;
     }
     flush(copy);
-    *copy = (struct copy){dst, src, size};
+    *copy = (struct copy){dst, src, size, copy->by};
+}
+
+/* How many of slots[0..n), the first of which is at `page`, follow each other
+ * in memory: all that are consecutive, unless they are of two slabs. */
+static size_t in_a_row(const struct hl_store *store, const uint32_t *slots,
+                       size_t n, const char *page)
+{
+    size_t row = 1;
+
+    while (row < n && slots[row] == slots[0] + row)
+        row++;
+    const char *last = hl_store_page(store, slots[row - 1]);
+    return last == page + (row - 1) * hl_store_page_size(store) ? row : 1;
 }
 
 void hl_apply(const struct hl_snapshot *s, void *memory, struct hl_run run,
-              struct hl_applied *done)
+              bool past, struct hl_applied *done)
 {
     const struct hl_store *store = hl_snapshot_store(s);
     size_t size = hl_store_page_size(store);
     char *at = (char *)memory + run.first * size;
     uint32_t slots[BATCH];
-    struct copy copy = {0};
+    struct copy copy = {.by = past ? hl_copy_past : hl_copy};
 
     for (size_t i = 0, n; i < run.count; i += n) {
         n = look_up(s, run, i, slots);
-        for (size_t j = 0; j < n; j++, at += size) {
+        for (size_t j = 0, row; j < n; j += row, at += row * size) {
             const char *page = hl_store_page(store, slots[j]);
+            row = 1;
             if (page) {
-                add(&copy, at, page, size);
-                done->copied++;
+                row = in_a_row(store, &slots[j], n - j, page);
+                add(&copy, at, page, row * size);
+                done->copied += row;
             } else { /* before `copy` is flushed: other pages, any order */
                 if (!hl_is_zero(at, size))
                     hl_zero(at, size);

@@ -18,9 +18,10 @@ struct hl_applied {
 
 /* Make the run's memory equal to the snapshot.  A page that is zero in the
  * snapshot is read first and written only if it is not zero, so that memory
- * nobody touched stays untouched; it then counts as zeroed.  Adds to *done. */
+ * nobody touched stays untouched; it then counts as zeroed.  Adds to *done.
+ * past: copy by hl_copy_past, which the caller ends. */
 void hl_apply(const struct hl_snapshot *snapshot, void *memory,
-              struct hl_run run, struct hl_applied *done);
+              struct hl_run run, bool past, struct hl_applied *done);
 
 /* Add to differs the pages of the run whose memory is not what the snapshot
  * holds; return how many.  differs may be NULL. */

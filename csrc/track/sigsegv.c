@@ -123,6 +123,7 @@ const struct hl_tracker_ops hl_track_sigsegv = {
     .splits_mappings = true,
     .uses_signal = true,
     .survives_fork = true,
+    .disarm_cost = 55, /* splitting a mapping: 5 us */
     .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE |
              HL_KIND_FILE_COPY | HL_KIND_UNKNOWN,
     .probe = probe,

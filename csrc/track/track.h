@@ -51,6 +51,7 @@ struct hl_tracker_ops {
     bool survives_fork;   /* can be opened in a child, whatever it lacks */
     bool walks_tables;   /* collect takes longer where huge pages were split */
     size_t collect_cost; /* at the least, in pages that could be copied */
+    size_t disarm_cost;  /* a run's, and its arming, in such; 0: nothing */
 
     /* Kinds of memory (enum hl_kind) that it tracks: on any other, open is
      * refused with -EOPNOTSUPP.  None tracks the process's own heap, stacks or

@@ -276,6 +276,7 @@ const struct hl_tracker_ops hl_track_uffd = {
     .kernel_writes = true,
     .arms = true,
     .walks_tables = true,
+    .disarm_cost = 12, /* two system calls: 1 us */
     .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_FILE |
              HL_KIND_FILE_COPY | HL_KIND_HUGETLB,
     .sees_drops = true,

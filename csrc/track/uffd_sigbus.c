@@ -193,6 +193,7 @@ const struct hl_tracker_ops hl_track_uffd_sigbus = {
     .kernel_writes = false,
     .arms = true,
     .uses_signal = true,
+    .disarm_cost = 16, /* the same, and atomic bitmaps */
     .kinds = HL_KIND_PRIVATE | HL_KIND_SHARED | HL_KIND_UNKNOWN,
     .probe = probe,
     .open = sigbus_open,

@@ -2,8 +2,9 @@
 
 Usage: grid.py --side after [--match 'guest_functions/*'] -o after.json
 
-A *side* is one way to put memory back: ``before`` copies all of it, ``after``
-tracks what was written, the name of a tracker uses that one, and others are
+A *side* is one way to put memory back: ``before`` copies all of it (a memmove,
+or, for a guest's memory, a sandbox that tracks nothing), ``after`` tracks what
+was written, the name of a tracker uses that one, and others are
 what one would use without this library. Benchmarks have the same names on
 every side, so ``pyperf compare_to before.json after.json`` tells.
 
@@ -68,12 +69,14 @@ def _step(side: str, case: Case) -> Callable[[], object]:
     bed = Bed(
         Case(tracker.get(side, side), case.size, case.dirty, case.pattern)
     )
-    if side == "memcpy":
+    if side in ("before", "memcpy"):  # in memory that nothing tracks
         copies = Copies(bed)
+        ways = {"before": copies.copy_all, "memcpy": copies.copy_pages}
+        put_back = ways[side]
 
         def copy() -> None:
             copies.write()
-            copies.copy_pages()
+            put_back()
 
         return copy
     bed.settle()

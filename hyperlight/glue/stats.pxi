@@ -39,6 +39,7 @@ cdef dict stats_of(hl_manager *manager):
         "pages_raced": s.counts.raced,
         "guesses": s.counts.guesses,
         "reopened": s.counts.reopened,
+        "pages_widened": s.counts.widened,
         "collapsed": s.counts.collapsed,
         "pages_expected": s.counts.expected,
         "store_pages": s.store.pages,

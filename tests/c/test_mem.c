@@ -143,6 +143,14 @@ static void free_both(struct both *b)
     free(b->plain);
 }
 
+static void check_marks(const struct hl_pages *set) /* P1 */
+{
+    for (size_t w = 0; w * 64 < set->page_count; w++)
+        CHECK(hl_bitmap_test(set->marks, w) == (set->bits[w] != 0));
+    for (size_t m = 0; m * 4096 < set->page_count; m++)
+        CHECK(hl_bitmap_test(set->tops, m) == (set->marks[m] != 0));
+}
+
 static void check_both(const struct both *b)
 {
     size_t pages = b->set.page_count, total = 0, at = 0, cursor = 0;
@@ -166,10 +174,7 @@ static void check_both(const struct both *b)
     for (; at < pages; at++)
         CHECK(!b->plain[at]);
     free(bits);
-    for (size_t w = 0; w < hl_bitmap_words(pages); w++) /* P1 */
-        CHECK(hl_bitmap_test(b->set.marks, w) == (b->set.bits[w] != 0));
-    for (size_t m = 0; m * 4096 < pages; m++)
-        CHECK(hl_bitmap_test(b->set.tops, m) == (b->set.marks[m] != 0));
+    check_marks(&b->set);
 }
 
 static void change_one(struct both *b, bool atomic)
@@ -306,6 +311,53 @@ static void one_byte_makes_a_difference(void)
     free(two);
 }
 
+/* Exactly these bytes, of any whole number of lines. */
+static void past_the_caches(void)
+{
+    enum { BYTES = 2 * 4096 };
+    unsigned char *from = aligned_alloc(64, BYTES);
+    unsigned char *to = aligned_alloc(64, BYTES);
+
+    for (size_t size = 64; size + 128 <= BYTES; size += 64) {
+        for (size_t i = 0; i < BYTES; i++)
+            from[i] = (unsigned char)(i * 7 + size / 64);
+        memset(to, 0xee, BYTES);
+        hl_copy_past(to + 64, from + 64, size);
+        hl_copy_past_end();
+        CHECK(memcmp(to + 64, from + 64, size) == 0);
+        CHECK(to[63] == 0xee && to[64 + size] == 0xee);
+    }
+    free(from);
+    free(to);
+    CHECK(!hl_copy_is_past(0) && !hl_copy_is_past(4096));
+    CHECK(hl_copy_is_past(SIZE_MAX / 2));
+}
+
+/* Those of a run, of sets whose last word is not whole. */
+static void parts_of_sets(void)
+{
+    enum { COUNT = 300 };
+    struct hl_pages all, part;
+
+    CHECK(hl_pages_init(&all, COUNT) == 0 && hl_pages_init(&part, COUNT) == 0);
+    hl_pages_fill(&all); /* bits past the end, too */
+    hl_pages_remove(&all, 70);
+    for (size_t first = 0; first < COUNT; first += 64)
+        for (size_t count = 1; count <= COUNT - first; count++) {
+            struct hl_run run = {first, count};
+            bool less = first <= 70 && first + count > 70;
+            hl_pages_fill(&part);
+            hl_pages_copy_in(&part, &all, run);
+            CHECK(hl_pages_count(&part) == count - less);
+            CHECK(hl_pages_count_in(&all, run) == count - less);
+            CHECK(hl_pages_next(&part, 0) == first);
+            CHECK(!hl_pages_has(&part, 70));
+            check_marks(&part);
+        }
+    hl_pages_free(&all);
+    hl_pages_free(&part);
+}
+
 static void mappings(void)
 {
     size_t page = hl_page_size();
@@ -422,6 +474,8 @@ int main(void)
     RUN(little_is_found_without_a_walk);
     RUN(added_while_others_are_removed);
     RUN(one_byte_makes_a_difference);
+    RUN(past_the_caches);
+    RUN(parts_of_sets);
     RUN(mappings);
     RUN(kinds_are_told_apart);
     RUN(the_heap_is_known_by_the_block);

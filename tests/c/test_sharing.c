@@ -84,7 +84,7 @@ static void zero_is_free(void)
     CHECK(usage_of(store).bytes == before.bytes);
     CHECK(mprotect(memory, pages * PAGE, PROT_READ) == 0);
     struct hl_applied done = {0, 0};
-    hl_apply(zero, memory, (struct hl_run){0, pages}, &done);
+    hl_apply(zero, memory, (struct hl_run){0, pages}, false, &done);
     CHECK(done.copied == 0 && done.zeroed == pages);
     hl_snapshot_unref(zero);
     hl_snapshot_unref(full);
@@ -223,7 +223,7 @@ static void *pass_on(void *argument)
             atomic_exchange(&boxes[next_random(&mine) % 8], NULL);
         struct hl_applied done = {0, 0};
         if (found != NULL) {
-            hl_apply(found, memory, all, &done);
+            hl_apply(found, memory, all, false, &done);
             hl_snapshot_read(found, 0, SHARED * PAGE, again);
             CHECK(memcmp(memory, again, SHARED * PAGE) == 0);
         }

@@ -44,7 +44,7 @@ static void check_apply(const struct copy *from, char *memory, size_t pages)
     CHECK(hl_compare(from->snapshot, memory, all, NULL) == expected);
     CHECK(hl_pages_count(&differs) == expected);
     for (size_t at = 0; hl_pages_run(&differs, &at, &run);)
-        hl_apply(from->snapshot, memory, run, &done);
+        hl_apply(from->snapshot, memory, run, false, &done);
     CHECK(done.copied + done.zeroed == expected);
     CHECK(memcmp(memory, from->bytes, pages * PAGE) == 0);
     hl_pages_free(&differs);

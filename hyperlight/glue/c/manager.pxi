@@ -3,7 +3,7 @@
 cdef extern from "manager/region.h" nogil:
     struct hl_region_stats:
         size_t takes, restores, stored, copied, zeroed
-        size_t raced, guesses, reopened, collapsed, expected
+        size_t raced, guesses, reopened, collapsed, expected, widened
 
 cdef extern from "manager/manager.h" nogil:
     struct hl_manager:
