@@ -212,6 +212,16 @@ bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)
     return false;
 }
 
+bool hl_hot_rests(const struct hl_hot *hot)
+{
+    size_t next = hot->epoch + 1;
+
+    if (hot->page_count < hot->worth || next < hot->rest_ends)
+        return true;
+    size_t first = (hot->period - next % hot->period) % hot->period;
+    return first >= hl_bitmap_words(hot->page_count);
+}
+
 void hl_hot_looked(struct hl_hot *hot, size_t page, bool written)
 {
     hot->sampled++;

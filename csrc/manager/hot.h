@@ -58,6 +58,9 @@ void hl_hot_add(struct hl_hot *hot, const struct hl_pages *pages);
 bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word);
 void hl_hot_looked(struct hl_hot *hot, size_t page, bool written);
 
+/* Given that all pages are hot: will nothing be sampled in the next epoch? */
+bool hl_hot_rests(const struct hl_hot *hot);
+
 /* All of this epoch's sample was looked at. */
 void hl_hot_settle(struct hl_hot *hot);
 

@@ -33,6 +33,7 @@
 #include "manager/collect.h"
 #include "manager/heal.h"
 #include "manager/putback.h"
+#include "mem/copy.h"
 #include "os/forked.h"
 #include "os/map.h"
 #include "os/others.h"
@@ -317,8 +318,32 @@ static int find_differs(struct hl_region *r,
     return 0;
 }
 
-int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
-                      struct hl_applied *done)
+/* Whether there is nothing to ask and nothing to look at (M2): then this is a
+ * copy of everything, and passes over sets would be a tenth of it in a small
+ * region. */
+static bool is_plain(const struct hl_region *r)
+{
+    return r->hot.count == r->page_count && r->current && r->tracker &&
+           !r->guess && !r->borrowed && !r->fetched && !hl_region_forked(r) &&
+           hl_hot_rests(&r->hot);
+}
+
+static void copy_everything(struct hl_region *r, struct hl_snapshot *snapshot,
+                            struct hl_applied *done)
+{
+    bool past = hl_copy_is_past(r->page_count * hl_page_size());
+
+    hl_spend(r->page_count * HL_COST_LOOK);
+    hl_hot_epoch(&r->hot, &r->dirty);
+    hl_apply(snapshot, r->memory, (struct hl_run){0, r->page_count}, past,
+             done);
+    if (past)
+        hl_copy_past_end();
+    hl_pages_empty(&r->pending);
+}
+
+static int put_back(struct hl_region *r, struct hl_snapshot *snapshot,
+                    struct hl_applied *done)
 {
     int err = collect_to_look(r);
     if (err < 0)
@@ -337,8 +362,23 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
     if (err < 0)
         return err;
 
-    *done = (struct hl_applied){0};
     hl_region_put_back(r, snapshot, done);
+    return 0;
+}
+
+int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
+                      struct hl_applied *done)
+{
+    int err = 0;
+
+    *done = (struct hl_applied){0};
+    if (is_plain(r))
+        copy_everything(r, snapshot, done);
+    else
+        err = put_back(r, snapshot, done);
+    if (err < 0)
+        return err;
+
     publish(r, snapshot);
     hl_region_heal(r);
 

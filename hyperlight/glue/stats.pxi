@@ -3,19 +3,41 @@
 
 cdef extern from *:
     """
-    /* As the class of a named tuple does, without its Python code. */
-    static PyObject *hl_named(PyObject *type, PyObject *arguments)
+    /* As the class of a named tuple does, without its Python code and without
+     * another tuple.  Takes the references, also if it fails. */
+    static PyObject *hl_named(PyObject *type, PyObject *one, PyObject *two,
+                              PyObject *three, PyObject *four)
     {
-        return PyTuple_Type.tp_new((PyTypeObject *)type, arguments, NULL);
+        PyTypeObject *class = (PyTypeObject *)type;
+        PyObject *items[4] = {one, two, three, four};
+        PyObject *made = NULL;
+        if (one && two && three && four)
+            made = class->tp_alloc(class, 4);
+        for (int i = 0; i < 4; i++) {
+            if (made)
+                PyTuple_SET_ITEM(made, i, items[i]);
+            else
+                Py_XDECREF(items[i]);
+        }
+        return made;
+    }
+    static PyObject *hl_restore_stats(PyObject *type, size_t copied,
+                                      size_t zeroed, size_t bytes,
+                                      PyObject *tracker)
+    {
+        Py_INCREF(tracker);
+        return hl_named(type, PyLong_FromSize_t(copied),
+                        PyLong_FromSize_t(zeroed), PyLong_FromSize_t(bytes),
+                        tracker);
     }
     """
-    object named "hl_named"(object type, tuple arguments)
+    object hl_restore_stats(object type, size_t copied, size_t zeroed,
+                            size_t bytes, object tracker)
 
 
 cdef object restore_stats(const hl_applied *done, str tracker):
-    cdef size_t copied = done.copied, zeroed = done.zeroed
-    return named(RestoreStats, ((
-        copied, zeroed, (copied + zeroed) * hl_page_size(), tracker),))
+    return hl_restore_stats(RestoreStats, done.copied, done.zeroed, (
+        done.copied + done.zeroed) * hl_page_size(), tracker)
 
 
 cdef dict stats_of(hl_manager *manager):

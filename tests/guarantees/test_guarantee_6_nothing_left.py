@@ -152,7 +152,11 @@ def test_x87_pointers(new_sandbox: New) -> None:
     sandbox = new_sandbox(
         tiny.reporter(bytes.fromhex(act), bytes.fromhex(report), size)
     )
-    filled = sandbox.call("Go", True)[12:16]
+    # Nor do they outlive a thread's turn on the processor: try once more.
+    for _ in range(100):
+        filled = sandbox.call("Go", True)[12:16]
+        if filled != bytes(4):
+            break
     assert filled != bytes(4)
     sandbox.restore()
     assert sandbox.call("Go", False)[12:16] != filled
