@@ -67,6 +67,11 @@ static bool is_readable(struct hl_region *r)
     return err == 0 || err == -ENOTTY;
 }
 
+void hl_region_spend(const struct hl_pages *pages, uint64_t each)
+{
+    hl_spend(hl_pages_count_to(pages, HL_PATIENCE_NS / each) * each);
+}
+
 int hl_region_may_touch(const struct hl_region *r,
                         const struct hl_pages *pages, int prot)
 {

@@ -11,6 +11,9 @@
  * tracker, and nothing changed. */
 int hl_region_collect(struct hl_region *r) HL_MUST_CHECK;
 
+/* hl_spend, of the next step's cost for each of these pages. */
+void hl_region_spend(const struct hl_pages *pages, uint64_t each);
+
 /* After that, before these pages are touched in the ways of `prot`: 0, or what
  * hl_mappings_can_touch says. */
 int hl_region_may_touch(const struct hl_region *r,

@@ -95,35 +95,43 @@ int hl_hot_init(struct hl_hot *hot, size_t page_count, size_t worth)
     *hot = (struct hl_hot){
         .page_count = page_count,
         .worth = worth,
-        .heat = calloc(page_count, 1),
-        .seen = calloc(page_count, 1),
         .period = LONGEST_PERIOD,
     };
-    if (hl_pages_init(&hot->pages, page_count) == 0 && hot->heat && hot->seen)
-        return 0;
-    hl_hot_free(hot);
-    return -ENOMEM;
+    return hl_pages_init(&hot->pages, page_count);
+}
+
+/* Two bytes a page, when the first is dirty.  Without them no page heats up,
+ * and none cools down: it is advice. */
+static bool has_heat(struct hl_hot *hot)
+{
+    if (hot->heat == NULL) {
+        hot->heat = calloc(hot->page_count, 2);
+        hot->seen = hot->heat ? hot->heat + hot->page_count : NULL;
+    }
+    return hot->heat != NULL;
 }
 
 void hl_hot_free(struct hl_hot *hot)
 {
     hl_pages_free(&hot->pages);
     free(hot->heat);
-    free(hot->seen);
     *hot = (struct hl_hot){0};
 }
 
 void hl_hot_reset(struct hl_hot *hot)
 {
     hl_pages_empty(&hot->pages);
-    memset(hot->heat, 0, hot->page_count);
+    if (hot->heat)
+        memset(hot->heat, 0, hot->page_count);
     hot->count = hot->rest = hot->rest_ends = hot->cooled_at = 0;
 }
 
 static void make_hot(struct hl_hot *hot, size_t page)
 {
-    hot->regretted += hot->heat[page] >= COOLED;
-    hot->heat[page] = HL_HOT_AT;
+    if (hot->heat) {
+        hot->regretted += hot->heat[page] >= COOLED;
+        hot->heat[page] = HL_HOT_AT;
+    }
     if (!hl_pages_has(&hot->pages, page)) {
         hl_pages_add(&hot->pages, page);
         hot->count++;
@@ -159,8 +167,10 @@ static void learn(struct hl_hot *hot)
 
 static void heat_up(struct hl_hot *hot, const struct hl_pages *dirty)
 {
-    size_t n = hot->page_count, found = 0;
+    size_t n = hot->page_count, found = 0, any = 0;
 
+    if ((hot->heat == NULL && !hl_pages_word(dirty, &any)) || !has_heat(hot))
+        return;
     for (size_t word = 0; hl_pages_word(dirty, &word); word++) {
         uint64_t bits = dirty->bits[word] & ~hot->pages.bits[word];
         for (; bits; bits &= bits - 1) {
@@ -192,6 +202,7 @@ void hl_hot_add(struct hl_hot *hot, const struct hl_pages *pages)
 {
     struct hl_run run;
 
+    (void)has_heat(hot); /* without, they stay hot */
     for (size_t at = 0; hl_pages_run(pages, &at, &run);)
         for (size_t i = 0; i < run.count; i++)
             make_hot(hot, run.first + i);
@@ -201,7 +212,7 @@ bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)
 {
     /* A region that is never worth asking about need not cool down. */
     if (hot->count == 0 || hot->page_count < hot->worth ||
-        hot->epoch < hot->rest_ends)
+        hot->epoch < hot->rest_ends || hot->heat == NULL)
         return false;
     for (; hl_pages_word(&hot->pages, cursor); ++*cursor) {
         if ((*cursor + hot->epoch) % hot->period != 0)
@@ -216,7 +227,7 @@ bool hl_hot_rests(const struct hl_hot *hot)
 {
     size_t next = hot->epoch + 1;
 
-    if (hot->page_count < hot->worth || next < hot->rest_ends)
+    if (hot->page_count < hot->worth || next < hot->rest_ends || !hot->heat)
         return true;
     size_t first = (hot->period - next % hot->period) % hot->period;
     return first >= hl_bitmap_words(hot->page_count);

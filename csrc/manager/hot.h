@@ -31,7 +31,8 @@ struct hl_hot {
     size_t worth; /* fewer armed pages are not worth asking about */
     size_t count; /* hot pages */
     struct hl_pages pages;
-    uint8_t *heat; /* per page, up to HL_HOT_AT, and whether it cooled down */
+    uint8_t *heat; /* per page, up to HL_HOT_AT, and whether it cooled down;
+                      NULL: no page was ever dirty, or there is no memory */
     uint8_t *seen; /* per page: low bits of the epoch it was dirty in */
     size_t epoch;
     unsigned period;        /* one in so many words of `pages` is sampled */

@@ -15,6 +15,7 @@
  * until the last one was compared. */
 #include "manager/putback.h"
 
+#include "manager/collect.h"
 #include "mem/copy.h"
 #include "os/memory.h"
 #include "os/others.h"
@@ -71,8 +72,8 @@ static size_t cost_of(const struct hl_region *r, const struct hl_pages *set,
         uint64_t bits = set->bits[(stretch.first + at) / 64];
         if (stretch.count - at < 64) /* P2 */
             bits &= (UINT64_C(1) << (stretch.count - at)) - 1;
-        pages += (size_t)__builtin_popcountll(bits);
-        runs += (size_t)__builtin_popcountll(bits & ~(bits << 1 | last));
+        pages += hl_bits_count(bits);
+        runs += hl_bits_count(bits & ~(bits << 1 | last));
         last = bits >> 63;
     }
     return pages * weight_of(r) + runs * r->tracker->ops->disarm_cost;
@@ -142,7 +143,7 @@ static void arm(struct hl_region *r, const struct hl_snapshot *snapshot,
     struct hl_run run;
 
     r->tracker->armed = true;
-    hl_spend(hl_pages_count(pages) * (HL_COST_ARM + HL_COST_LOOK));
+    hl_region_spend(pages, HL_COST_ARM + HL_COST_LOOK);
     r->tracker->ops->arm(r->tracker, pages);
     for (size_t at = 0; hl_pages_run(pages, &at, &run);)
         hl_compare(snapshot, r->memory, run, raced);

@@ -41,14 +41,20 @@
 #include "track/mappings.h"
 #include "track/range.h"
 
+/* The sets in one piece: in a GiB each takes 33 KiB, which malloc would give
+ * back to the kernel with every manager, to fault them in again. */
 static int allocate(struct hl_region *r)
 {
     struct hl_pages *const sets[] = {&r->pending, &r->dirty, &r->todo,
                                      &r->differs, &r->piece};
+    size_t words = hl_pages_words(r->page_count);
     int err = hl_hot_init(&r->hot, r->page_count, r->wanted->collect_cost);
 
+    r->sets = calloc(HL_ARRAY_SIZE(sets) * words, sizeof *r->sets);
+    if (err == 0 && r->sets == NULL)
+        err = -ENOMEM;
     for (size_t i = 0; i < HL_ARRAY_SIZE(sets) && err == 0; i++)
-        err = hl_pages_init(sets[i], r->page_count);
+        hl_pages_place(sets[i], r->page_count, r->sets + i * words);
     if (err == 0 && r->wanted->walks_tables)
         err = hl_split_init(&r->split, r->memory, r->page_count);
     return err < 0 ? err : hl_store_new(&r->store, hl_page_size());
@@ -78,13 +84,10 @@ void hl_region_free(struct hl_region *r)
             hl_store_unref(stores[i]);
     hl_hot_free(&r->hot);
     hl_split_free(&r->split);
-    hl_pages_free(&r->pending);
-    hl_pages_free(&r->dirty);
-    hl_pages_free(&r->todo);
-    hl_pages_free(&r->differs);
-    hl_pages_free(&r->piece);
+    free(r->sets);
     r->current = r->old_current = NULL;
     r->store = r->old_store = NULL;
+    r->sets = NULL;
 }
 
 /* Check before the first take, which may read all of the memory: its owner may
@@ -140,7 +143,7 @@ static void arm_todo(struct hl_region *r)
     if (hl_region_nothing_cold(r))
         return;
     r->tracker->armed = true;
-    hl_spend(hl_pages_count(&r->todo) * (HL_COST_ARM + HL_COST_LOOK));
+    hl_region_spend(&r->todo, HL_COST_ARM + HL_COST_LOOK);
     r->tracker->ops->arm(r->tracker, &r->todo);
 }
 
@@ -195,7 +198,7 @@ static int collect_to_look(struct hl_region *r)
 {
     int err = hl_region_collect(r);
     if (err == 0)
-        hl_spend(hl_pages_count(&r->dirty) * HL_COST_LOOK);
+        hl_region_spend(&r->dirty, HL_COST_LOOK);
     return err;
 }
 
@@ -282,7 +285,7 @@ static int find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
     if (r->current && snapshot != r->current && !all) {
         hl_snapshot_diff(r->current, snapshot, &r->todo);
         hl_pages_andnot(&r->todo, &r->dirty);
-        hl_spend(hl_pages_count(&r->todo) * HL_COST_LOOK);
+        hl_region_spend(&r->todo, HL_COST_LOOK);
         if (write && err == 0)
             err = hl_region_may_touch(r, &r->todo, touch);
         if (write && err == 0)

@@ -78,6 +78,7 @@ struct hl_region {
     unsigned generation;
     unsigned plain_copies; /* in a row: restores that copied everything */
     struct hl_pages pending, dirty, todo, differs, piece; /* see above */
+    uint64_t *sets;                                       /* their words */
     struct hl_hot hot;
     struct hl_split split;
     bool asked_for_huge; /* whether this memory wants huge pages */

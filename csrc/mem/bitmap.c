@@ -24,6 +24,22 @@ static inline void each_word(uint64_t *bits, size_t first, size_t count,
 static void set(uint64_t *word, uint64_t mask) { *word |= mask; }
 static void clear(uint64_t *word, uint64_t mask) { *word &= ~mask; }
 
+/* The same by bytes for the words in the middle of a long run: of everything,
+ * mostly. */
+static void fill_range(uint64_t *bits, size_t first, size_t count, bool value)
+{
+    void (*const change)(uint64_t *, uint64_t) = value ? set : clear;
+    size_t end = first + count, from = (first + 63) / 64, to = end / 64;
+
+    if (from + 4 > to) {
+        each_word(bits, first, count, change);
+        return;
+    }
+    each_word(bits, first, from * 64 - first, change);
+    memset(&bits[from], value ? 0xff : 0, (to - from) * sizeof *bits);
+    each_word(bits, to * 64, end - to * 64, change);
+}
+
 /* All are sequentially consistent: the correctness of trap trackers depends on
  * their order relative to protecting pages and to each other. */
 static void atomic_set(uint64_t *word, uint64_t mask)
@@ -38,12 +54,12 @@ static void atomic_clear(uint64_t *word, uint64_t mask)
 
 void hl_bitmap_set_range(uint64_t *bits, size_t first, size_t count)
 {
-    each_word(bits, first, count, set);
+    fill_range(bits, first, count, true);
 }
 
 void hl_bitmap_clear_range(uint64_t *bits, size_t first, size_t count)
 {
-    each_word(bits, first, count, clear);
+    fill_range(bits, first, count, false);
 }
 
 void hl_bitmap_atomic_set_range(uint64_t *bits, size_t first, size_t count)
@@ -110,9 +126,9 @@ size_t hl_bitmap_count(const uint64_t *bits, size_t page_count)
     size_t total = 0;
 
     for (size_t i = 0; i < page_count / 64; i++)
-        total += (size_t)__builtin_popcountll(bits[i]);
+        total += hl_bits_count(bits[i]);
     if (page_count % 64)
-        total += (size_t)__builtin_popcountll(bits[page_count / 64] &
-                                              word_mask(0, page_count % 64));
+        total += hl_bits_count(bits[page_count / 64] &
+                               word_mask(0, page_count % 64));
     return total;
 }

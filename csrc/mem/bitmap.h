@@ -16,6 +16,15 @@ static inline size_t hl_bitmap_words(size_t page_count)
     return page_count / 64 + (page_count % 64 != 0);
 }
 
+/* How many bits are set.  Without a processor of 2008 that may be a call, and
+ * most words have none or all. */
+static inline size_t hl_bits_count(uint64_t bits)
+{
+    if (bits == 0 || bits == UINT64_MAX)
+        return bits ? 64 : 0;
+    return (size_t)__builtin_popcountll(bits);
+}
+
 static inline bool hl_bitmap_test(const uint64_t *bits, size_t page)
 {
     return bits[page / 64] >> (page % 64) & 1;

@@ -14,23 +14,35 @@ static size_t mark_words(const struct hl_pages *set)
     return hl_bitmap_words(word_count(set));
 }
 
+size_t hl_pages_words(size_t page_count)
+{
+    size_t words = hl_bitmap_words(page_count);
+    size_t marks = hl_bitmap_words(words);
+
+    return words + marks + hl_bitmap_words(marks);
+}
+
+void hl_pages_place(struct hl_pages *set, size_t page_count, uint64_t *words)
+{
+    *set = (struct hl_pages){.page_count = page_count, .bits = words};
+    set->marks = set->bits + word_count(set);
+    set->tops = set->marks + mark_words(set);
+}
+
 int hl_pages_init(struct hl_pages *set, size_t page_count)
 {
-    *set = (struct hl_pages){.page_count = page_count};
-    set->bits = calloc(word_count(set), sizeof *set->bits);
-    set->marks = calloc(mark_words(set), sizeof *set->marks);
-    set->tops = calloc(hl_bitmap_words(mark_words(set)), sizeof *set->tops);
-    if (set->bits && set->marks && set->tops)
-        return 0;
-    hl_pages_free(set);
-    return -ENOMEM;
+    uint64_t *words = calloc(hl_pages_words(page_count), sizeof *words);
+
+    *set = (struct hl_pages){0};
+    if (words == NULL)
+        return -ENOMEM;
+    hl_pages_place(set, page_count, words);
+    return 0;
 }
 
 void hl_pages_free(struct hl_pages *set)
 {
     free(set->bits);
-    free(set->marks);
-    free(set->tops);
     *set = (struct hl_pages){0};
 }
 
@@ -91,39 +103,51 @@ static bool next_top(const struct hl_pages *set, size_t *at)
     return *at < mark_words(set);
 }
 
-bool hl_pages_word(const struct hl_pages *set, size_t *word)
+bool hl_pages_far_word(const struct hl_pages *set, size_t *word)
 {
-    size_t top = *word / 64, end = word_count(set);
-    size_t stop = (top + 1) * 64 < end ? (top + 1) * 64 : end;
+    size_t top = *word / 64 + 1, end = word_count(set);
 
-    *word = hl_page_next(set->marks, stop, *word);
-    if (*word < stop)
-        return true;
-    top++;
-    *word =
-        next_top(set, &top) ? hl_page_next(set->marks, end, top * 64) : end;
+    if (*word >= end || !next_top(set, &top)) {
+        *word = end;
+        return false;
+    }
+    /* A mark that a handler is about to clear may be gone by now. */
+    *word = hl_page_next(set->marks, end, top * 64);
     return *word < end;
 }
 
+/* All words of a word of marks are visited at once where all are marked: a set
+ * of everything is common, and a step for each word would take 20 times as
+ * long. */
+#define ALL_MARKED UINT64_MAX
+
 void hl_pages_empty(struct hl_pages *set)
 {
-    for (size_t w = 0; hl_pages_word(set, &w); w++)
-        set->bits[w] = 0;
-    for (size_t m = 0; next_top(set, &m); m++)
+    for (size_t m = 0; next_top(set, &m); m++) {
+        uint64_t *bits = &set->bits[m * 64], marks = set->marks[m];
+        if (marks == ALL_MARKED)
+            memset(bits, 0, 64 * sizeof *bits);
+        else
+            for (; marks; marks &= marks - 1)
+                bits[__builtin_ctzll(marks)] = 0;
         set->marks[m] = 0;
+    }
     hl_bitmap_zero(set->tops, mark_words(set));
 }
 
 void hl_pages_or(struct hl_pages *dst, const struct hl_pages *src)
 {
     for (size_t m = 0; next_top(src, &m); m++) {
-        uint64_t marks = src->marks[m];
+        uint64_t marks = src->marks[m], *to = &dst->bits[m * 64];
+        const uint64_t *from = &src->bits[m * 64];
         dst->marks[m] |= marks;
         hl_bitmap_set(dst->tops, m);
-        for (; marks; marks &= marks - 1) {
-            size_t w = m * 64 + (size_t)__builtin_ctzll(marks);
-            dst->bits[w] |= src->bits[w];
-        }
+        if (marks == ALL_MARKED)
+            for (size_t i = 0; i < 64; i++)
+                to[i] |= from[i];
+        else
+            for (; marks; marks &= marks - 1)
+                to[__builtin_ctzll(marks)] |= from[__builtin_ctzll(marks)];
     }
 }
 
@@ -174,7 +198,7 @@ size_t hl_pages_count_in(const struct hl_pages *set, struct hl_run run)
 
     for (size_t w = run.first / 64; hl_pages_word(set, &w) && w * 64 < end;
          w++)
-        total += (size_t)__builtin_popcountll(set->bits[w] & mask_of(run, w));
+        total += hl_bits_count(set->bits[w] & mask_of(run, w));
     return total;
 }
 
@@ -189,10 +213,19 @@ size_t hl_pages_count(const struct hl_pages *set)
     size_t total = 0, tail = set->page_count % 64;
 
     for (size_t w = 0; hl_pages_word(set, &w); w++)
-        total += (size_t)__builtin_popcountll(set->bits[w]);
+        total += hl_bits_count(set->bits[w]);
     if (tail) /* P2 */
-        total -= (size_t)__builtin_popcountll(set->bits[set->page_count / 64] &
-                                              (UINT64_MAX << tail));
+        total -= hl_bits_count(set->bits[set->page_count / 64] &
+                               (UINT64_MAX << tail));
+    return total;
+}
+
+size_t hl_pages_count_to(const struct hl_pages *set, size_t enough)
+{
+    size_t total = 0;
+
+    for (size_t w = 0; total <= enough && hl_pages_word(set, &w); w++)
+        total += hl_bits_count(set->bits[w]);
     return total;
 }
 

@@ -28,6 +28,11 @@ struct hl_pages {
     uint64_t *tops;  /* one a word of marks[] */
 };
 
+/* An empty set in words that are zero, so many; the caller's, who frees them
+ * afterwards. */
+size_t hl_pages_words(size_t page_count);
+void hl_pages_place(struct hl_pages *set, size_t page_count, uint64_t *words);
+
 /* An empty set of up to page_count pages, or -ENOMEM. */
 int hl_pages_init(struct hl_pages *set, size_t page_count) HL_MUST_CHECK;
 /* Does nothing on one that is zeroed. */
@@ -74,12 +79,28 @@ void hl_pages_copy_in(struct hl_pages *dst, const struct hl_pages *src,
 void hl_pages_read(const struct hl_pages *set, uint64_t *bits);
 
 size_t hl_pages_count(const struct hl_pages *set);
+/* Whether it is more than `enough`, and up to there about how many: bits past
+ * page_count may be counted. */
+size_t hl_pages_count_to(const struct hl_pages *set, size_t enough);
 /* Those in the run, which begins with a word of bits[]. */
 size_t hl_pages_count_in(const struct hl_pages *set, struct hl_run run);
 
+/* hl_pages_word, where the next one is not behind the same word of marks. */
+bool hl_pages_far_word(const struct hl_pages *set, size_t *word);
+
 /* The next marked word of bits[] at or after *word, or false: `for (size_t w =
  * 0; hl_pages_word(set, &w); w++)`. */
-bool hl_pages_word(const struct hl_pages *set, size_t *word);
+static inline bool hl_pages_word(const struct hl_pages *set, size_t *word)
+{
+    if (*word < hl_bitmap_words(set->page_count)) {
+        uint64_t marks = set->marks[*word / 64] >> (*word % 64);
+        if (marks) {
+            *word += (size_t)__builtin_ctzll(marks);
+            return true;
+        }
+    }
+    return hl_pages_far_word(set, word);
+}
 
 /* The first page of the set at or after `page`, or page_count. */
 size_t hl_pages_next(const struct hl_pages *set, size_t page);

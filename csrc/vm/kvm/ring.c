@@ -96,9 +96,9 @@ static size_t count_writable(const struct hl_kvm_ring *r,
 {
     size_t count = 0;
 
-    for (size_t word = 0; hl_pages_word(pages, &word); word++)
-        count += (size_t)__builtin_popcountll(pages->bits[word] &
-                                              r->writable.bits[word]);
+    /* `pages` may be all of them, `writable` is what the guest wrote. */
+    for (size_t word = 0; hl_pages_word(&r->writable, &word); word++)
+        count += hl_bits_count(pages->bits[word] & r->writable.bits[word]);
     return count;
 }
 
