@@ -416,5 +416,6 @@ static bool has_swap(void)
 bool hl_may_be_swapped(const void *addr, size_t size)
 {
     uintptr_t at = (uintptr_t)addr;
-    return has_swap() && smaps_sum(at, at + size, "Swap:") != 0;
+    return has_swap() && (size <= HL_VMA_READ_RATHER ||
+                          smaps_sum(at, at + size, "Swap:") != 0);
 }

@@ -68,10 +68,15 @@ const char *hl_kind_name(unsigned kinds);
  * of what is mapped below it. */
 bool hl_vma_wants_huge(const void *addr);
 
+/* To read so much costs less than a walk over the mappings below it, of which
+ * there may be thousands. */
+#define HL_VMA_READ_RATHER ((size_t)256 << 10)
+
 /* Is any page of [addr, +size) swapped out now, as far as that can be known?
  * pagemap does not tell such a page from one that was armed before it was ever
  * touched; "Swap" of /proc/self/smaps does, and /proc/swaps mostly says that
- * there is nothing to look for. */
+ * there is nothing to look for.  Where there is, it is not asked of small
+ * ranges (HL_VMA_READ_RATHER): true, and the caller has to read them. */
 bool hl_may_be_swapped(const void *addr, size_t size);
 
 #endif

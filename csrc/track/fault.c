@@ -40,22 +40,30 @@ static atomic_bool installed[HL_FAULT_SIGNALS];
 
 static int index_of(int signal) { return signal == SIGSEGV ? 0 : 1; }
 
-static struct hl_fault_region *find(int signal, uintptr_t addr)
+/* Index of the first region that ends after `addr`. */
+static size_t first_ending_after(const struct table *table, uintptr_t addr)
 {
-    const struct table *table = atomic_load(&current);
     size_t low = 0, high = table ? table->count : 0;
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        struct hl_fault_region *region = table->regions[mid];
-        if (addr < region->start)
+        if (table->regions[mid]->end > addr)
             high = mid;
-        else if (addr >= region->end)
-            low = mid + 1;
         else
-            return region->signal == signal ? region : NULL;
+            low = mid + 1;
     }
-    return NULL;
+    return low;
+}
+
+static struct hl_fault_region *find(int signal, uintptr_t addr)
+{
+    const struct table *table = atomic_load(&current);
+    size_t at = first_ending_after(table, addr);
+
+    if (table == NULL || at == table->count)
+        return NULL;
+    struct hl_fault_region *region = table->regions[at];
+    return region->start <= addr && region->signal == signal ? region : NULL;
 }
 
 /* The signal handler's part that touches the table. */
@@ -184,18 +192,41 @@ static struct table *publish(struct table *next)
     return old;
 }
 
-/* `from` with `region` in its place, which is not there yet. */
+static void copy(struct hl_fault_region **to,
+                 struct hl_fault_region *const *from, size_t count)
+{
+    if (count > 0)
+        memcpy(to, from, count * sizeof *to);
+}
+
+/* `from` with `region` in its place, which is not there yet.  Regions are not
+ * looked at but on the way to that place: a pointer each is copied, which is
+ * 1 us for 4000 of them. */
 static void copy_with(struct table *to, const struct table *from,
                       struct hl_fault_region *region)
 {
-    size_t count = from ? from->count : 0, i = 0, at = 0;
+    size_t count = from ? from->count : 0;
+    size_t at = first_ending_after(from, region->start);
 
-    while (at < count && from->regions[at]->start < region->start)
-        to->regions[i++] = from->regions[at++];
-    to->regions[i++] = region;
-    while (at < count)
-        to->regions[i++] = from->regions[at++];
-    to->count = i;
+    if (from != NULL)
+        copy(to->regions, from->regions, at);
+    to->regions[at] = region;
+    if (from != NULL)
+        copy(to->regions + at + 1, from->regions + at, count - at);
+    to->count = count + 1;
+}
+
+/* `from` without `region`, if it is there. */
+static void copy_without(struct table *to, const struct table *from,
+                         const struct hl_fault_region *region)
+{
+    size_t at = first_ending_after(from, region->start), next = at;
+
+    if (at < from->count && from->regions[at] == region)
+        next++;
+    copy(to->regions, from->regions, at);
+    copy(to->regions + at, from->regions + next, from->count - next);
+    to->count = from->count - (next - at);
 }
 
 /* Tables for more regions: two, or none. */
@@ -240,13 +271,7 @@ int hl_fault_add(struct hl_fault_region *region)
 void hl_fault_remove(struct hl_fault_region *region)
 {
     hl_lock_acquire(&lock);
-    const struct table *old = atomic_load(&current);
-    size_t kept = 0;
-
-    for (size_t i = 0; i < old->count; i++)
-        if (old->regions[i] != region)
-            spare->regions[kept++] = old->regions[i];
-    spare->count = kept;
+    copy_without(spare, atomic_load(&current), region);
     spare = publish(spare);
     hl_lock_release(&lock);
 }

@@ -18,8 +18,8 @@
 #include "base.h"
 
 struct hl_fault_region {
-    uintptr_t start, end;
-    int signal; /* SIGSEGV or SIGBUS */
+    uintptr_t start, end; /* it shares no byte with another region */
+    int signal;           /* SIGSEGV or SIGBUS */
 
     /* Make the page at this address writable and note it; false if that is
      * impossible, and the fault is somebody else's after all.  Runs in the

@@ -51,9 +51,12 @@ int hl_mappings_check(void *memory, size_t size, bool *zero_filled,
         return hl_why(why, -EFAULT,
                       "%p+%zu holds guard pages (MADV_GUARD_INSTALL)", memory,
                       size);
-    bool foreign = hl_uffd_is_foreign(memory, size);
+    /* Where it would change nothing, not even asked: a device's memory is not
+     * to be registered. */
+    bool far = vma.kinds & ~at_hand;
+    bool foreign = (vma.anonymous || !far) && hl_uffd_is_foreign(memory, size);
     *zero_filled = vma.anonymous && !foreign;
-    *fetched = vma.kinds & ~at_hand || foreign;
+    *fetched = far || foreign;
     return 0;
 }
 

@@ -11,10 +11,31 @@ struct range {
 };
 
 /* Ascending and disjoint.  Process-wide because pages are: two managers must
- * not track the same one, whoever made them. */
+ * not track the same one, whoever made them.
+ *
+ * The room that is left lies where the last change was, before the range of
+ * index `gap`: the next change is mostly beside it, as addresses come and go
+ * in order, and then moves next to nothing, however many ranges there are. */
 static struct hl_lock lock;
 static struct range *ranges;
-static size_t count, cap;
+static size_t count, cap, gap;
+
+static struct range *nth(size_t i)
+{
+    return &ranges[i < gap ? i : i + (cap - count)];
+}
+
+static void move_gap(size_t to)
+{
+    size_t room = cap - count;
+
+    if (to < gap)
+        memmove(&ranges[to + room], &ranges[to], (gap - to) * sizeof *ranges);
+    else if (to > gap)
+        memmove(&ranges[gap], &ranges[gap + room],
+                (to - gap) * sizeof *ranges);
+    gap = to;
+}
 
 /* Index of the first range that ends after `at`. */
 static size_t first_ending_after(uintptr_t at)
@@ -23,7 +44,7 @@ static size_t first_ending_after(uintptr_t at)
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (ranges[mid].end > at)
+        if (nth(mid)->end > at)
             high = mid;
         else
             low = mid + 1;
@@ -41,6 +62,8 @@ static int grow(void)
         return -ENOMEM;
     ranges = bigger;
     cap = more;
+    /* There was no room: all of them lie in front of the new one. */
+    gap = count;
     return 0;
 }
 
@@ -51,16 +74,16 @@ int hl_range_claim(const void *addr, size_t size, char *why)
     hl_lock_acquire(&lock);
     size_t i = first_ending_after(start);
     int err;
-    if (i < count && ranges[i].start < end) {
-        uintptr_t other = ranges[i].start;
+    if (i < count && nth(i)->start < end) {
+        uintptr_t other = nth(i)->start;
         err = hl_why(why, -EEXIST,
                      "%p+%zu overlaps %p+%zu, which is tracked already", addr,
-                     size, (void *)other, (size_t)(ranges[i].end - other));
+                     size, (void *)other, (size_t)(nth(i)->end - other));
     } else if ((err = grow()) < 0) {
         (void)hl_why(why, err, "out of memory");
     } else {
-        memmove(&ranges[i + 1], &ranges[i], (count - i) * sizeof *ranges);
-        ranges[i] = (struct range){start, end};
+        move_gap(i);
+        ranges[gap++] = (struct range){start, end};
         count++;
     }
     hl_lock_release(&lock);
@@ -71,9 +94,9 @@ void hl_range_release(const void *addr)
 {
     hl_lock_acquire(&lock);
     size_t i = first_ending_after((uintptr_t)addr);
-    if (i < count && ranges[i].start == (uintptr_t)addr) {
-        memmove(&ranges[i], &ranges[i + 1], (count - i - 1) * sizeof *ranges);
-        count--;
+    if (i < count && nth(i)->start == (uintptr_t)addr) {
+        move_gap(i);
+        count--; /* and so the room goes on to what follows it */
     }
     hl_lock_release(&lock);
 }
@@ -85,10 +108,10 @@ bool hl_range_find(const void *addr, size_t size, uintptr_t *start,
 
     hl_lock_acquire(&lock);
     size_t i = first_ending_after(at);
-    bool found = i < count && ranges[i].start < at + size;
+    bool found = i < count && nth(i)->start < at + size;
     if (found) {
-        *start = ranges[i].start;
-        *end = ranges[i].end;
+        *start = nth(i)->start;
+        *end = nth(i)->end;
     }
     hl_lock_release(&lock);
     return found;

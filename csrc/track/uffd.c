@@ -14,12 +14,8 @@
 #include "os/vma.h"
 #include "track/uffd.h"
 
-/* Without WP_UNPOPULATED, arming a page that was never touched succeeds and
- * does nothing: its first write would go unseen. */
-#define FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED)
-
 static int can_open(const void *addr, size_t page_count, struct hl_vma *vma,
-                    char *why)
+                    struct hl_uffd *uffd, char *why)
 {
     size_t size = page_count * hl_page_size();
     uint64_t features;
@@ -29,7 +25,7 @@ static int can_open(const void *addr, size_t page_count, struct hl_vma *vma,
         err = hl_uffd_features(&features, why);
     if (err < 0)
         return err;
-    if ((features & FEATURES) != FEATURES)
+    if (!hl_uffd_choose(uffd, HL_DESCRIPTOR_UFFD_ASYNC, features))
         return hl_why(why, -EINVAL,
                       "this kernel is too old: asynchronous write protection "
                       "and PAGEMAP_SCAN came with Linux 6.7");
@@ -108,7 +104,8 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
 {
     size_t page_size = hl_page_size();
     struct hl_vma vma;
-    int err = can_open(addr, page_count, &vma, why);
+    struct hl_uffd uffd = {0};
+    int err = can_open(addr, page_count, &vma, &uffd, why);
     if (err < 0)
         return err;
 
@@ -119,8 +116,7 @@ static int uffd_open(void *addr, size_t page_count, struct hl_tracker **out,
                                      .addr = addr,
                                      .page_count = page_count,
                                      .page_size = page_size};
-    u->uffd = (struct hl_uffd){.mode = HL_DESCRIPTOR_UFFD_ASYNC,
-                               .features = FEATURES};
+    u->uffd = uffd;
     u->kinds = vma.kinds;
     err = allocate(u, &vma, why);
     if (err == 0 && (err = hl_scan_open(&u->scan)) < 0)
@@ -171,7 +167,7 @@ static int start_anew(struct hl_uffd_tracker *u)
     struct hl_vma vma;
 
     hl_pages_fill(&u->open);
-    int err = can_open(t->addr, t->page_count, &vma, why);
+    int err = can_open(t->addr, t->page_count, &vma, &u->uffd, why);
     if (err < 0 || vma.kinds != u->kinds)
         return err < 0 ? err : -EOPNOTSUPP;
     err = hl_scan_open(&u->scan);

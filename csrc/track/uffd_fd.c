@@ -48,6 +48,34 @@ static int none(char *why, int err)
     return hl_why(why, err, "userfaultfd: %s", hl_strerror(-err));
 }
 
+/* 5.19; without it only private anonymous memory can be protected. */
+#ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
+#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
+#endif
+
+/* Without WP_UNPOPULATED, arming a page that was never touched succeeds and
+ * does nothing: in asynchronous mode its first write would go unseen. */
+static const struct {
+    uint64_t needed, wanted;
+} modes[] = {
+    [HL_DESCRIPTOR_UFFD_ASYNC] = {.needed = UFFD_FEATURE_WP_ASYNC |
+                                            UFFD_FEATURE_WP_UNPOPULATED},
+    [HL_DESCRIPTOR_UFFD_SIGBUS] = {.needed = UFFD_FEATURE_SIGBUS |
+                                             UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+                                   .wanted = UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
+                                             UFFD_FEATURE_WP_UNPOPULATED},
+};
+
+bool hl_uffd_choose(struct hl_uffd *uffd, enum hl_descriptor mode,
+                    uint64_t features)
+{
+    uint64_t needed = modes[mode].needed;
+
+    uffd->mode = mode;
+    uffd->features = needed | (features & modes[mode].wanted);
+    return (features & needed) == needed;
+}
+
 struct wanted {
     uint64_t features;
     char *why;
@@ -202,25 +230,21 @@ void hl_uffd_close(struct hl_uffd *uffd, const void *addr, size_t size,
         close_mapping(uffd, at, at + page, 0, 0);
 }
 
-/* By registering it for write protection, which does nothing to it. */
+/* By registering it for write protection, which does nothing to it; with the
+ * process's descriptor of either mode, since the kernel walks all mappings of
+ * the process when one is closed. */
 bool hl_uffd_is_foreign(void *addr, size_t size)
 {
-    struct uffdio_api api = {.api = UFFD_API};
-    struct uffdio_register range = {
-        .range = {.start = (uintptr_t)addr, .len = size},
-        .mode = UFFDIO_REGISTER_MODE_WP,
-    };
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-    bool foreign = false;
+    char why[HL_WHY_SIZE];
+    struct hl_uffd uffd;
+    uint64_t features;
 
-    if (fd < 0)
+    if (hl_uffd_features(&features, why) < 0 ||
+        !(hl_uffd_choose(&uffd, HL_DESCRIPTOR_UFFD_ASYNC, features) ||
+          hl_uffd_choose(&uffd, HL_DESCRIPTOR_UFFD_SIGBUS, features)))
         return false;
-    if (ioctl(fd, UFFDIO_API, &api) == 0) {
-        if (ioctl(fd, UFFDIO_REGISTER, &range) == 0)
-            (void)ioctl(fd, UFFDIO_UNREGISTER, &range.range);
-        else
-            foreign = errno == EBUSY;
-    }
-    close(fd);
-    return foreign;
+    int err = hl_uffd_open(&uffd, addr, size, why);
+    if (err == 0)
+        hl_uffd_close(&uffd, addr, size, false);
+    return err == -EBUSY;
 }

@@ -14,6 +14,12 @@ struct hl_uffd {
     struct hl_descriptor_handle handle;
 };
 
+/* Fill in mode and features, given what this kernel has.  They are the same
+ * for all users of a mode, since the first makes the descriptor.  False: the
+ * kernel lacks what the mode needs. */
+bool hl_uffd_choose(struct hl_uffd *uffd, enum hl_descriptor mode,
+                    uint64_t features);
+
 /* Register [addr, addr + size) for write protection, given mode and features.
  * -errno: a sentence is in `why`, nothing is registered, the handle as before.
  * What was registered and lost can be registered again. */
@@ -24,10 +30,10 @@ int hl_uffd_open(struct hl_uffd *uffd, void *addr, size_t size,
  * of it is closed, by whomever. */
 bool hl_uffd_is_good(const struct hl_uffd *uffd);
 
-/* Is part of this memory registered with another userfaultfd?  Then untouched
- * pages may hold anything.  False if that cannot be checked: a process that
- * may not have a userfaultfd is unlikely to have memory registered with one.
- */
+/* Is part of this memory, which nobody tracks yet, registered with another
+ * userfaultfd?  Then untouched pages may hold anything.  False if that cannot
+ * be checked: a process that may not have a userfaultfd is unlikely to have
+ * memory registered with one.  Costs the same whatever else is mapped. */
 bool hl_uffd_is_foreign(void *addr, size_t size);
 
 /* The features this kernel has, or -errno with a sentence in `why`. */

@@ -14,14 +14,6 @@
 #include "track/trap.h"
 #include "track/uffd_fd.h"
 
-#define NEEDED (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP)
-
-/* 5.19; without it only private anonymous memory can be protected. */
-#ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
-#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
-#endif
-#define WANTED (UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED)
-
 struct sigbus {
     struct hl_trap trap; /* first: they are cast to each other */
     struct hl_uffd uffd;
@@ -37,33 +29,28 @@ static int protect(struct hl_trap *trap, struct hl_run run, bool closed)
                            run.count * size, closed);
 }
 
-/* What this kernel has, if that is enough. */
-static int features_here(uint64_t *features, char *why)
+/* With what this kernel has, if that is enough. */
+static int choose(struct hl_uffd *uffd, char *why)
 {
-    int err = hl_uffd_features(features, why);
-    if (err == 0 && (*features & NEEDED) != NEEDED)
+    uint64_t features;
+    int err = hl_uffd_features(&features, why);
+    if (err == 0 && !hl_uffd_choose(uffd, HL_DESCRIPTOR_UFFD_SIGBUS, features))
         err = hl_why(why, -EINVAL,
                      "this kernel is too old: userfaultfd write protection "
                      "came with Linux 5.7");
     return err;
 }
 
-static struct hl_uffd uffd_with(uint64_t features)
-{
-    return (struct hl_uffd){.mode = HL_DESCRIPTOR_UFFD_SIGBUS,
-                            .features = NEEDED | (features & WANTED)};
-}
-
 static int sigbus_open(void *addr, size_t page_count, struct hl_tracker **out,
                        char *why)
 {
     size_t size = page_count * hl_page_size();
-    uint64_t features;
+    struct hl_uffd uffd = {0};
     struct hl_vma vma;
     int err =
         hl_tracker_accepts(&hl_track_uffd_sigbus, addr, page_count, &vma, why);
     if (err == 0)
-        err = features_here(&features, why);
+        err = choose(&uffd, why);
     if (err < 0)
         return err;
 
@@ -72,8 +59,8 @@ static int sigbus_open(void *addr, size_t page_count, struct hl_tracker **out,
         return hl_why(why, -ENOMEM, "out of memory");
     s->trap.protect = protect;
     s->trap.bridge = 16; /* protecting a page costs 30 ns, a call 700 */
-    s->populated_only = !(features & UFFD_FEATURE_WP_UNPOPULATED);
-    s->uffd = uffd_with(features);
+    s->populated_only = !(uffd.features & UFFD_FEATURE_WP_UNPOPULATED);
+    s->uffd = uffd;
     err = hl_uffd_open(&s->uffd, addr, size, why);
     if (err < 0)
         goto fail;
@@ -164,16 +151,15 @@ static int arm_first(struct hl_tracker *t, struct hl_pages *touched)
 
 static int probe(char *why)
 {
-    uint64_t features;
+    struct hl_uffd uffd = {0};
     struct hl_map map;
-    int err = features_here(&features, why);
+    int err = choose(&uffd, why);
     if (err < 0)
         return err;
     err = hl_map_create(&map, hl_page_size(), HL_HUGE_NEVER);
     if (err < 0)
         return hl_why(why, err, "mmap: %s", strerror(-err));
     *(volatile char *)map.addr = 1;
-    struct hl_uffd uffd = uffd_with(features);
     err = hl_uffd_open(&uffd, map.addr, map.size, why);
     if (err == 0) {
         bool works = hl_uffd_protect(&uffd, map.addr, map.size, true) == 0 &&

@@ -47,6 +47,7 @@ def measure(
         yield from limits_host.restores(tracker, found, effort)
         if 1 << 30 in found:
             yield from limits_host.snapshot_memory()
+            yield from limits_host.many_managers(tracker, effort)
     runs_guests = any(info.available for info in drivers())
     if "guest" in parts and runs_guests:
         yield from limits_guest.rows(driver, effort)

@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Iterator
 
+from hyperlight import SharedMemory, SnapshotManager
 from hyperlight.bench import others
 from hyperlight.bench.host import Bed, Case, Copies
 from hyperlight.bench.results import Limit
@@ -16,10 +17,11 @@ from hyperlight.bench.rows import (
     Turns,
     at_least,
     at_most,
+    microseconds,
 )
 from hyperlight.units import format_size
 
-__all__ = ["beside_others", "restores", "snapshot_memory"]
+__all__ = ["beside_others", "many_managers", "restores", "snapshot_memory"]
 
 SHARES = (0, 1, 16, 0.25, 0.5, 1.0)  # pages as a number, or as a share
 MIB, GIB = 1 << 20, 1 << 30
@@ -139,6 +141,55 @@ def snapshot_memory() -> Iterator[Limit]:
             1.1,
             unit="bytes",
         )
+
+
+Managed = tuple[SharedMemory, SnapshotManager]
+
+
+def _managed(tracker: str) -> Managed:
+    """64 KiB with a manager that was used once."""
+    memory = SharedMemory(64 << 10)
+    manager = SnapshotManager(memory, tracker=tracker)
+    memory.write(0, b"x")
+    manager.take()
+    memory.write(0, b"y")
+    manager.restore()
+    return memory, manager
+
+
+def _end(managed: Managed) -> None:
+    memory, manager = managed
+    manager.close()
+    memory.close()
+
+
+def many_managers(tracker: str, effort: Effort) -> Iterator[Limit]:
+    """Making, using once and closing a manager, beside few and beside many.
+
+    Beside few before and after, since the machine's pace changes.
+    """
+    alive: list[Managed] = []
+
+    def one_more(count: int) -> list[float]:
+        while len(alive) < count:
+            alive.append(_managed(tracker))
+        while len(alive) > count:
+            _end(alive.pop())
+        return [
+            microseconds(lambda: _end(_managed(tracker)))
+            for _ in range(300 * effort.fresh)
+        ]
+
+    few, many = one_more(40), one_more(4000)
+    few += one_more(40)
+    one_more(0)
+    yield at_most(
+        "managers",
+        "a manager made and closed, number 4000 against number 40",
+        statistics.median(many),
+        statistics.median(few),
+        1.5,
+    )
 
 
 def beside_others(effort: Effort) -> Iterator[Limit]:

@@ -343,21 +343,23 @@ def test_swapped_out_pages(real_tracker: str, swap: None) -> None:
         manager.verify()
 
 
+@pytest.mark.parametrize("pages", [256, 64], ids=["asked", "read"])
 def test_first_take_of_swapped_out_memory(
-    real_tracker: str, swap: None
+    real_tracker: str, pages: int, swap: None
 ) -> None:
     """What is in swap exists, beside pages that never did."""
-    memory, manager = new_manager(256, real_tracker, hugepages=False)
+    memory, manager = new_manager(pages, real_tracker, hugepages=False)
+    some = pages // 4
     with memory, manager:
-        memory.fill(0, 64 * PAGE, 1)
+        memory.fill(0, some * PAGE, 1)
         page_out(memory)
         skip_unless_swapped(memory)
         base = manager.take()
         page_out(memory)
-        memory.fill(60 * PAGE, 8 * PAGE, 2)
-        assert set(range(60, 68)) <= set(manager.dirty())
+        memory.fill((some - 4) * PAGE, 8 * PAGE, 2)
+        assert set(range(some - 4, some + 4)) <= set(manager.dirty())
         manager.restore(base)
-        expected = b"\x01" * 64 * PAGE + bytes(192 * PAGE)
+        expected = b"\x01" * some * PAGE + bytes((pages - some) * PAGE)
         assert memory.read(0, memory.size) == expected
         assert base.read(0, base.size) == expected
         manager.verify()

@@ -70,6 +70,24 @@ print("done")
     run(script, column)
 
 
+def test_five_hundred_have_no_more_than_one(column: str) -> None:
+    script = """
+kept = [made()]
+check(*kept[0], 7)
+before = descriptors()
+for i in range(500):
+    kept.append(made())
+    check(*kept[-1], 7)
+assert descriptors() == before, descriptors()
+for memory, manager in kept:
+    manager.close()
+    memory.close()
+assert descriptors() == before, descriptors()
+print("done")
+"""
+    run(script, column)
+
+
 def test_closed_by_others(column: str) -> None:
     """Nothing is missed, and tracking goes on."""
     script = """

@@ -42,11 +42,20 @@ def run(script: str, *args: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["auto", "full", "sigsegv"])
-def test_untouched_memory_that_somebody_fills(name: str) -> None:
-    """By a userfaultfd of theirs, as for lazy restores: it is not zero."""
+@pytest.mark.parametrize("spare", ["spare", "none"])
+def test_untouched_memory_that_somebody_fills(name: str, spare: str) -> None:
+    """By a userfaultfd of theirs, as for lazy restores: it is not zero.
+
+    That is found where no descriptor is to be had, too, once there was one.
+    """
+    if (name, spare) == ("auto", "none"):
+        pytest.skip("some trackers of auto need another one")
     run(
         """
-import fcntl
+import errno, fcntl, resource
+if sys.argv[2] == "none":
+    with SharedMemory(65536) as other:
+        SnapshotManager(other, tracker=tracker).close()
 fd = libc.syscall(323, os.O_CLOEXEC)
 if fd < 0:
     print("no userfaultfd that takes the kernel's own faults")
@@ -65,6 +74,13 @@ def serve():
         fcntl.ioctl(fd, 0xC028AA03, bytearray(copy))
 
 threading.Thread(target=serve, daemon=True).start()
+if sys.argv[2] == "none":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 20, fd + 20))
+    try:
+        while True:
+            os.dup(0)
+    except OSError as error:
+        assert error.errno == errno.EMFILE
 manager = SnapshotManager(memory, tracker=tracker)
 snapshot = manager.take()
 assert snapshot.read(8192, 2) == memory.read(8192, 2) == b"UU"
@@ -74,6 +90,7 @@ assert memory.read(12288, 2) == b"UU"
 os._exit(0)
 """,
         name,
+        spare,
     )
 
 
