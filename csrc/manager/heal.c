@@ -1,8 +1,10 @@
 #include "manager/heal.h"
 
+#include "manager/putback.h"
 #include "os/map.h"
 #include "os/memory.h"
 #include "os/others.h"
+#include "os/page.h"
 #include "os/vma.h"
 #include "track/scan.h"
 
@@ -25,9 +27,10 @@ static bool has_any(const struct hl_pages *set, struct hl_run run)
     return hl_pages_next(set, run.first) < run.first + run.count;
 }
 
-/* Whether all pages there exist, and are not a huge page: making one of a
- * block with absent pages would take memory that nobody asked for.  The region
- * is registered, which the second scan checks. */
+/* Whether all pages there are in memory, this process's alone, and not a huge
+ * page.  Making one of a block with pages that are absent, swapped out, or
+ * shared with a fork's child would take memory that nobody asked for.  The
+ * region is registered, which the second scan checks. */
 static bool is_split(const char *at, size_t pages)
 {
     struct hl_run all = {0, pages};
@@ -40,8 +43,12 @@ static bool is_split(const char *at, size_t pages)
     if (hl_scan_open(&scan) == 0 &&
         hl_scan_find(&scan, HL_SCAN_HUGE, at, all, &found) == 0 &&
         hl_pages_count(&found) == 0 &&
-        hl_scan_find(&scan, HL_SCAN_EXISTS, at, all, &found) == 0)
-        split = hl_pages_count(&found) == pages;
+        hl_scan_find(&scan, HL_SCAN_EXISTS, at, all, &found) == 0 &&
+        hl_pages_count(&found) == pages) {
+        hl_pages_empty(&found);
+        split = hl_pagemap_find(at, HL_PAGEMAP_EXCLUSIVE, &found) == 0 &&
+                hl_pages_count(&found) == pages;
+    }
     hl_pages_free(&found);
     return split;
 }
@@ -68,6 +75,7 @@ static void mend(struct hl_region *r, struct hl_run block)
     r->tracker->ops->arm(r->tracker, &r->todo);
     hl_pages_remove_range(&r->pending, block);
     hl_compare(r->current, r->memory, block, &r->pending);
+    hl_region_doubt_absent(r, r->current, &r->todo, &r->pending);
     hl_split_done(&r->split, block, whole);
     r->stats.collapsed += whole;
 }

@@ -39,6 +39,23 @@ void hl_region_leave_hot(struct hl_region *r)
     }
 }
 
+void hl_region_doubt_absent(const struct hl_region *r,
+                            const struct hl_snapshot *snapshot,
+                            const struct hl_pages *pages,
+                            struct hl_pages *doubted)
+{
+    const struct hl_tracker *const t = r->tracker;
+    struct hl_run run, absent;
+
+    if (t->ops->next_absent == NULL || hl_region_nothing_cold(r))
+        return;
+    for (size_t at = 0; hl_pages_run(pages, &at, &run);) {
+        size_t in = run.first, end = run.first + run.count;
+        while (t->ops->next_absent(t, &in, end, &absent))
+            hl_find_filled(snapshot, absent, doubted);
+    }
+}
+
 /* The stretch at or after *cursor, WIDE pages or up to the end, that has pages
  * of the set; false if there is none. */
 static bool next_wide(const struct hl_pages *set, size_t *cursor,
@@ -147,6 +164,7 @@ static void arm(struct hl_region *r, const struct hl_snapshot *snapshot,
     r->tracker->ops->arm(r->tracker, pages);
     for (size_t at = 0; hl_pages_run(pages, &at, &run);)
         hl_compare(snapshot, r->memory, run, raced);
+    hl_region_doubt_absent(r, snapshot, pages, raced);
 }
 
 /* Whole stretches, from *cursor on, with at least PIECE pages to arm. */

@@ -17,6 +17,13 @@ static inline bool hl_region_nothing_cold(const struct hl_region *r)
  * always counts as dirty (M2) needs nothing more done. */
 void hl_region_leave_hot(struct hl_region *r);
 
+/* Add to doubted those of the pages, just armed, that are armed by their
+ * absence and not zero in the snapshot (M4). */
+void hl_region_doubt_absent(const struct hl_region *r,
+                            const struct hl_snapshot *snapshot,
+                            const struct hl_pages *pages,
+                            struct hl_pages *doubted);
+
 /* Un-arm r->todo, all of it armed and about to be written: by the run, or,
  * where that would take longer than to copy everything, wide stretches at a
  * time, whose pages are hot from then on. */

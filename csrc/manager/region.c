@@ -16,6 +16,9 @@
  *  M3. Arming is what makes a tracker forget.  From before a page is armed
  *      until current agrees with it, the page is in `pending`, so a failure in
  *      between leaves it dirty.
+ *  M4. A page that is armed by its absence (T7) was zero when it was armed.
+ *      Where `current` has anything else, another thread wrote it afterwards,
+ *      and may drop it unseen: it stays in `pending`, though it equals.
  *
  * take collects, arms what it found, and then copies it: what is written while
  * it copies is reported afterwards (T2), what was written before is read (T3).
@@ -254,6 +257,7 @@ int hl_region_take(struct hl_region *r, struct hl_snapshot **out)
         return err;
     }
     hl_pages_empty(&r->pending);
+    hl_region_doubt_absent(r, *out, &r->dirty, &r->pending);
     publish(r, *out);
     hl_region_heal(r);
     r->stats.takes++;

@@ -18,6 +18,8 @@ bool hl_is_readable(uintptr_t addr);
 bool hl_is_behind_end(uintptr_t addr);
 
 #define HL_PAGEMAP_SOFT_DIRTY (UINT64_C(1) << 55)
+/* In memory, mapped here and nowhere else, and not the page of zeros. */
+#define HL_PAGEMAP_EXCLUSIVE (UINT64_C(1) << 56)
 #define HL_PAGEMAP_SWAPPED (UINT64_C(1) << 62)
 #define HL_PAGEMAP_PRESENT (UINT64_C(1) << 63)
 

@@ -119,6 +119,19 @@ size_t hl_compare(const struct hl_snapshot *s, const void *memory,
     return found;
 }
 
+void hl_find_filled(const struct hl_snapshot *s, struct hl_run run,
+                    struct hl_pages *filled)
+{
+    uint32_t slots[BATCH];
+
+    for (size_t i = 0, n; i < run.count; i += n) {
+        n = look_up(s, run, i, slots);
+        for (size_t j = 0; j < n; j++)
+            if (slots[j] != HL_SLOT_ZERO)
+                hl_pages_add(filled, run.first + i + j);
+    }
+}
+
 /* Room for `more` edits.  Doubles, since a take of scattered pages appends
  * them one by one. */
 static int reserve(struct hl_capture *capture, size_t more)

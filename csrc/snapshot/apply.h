@@ -28,6 +28,10 @@ void hl_apply(const struct hl_snapshot *snapshot, void *memory,
 size_t hl_compare(const struct hl_snapshot *snapshot, const void *memory,
                   struct hl_run run, struct hl_pages *differs);
 
+/* Add to filled the pages of the run that are not zero in the snapshot. */
+void hl_find_filled(const struct hl_snapshot *snapshot, struct hl_run run,
+                    struct hl_pages *filled);
+
 /* The edits of a snapshot in the making; zero-initialize. */
 struct hl_capture {
     struct hl_edit *edits; /* ascending by page */

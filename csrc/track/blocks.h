@@ -9,6 +9,8 @@
  *      it exists, it was touched, and is reported; a page of zeros that was
  *      only read does not count.  An absent page reads as zero, so this is for
  *      private anonymous memory alone.
+ *      A page that was touched and then dropped is absent again and not
+ *      reported; it is zero again, too (T7 of track.h).
  *  B2. In a marked block a page that is not open is armed by a mark, of its
  *      own or by a marker.
  *  B3. A block is marked before the first page in it is armed by a mark, and

@@ -22,6 +22,11 @@
  *      tracker's fields (kernel_writes, sees_drops).  Memory that cannot be
  *      tracked so is refused, with a sentence.
  *
+ *  T7. A page that next_absent names is armed by its absence alone: what was
+ *      written to it since, and dropped again (MADV_DONTNEED), is not
+ *      reported.  It is zero then, as it was when it was armed; who has read
+ *      anything else of it in between has to remember that.
+ *
  * Threads: the calls on one tracker are made one at a time; faults arrive on
  * any thread at any moment. */
 #ifndef HL_TRACK_TRACK_H
@@ -87,6 +92,12 @@ struct hl_tracker_ops {
      * written meanwhile is in touched or reported.  -errno: what holds
      * anything cannot be told; some pages may be armed. */
     int (*arm_first)(struct hl_tracker *tracker, struct hl_pages *touched);
+
+    /* The next run in [*cursor, end) of pages that are armed by their absence
+     * (T7), or open; *cursor moves behind it.  False at the end.  NULL: there
+     * are none. */
+    bool (*next_absent)(const struct hl_tracker *tracker, size_t *cursor,
+                        size_t end, struct hl_run *run);
 
     /* Un-arm a run in one step, because it is about to be written: by a bulk
      * write that was expected, or by a restore.  Never needed for a correct

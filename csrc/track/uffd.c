@@ -238,6 +238,20 @@ static void disarm(struct hl_tracker *t, struct hl_run run)
     hl_pages_add_range(&u->open, run);
 }
 
+static bool next_absent(const struct hl_tracker *t, size_t *cursor, size_t end,
+                        struct hl_run *run)
+{
+    const struct hl_uffd_tracker *u = (const struct hl_uffd_tracker *)t;
+    bool bare;
+
+    if (u->blocks.bare == 0)
+        return false;
+    while (hl_blocks_next(&u->blocks, cursor, end, run, &bare))
+        if (bare)
+            return true;
+    return false;
+}
+
 /* A page of our own: armed, written, found. */
 static int probe(char *why)
 {
@@ -283,6 +297,7 @@ const struct hl_tracker_ops hl_track_uffd = {
     .arm = hl_uffd_arm,
     .leave_unarmed = leave_unarmed,
     .arm_first = hl_uffd_arm_first,
+    .next_absent = next_absent,
     .disarm = disarm,
     .close = uffd_close,
 };

@@ -50,7 +50,9 @@ static void note_nothing(void *context, uintptr_t start, uintptr_t end)
 
 /* Blocks that have just been marked (B3).  What exists is armed first, and
  * then the rest: a page touched in between is armed by neither, and so is
- * reported. */
+ * reported.  If all of a block was dropped in between, its page table may be
+ * gone, and the second walk arms what is touched meanwhile (scan.h): the third
+ * one finds that, as in arm_marked. */
 static int arm_fresh(struct arming *arming)
 {
     struct hl_uffd_tracker *u = arming->u;
@@ -62,6 +64,8 @@ static int arm_fresh(struct arming *arming)
             err = walk(u, HL_SCAN_ARM_TOUCHED, run, note_unasked, arming);
         if (err == 0)
             err = walk(u, HL_SCAN_ARM_REST, run, note_nothing, NULL);
+        if (err == 0)
+            err = walk(u, HL_SCAN_PRESENT, run, note_unasked, arming);
     }
     return err;
 }

@@ -18,6 +18,7 @@ cdef extern from *:
     void gil_wanted "hl_gil_wanted"() noexcept
     void gil_back "hl_gil_back"() noexcept
     void hl_spend(uint64_t ns) nogil
+    void hl_let_others_run() nogil
     size_t hl_others_times() nogil
 
 

@@ -17,6 +17,17 @@ cdef void expect(hl_manager *manager, size_t offset,
     hl_manager_unref(manager)
 
 
+cdef inline void gil_wanted_for(MemoryOwner memory, size_t size) noexcept:
+    """The same in a memory.
+
+    Pages of a borrowed one may be provided by a thread that waits for the GIL:
+    by its own file system, or its own userfaultfd.
+    """
+    gil_wanted_for_copy(size)
+    if memory.borrowed:
+        hl_let_others_run()
+
+
 @cython.no_gc_clear
 cdef class MemoryCore(MemoryOwner):
     """Page-aligned bytes, read and written by copies or through views."""
@@ -57,7 +68,7 @@ cdef class MemoryCore(MemoryOwner):
         cdef bytes out = PyBytes_FromStringAndSize(NULL, length)
         cdef char *to = PyBytes_AS_STRING(out)
         self.hold()
-        gil_wanted_for_copy(n)
+        gil_wanted_for(self, n)
         memcpy(to, self.at + at, n)
         gil_back()
         self.unhold()
@@ -87,7 +98,7 @@ cdef class MemoryCore(MemoryOwner):
             at, n = offset, view.len
             self.hold()
             manager = self._expecting(n)
-            gil_wanted_for_copy(n)
+            gil_wanted_for(self, n)
             expect(manager, at, n)
             memmove(self.at + at, view.buf, n)
             gil_back()
@@ -111,7 +122,7 @@ cdef class MemoryCore(MemoryOwner):
         cdef hl_manager *manager
         self.hold()
         manager = self._expecting(n)
-        gil_wanted_for_copy(n)
+        gil_wanted_for(self, n)
         expect(manager, at, n)
         memset(self.at + at, value, n)
         gil_back()

@@ -219,6 +219,85 @@ static void one_history(const struct hl_tracker_ops *ops, enum hl_huge huge)
     hl_map_destroy(&map);
 }
 
+/* The uffd tracker with other threads, as it were: what happens to the page
+ * `racy` before it is armed, and after. */
+static struct {
+    char *racy;
+    bool drop, write;
+} meanwhile;
+
+static void arm_meanwhile(struct hl_tracker *t, const struct hl_pages *pages)
+{
+    if (meanwhile.drop)
+        CHECK(madvise(meanwhile.racy, page, MADV_DONTNEED) == 0);
+    hl_track_uffd.arm(t, pages);
+    if (meanwhile.write)
+        memset(meanwhile.racy, 'X', page);
+    meanwhile.drop = meanwhile.write = false;
+}
+
+static struct hl_tracker_ops meanwhile_ops;
+
+static int open_meanwhile(void *addr, size_t pages, struct hl_tracker **out,
+                          char *why)
+{
+    int err = hl_track_uffd.open(addr, pages, out, why);
+
+    if (err == 0)
+        (*out)->ops = &meanwhile_ops;
+    return err;
+}
+
+static void drop_and_restore(struct hl_manager *m, struct hl_snapshot *s)
+{
+    struct hl_applied done;
+    char x[1];
+
+    hl_snapshot_read(s, 3 * each * page, 1, x);
+    CHECK(x[0] == 'X' && meanwhile.racy[0] == 'X');
+    CHECK(madvise(meanwhile.racy, page, MADV_DONTNEED) == 0);
+    CHECK(hl_manager_restore(m, s, &done) == 0);
+    CHECK(meanwhile.racy[page - 1] == 'X');
+}
+
+/* An absent page is written after it was armed, and before it is looked at;
+ * later it is dropped, and so absent again. */
+static void written_once_armed_and_dropped(void)
+{
+    struct hl_snapshot *s[3];
+    struct hl_applied done;
+    struct hl_manager *m[2];
+    struct hl_map maps[2];
+    char why[HL_WHY_SIZE];
+
+    meanwhile_ops = hl_track_uffd;
+    meanwhile_ops.open = open_meanwhile;
+    meanwhile_ops.arm = arm_meanwhile;
+    for (int i = 0; i < 2; i++) {
+        CHECK(hl_map_create(&maps[i], BLOCKS * HL_HUGE_SIZE, HL_HUGE_NEVER) ==
+              0);
+        CHECK(hl_manager_new(maps[i].addr, BLOCKS * each, &meanwhile_ops, true,
+                             &m[i], why) == 0);
+        CHECK(hl_manager_take(m[i], &s[i]) == 0);
+    }
+    meanwhile.racy = (char *)maps[0].addr + 3 * each * page;
+    hl_inject_plan(HL_INJECT_COLLECT, 0, 1); /* then all is armed */
+    meanwhile.write = true;
+    CHECK(hl_manager_take(m[0], &s[2]) == 0);
+    drop_and_restore(m[0], s[2]);
+
+    meanwhile.racy = (char *)maps[1].addr + 3 * each * page;
+    meanwhile.drop = meanwhile.write = true;
+    CHECK(hl_manager_restore(m[1], s[2], &done) == 0);
+    drop_and_restore(m[1], s[2]);
+    for (int i = 0; i < 3; i++)
+        hl_snapshot_unref(s[i]);
+    for (int i = 0; i < 2; i++) {
+        hl_manager_free(m[i]);
+        hl_map_destroy(&maps[i]);
+    }
+}
+
 /* In each epoch that a block is not dirty in, others may be mended. */
 static void all_are_ripe_within_64(void)
 {
@@ -313,6 +392,7 @@ int main(void)
     } else {
         RUN(untouched_blocks_stay_bare);
         RUN(a_dropped_huge_page_is_absent);
+        RUN(written_once_armed_and_dropped);
         RUN(mended_under_writes);
     }
     for (size_t i = 0; i < hl_tracker_count; i++) {

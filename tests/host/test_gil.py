@@ -240,3 +240,47 @@ print(codes)
 """
     )
     assert result.stdout == "{0}\n", result
+
+
+@pytest.mark.parametrize(
+    "call", ["read(8192, 2)", "write(8192, b'x')", "fill(8192, 2, 120)"]
+)
+def test_a_thread_that_provides_pages_of_borrowed_memory(call: str) -> None:
+    """Of its own userfaultfd: it needs the GIL while the page is wanted."""
+    result = run_python(
+        """
+import ctypes, faulthandler, fcntl, mmap, os, struct, sys, threading
+from hyperlight import SharedMemory
+
+faulthandler.dump_traceback_later(20, exit=True)
+PAGE = mmap.PAGESIZE
+lender = mmap.mmap(-1, 16 * PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory = SharedMemory.from_buffer(lender)
+fd = ctypes.CDLL(None).syscall(323, os.O_CLOEXEC)
+if fd < 0:
+    fd = ctypes.CDLL(None).syscall(323, os.O_CLOEXEC | 1)
+if fd < 0:
+    print("no userfaultfd")
+    sys.exit(77)
+fcntl.ioctl(fd, 0xC018AA3F, struct.pack("QQQ", 0xAA, 0, 0))
+fcntl.ioctl(
+    fd, 0xC020AA00, struct.pack("QQQQ", memory.address, memory.size, 1, 0)
+)
+page = ctypes.create_string_buffer(b"U" * PAGE, PAGE)
+
+def serve():
+    addr = struct.unpack_from("Q", os.read(fd, 32), 16)[0] & -PAGE
+    copy = struct.pack("QQQQq", addr, ctypes.addressof(page), PAGE, 0, 0)
+    fcntl.ioctl(fd, 0xC028AA03, bytearray(copy))
+
+threading.Thread(target=serve, daemon=True).start()
+"""
+        f"memory.{call}\n"
+        "print(memory.read(8192, 3).decode())\n"
+        "os._exit(0)\n"
+    )
+    if result.returncode == 77:
+        pytest.skip(result.stdout.strip())
+    assert result.returncode == 0, result.stderr
+    wanted = {"r": "UUU", "w": "xUU", "f": "xxU"}[call[0]]
+    assert result.stdout.strip() == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 import pytest
 from huge import can_collapse, huge_bytes
@@ -109,4 +110,27 @@ def test_a_block_with_holes_is_not_filled(memory, manager) -> None:
         memory.write(5 * HUGE, bytes([i]))
         manager.restore()
     assert huge_bytes(memory) == memory.size - 2 * HUGE
+    manager.verify()
+
+
+def test_a_block_that_a_child_shares_is_not_copied(memory, manager) -> None:
+    """Its pages are this process's and the child's, in memory once."""
+    manager.take()
+    write_everywhere(memory)
+    manager.restore()
+    ours, childs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(childs)
+        os.read(ours, 1)
+        os._exit(0)
+    try:
+        for i in range(64):
+            memory.write(5 * HUGE, bytes([i]))
+            manager.restore()
+        assert manager.stats["collapsed"] == huge_bytes(memory) == 0
+    finally:
+        os.close(childs)
+        os.waitpid(pid, 0)
+        os.close(ours)
     manager.verify()
