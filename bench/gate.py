@@ -15,15 +15,17 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import click
 
 from hyperlight import drivers
+from hyperlight.bench import cliffs
+from hyperlight.bench.cliffs_host import never_slower
 from hyperlight.bench.guests import call_and_restore, call_large, new
-from hyperlight.bench.host import Bed, Case, Copies
-from hyperlight.bench.rows import Effort, Side, Turns
+from hyperlight.bench.host import Case
+from hyperlight.bench.rows import Check, Effort, Open, Side
 from hyperlight.units import format_size
 
 __all__ = ["Verdict", "main", "verdict"]
@@ -31,17 +33,11 @@ __all__ = ["Verdict", "main", "verdict"]
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 EFFORT = Effort(0.25, 1)
 LEAST = 0.02  # no two things are equal to less
-
-Open = Callable[[str, ExitStack], Side]
-
-
-@dataclass(frozen=True)
-class Check:
-    """What is compared, and how much of ``before`` ``after`` may take."""
-
-    name: str
-    open: Open
-    at_most: float = 1
+NEVER = "never slower"
+#: Of what is counted up once: those beside few of a kind are few themselves.
+OF_NUMBERS = 0.1
+#: Repeats of the cliffs: what they need is expensive to set up.
+FEWER = 3
 
 
 @dataclass(frozen=True)
@@ -51,21 +47,6 @@ class Verdict:
     ratio: float
     noise: float
     kept: bool
-
-
-def _restore(case: Case) -> Open:
-    def opened(side: str, stack: ExitStack) -> Side:
-        bed = Bed(case)
-        stack.callback(bed.close)
-        if side == "before":  # without the library: memmove of all of it
-            copies = Copies(bed)
-            stack.callback(copies.close)
-            copies.copy_all()
-            return Side(copies.copy_all, copies.write)
-        bed.settle()
-        return Side(bed.manager.restore, bed.write)
-
-    return opened
 
 
 def _call(act: Callable[..., None], **config: int) -> Open:
@@ -90,17 +71,21 @@ def checks() -> Iterator[Check]:
         for dirty in share:
             case = Case("auto", size, dirty, "spread")
             yield Check(
-                f"restore {format_size(size)}, {dirty} pages", _restore(case)
+                NEVER,
+                f"restore {format_size(size)}, {dirty} pages",
+                never_slower(case),
             )
     many = Case("auto", GIB, 16, "spread")
-    yield Check("restore 1 GiB, 16 pages", _restore(many), 1 / 300)
+    yield Check(NEVER, "restore 1 GiB, 16 pages", never_slower(many), 1 / 300)
     if any(info.available for info in drivers()):
-        yield Check("call + restore, default", _call(call_and_restore))
+        yield Check(NEVER, "call + restore, default", _call(call_and_restore))
         yield Check(
+            NEVER,
             "call + restore, 64 MiB heap",
             _call(call_and_restore, heap_size=64 * MIB),
         )
         yield Check(
+            NEVER,
             "call with 1 MiB + restore",
             _call(call_large(1), input_size=4 * MIB),
         )
@@ -113,31 +98,32 @@ def verdict(pairs: list[tuple[float, float]], at_most: float) -> Verdict:
     return Verdict(ratio, noise, ratio <= at_most * (1 + noise))
 
 
-@contextmanager
-def _opened(check: Check) -> Iterator[dict[str, Side]]:
-    # Two of each: code that runs more often than the other's runs faster.
-    with ExitStack() as stack:
-        yield {
-            "before": check.open("before", stack),
-            "after": check.open("after", stack),
-            "again": check.open("before", stack),
-            "twin": check.open("after", stack),
-        }
-
-
 def judge(check: Check, repeats: int) -> Verdict:
     """Measure it on fresh memory each time: where it lies matters."""
     pairs = []
     for _ in range(repeats):
-        with _opened(check) as sides:
-            turns = Turns(sides, EFFORT)
-            pairs.append(
-                (
-                    turns.ratio("after", ["before"]),
-                    turns.ratio("again", ["before"]),
-                )
+        turns = check.turns(EFFORT)
+        pairs.append(
+            (
+                turns.ratio("after", ["before"]),
+                turns.ratio("again", ["before"]),
             )
+        )
     return verdict(pairs, check.at_most)
+
+
+def verdicts(repeats: int) -> Iterator[tuple[str, Verdict, float]]:
+    """(what, what came of it, how much of before it may take)."""
+    for check in checks():
+        yield check.what, judge(check, repeats), check.at_most
+    fewer = min(repeats, FEWER)
+    for check in cliffs.checks():
+        yield check.what, judge(check, fewer), check.at_most
+    for rows in zip(*(cliffs.many() for _ in range(fewer)), strict=True):
+        limit = float(rows[0].limit.removeprefix("<= "))
+        ratio = statistics.median(row.ratio for row in rows)
+        kept = ratio <= limit * (1 + OF_NUMBERS)
+        yield rows[0].what, Verdict(ratio, OF_NUMBERS, kept), limit
 
 
 @click.command(help=__doc__.partition("\n")[0] if __doc__ else "")
@@ -145,12 +131,11 @@ def judge(check: Check, repeats: int) -> Verdict:
 def main(repeats: int) -> None:
     """Print a line for each check; end with 1 if one failed."""
     failed = 0
-    for check in checks():
-        found = judge(check, repeats)
+    for what, found, at_most in verdicts(repeats):
         failed += not found.kept
         print(
-            f"{'ok    ' if found.kept else 'FAILED'} {check.name}: "
-            f"{found.ratio:.4f} of before, at most {check.at_most:.4f}, "
+            f"{'ok    ' if found.kept else 'FAILED'} {what}: "
+            f"{found.ratio:.4f} of before, at most {at_most:.4f}, "
             f"noise {found.noise:.1%}",
             flush=True,
         )

@@ -36,7 +36,7 @@ def main() -> int:
         for name in ("bench.py", "end.py")
     ]
     # A limit that is missed on a busy machine is not what is looked for here.
-    small = ("--fast", "--sizes", "64KiB", "--part", "host,guest")
+    small = ("--fast", "--sizes", "64KiB", "--part", "host,guest,cliffs")
     limits = ("-m", "hyperlight.bench.limits", *small)
     fine.append(run("limits", *limits, statuses=(0, 3)))
     with tempfile.TemporaryDirectory() as folder:

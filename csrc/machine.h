@@ -10,7 +10,8 @@
  *      any more.  Its vCPU is made as good as new (V6) before its next guest
  *      is run.  So a guest finds nothing of an earlier one.
  *  B2. Only machines of guests at rest are kept: none after a guest was ended
- *      by a fault, a limit or an interrupt and was not put back.
+ *      by a fault, a limit or an interrupt and was not put back, none after a
+ *      run failed.
  *  B3. At most HL_BLANKS are kept, each with at most HL_BLANK_PAGES pages in
  *      memory, and none in a child of fork.  Where a new machine finds no
  *      descriptors or no memory, all are given up for it.

@@ -18,7 +18,8 @@ struct hl_sandbox {
     bool up;              /* counted as alive */
     atomic_bool released; /* in a child, two threads may close it at once */
     bool ran;             /* the guest did, since the call began */
-    bool reusable;        /* its machine, once it is closed */
+    bool failed;          /* a run did: the machine is unusable */
+    bool reusable;        /* once it is closed, it is at rest: B2 */
     uint64_t deadline;
     struct hl_machine machine;
     struct hl_manager *manager;
@@ -218,7 +219,7 @@ struct hl_sandbox *hl_sandbox_ref(struct hl_sandbox *s)
 /* B2 */
 static bool is_reusable(const struct hl_sandbox *s)
 {
-    return s->rest == HL_READY && !hl_turn_is_forked(&s->turn);
+    return s->rest == HL_READY && !s->failed && !hl_turn_is_forked(&s->turn);
 }
 
 void hl_sandbox_unref(struct hl_sandbox *s)
@@ -300,6 +301,7 @@ static int run_watched(struct hl_sandbox *s, struct hl_exit *exit)
     hl_let_others_run();
     err = s->machine.driver->run(s->machine.vm, exit);
     s->ran = s->ran || err == 0;
+    s->failed = s->failed || err < 0;
     if (s->deadline)
         hl_watch_stop(&watch);
     return err;

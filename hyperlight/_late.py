@@ -6,7 +6,9 @@ only restores memory never imports what sandboxes need.
 
 from __future__ import annotations
 
+import os
 import sys
+from _thread import RLock
 
 from hyperlight._moved import MOVED
 
@@ -65,6 +67,32 @@ _SUBMODULES = {
     "units",
 }
 
+#: Held while a name is imported, so that two threads never wait for each
+#: other's modules (which Python refuses with an error), and over a fork: a
+#: child has the locks of modules that other threads were about to import, and
+#: nobody who gives them back, so it would wait for them for ever. Nothing in
+#: the package uses the public names, so nobody who waits for this lock keeps
+#: one of a module's; but somebody may hold any lock when he forks, therefore
+#: there is an end to it.
+_lock = RLock()
+_PATIENCE = 10.0  # seconds
+
+
+def _acquire() -> None:
+    _lock.acquire(timeout=_PATIENCE)
+
+
+def _release() -> None:
+    owned = _lock._is_owned()  # type: ignore[attr-defined]
+    if owned:  # or else it waited in vain
+        _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_acquire, after_in_parent=_release, after_in_child=_release
+    )
+
 TYPE_CHECKING = False  # as typing's, which takes long to import
 if TYPE_CHECKING:
     from types import ModuleType as _Module
@@ -81,17 +109,27 @@ class Package(_Module):
     """
 
     def __getattr__(self, name: str) -> object:
-        if name in _WHERE:
-            __import__(_WHERE[name])
-            self._adopt(_WHERE[name])
-            return self.__dict__[name]
-        if name in MOVED or name in _SUBMODULES:
-            full = f"{self.__name__}.{MOVED.get(name, name)}"
-            __import__(full)
-            return sys.modules[full]
+        if name in _WHERE or name in MOVED or name in _SUBMODULES:
+            _acquire()
+            try:
+                return self._find(name)
+            finally:
+                _release()
         raise AttributeError(
             f"module {self.__name__!r} has no attribute {name!r}"
         )
+
+    def _find(self, name: str) -> object:
+        if name in _WHERE:
+            # First the package: it imports its modules, and a thread that has
+            # the lock of one and waits for the package is a deadlock.
+            __import__(_WHERE[name].rpartition(".")[0])
+            __import__(_WHERE[name])
+            self._adopt(_WHERE[name])
+            return self.__dict__[name]
+        full = f"{self.__name__}.{MOVED.get(name, name)}"
+        __import__(full)
+        return sys.modules[full]
 
     def __setattr__(self, name: str, value: object) -> None:
         """Called by the import system, too, when a submodule is complete."""

@@ -103,6 +103,42 @@ MODEL = {
         {"what": "far off", "measured": 20, "model": 10},
     ],
 }
+CLIFFS = [
+    {
+        "group": "split huge pages",
+        "what": "one page after an epoch of many, against fresh",
+        "value": 5.0,
+        "unit": "µs",
+        "against": 4.0,
+        "ratio": 1.25,
+        "limit": "<= 1.3",
+        "kept": True,
+        "series": [
+            {"name": "against", "values": [4, 4.1, 3.9]},
+            {"name": "measured", "values": [40, 20, 5.0]},
+        ],
+    },
+    {
+        "group": "page tables",
+        "what": "a cliff without iterations",
+        "value": 4096,
+        "unit": "bytes",
+        "against": 1048576,
+        "ratio": 0.004,
+        "limit": "<= 1",
+        "kept": True,
+    },
+]
+SAVED = [
+    {
+        "what": "snapshots of a region",
+        "by": "uffd",
+        "copies": 8,
+        "resident": 8 * 65536,
+        "tables": 8 * 4096,
+        "full": 8 << 26,
+    }
+]
 MACHINE = {"CPU": "two of them", "kernel": "6.18"}
 
 
@@ -145,6 +181,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = fill(
         tmp_path_factory.mktemp("results"),
         limits=[*LIMITS, MISSED],
+        cliffs=CLIFFS,
+        memory=SAVED,
         phases=PHASES,
         model=MODEL,
         machine=MACHINE,
@@ -191,7 +229,7 @@ def test_everything_measured_is_shown(page: str) -> None:
         group, benchmark = name.split("/")
         assert group in text
         assert f" {benchmark} " in text
-    for limit in (*LIMITS, MISSED):
+    for limit in (*LIMITS, MISSED, *CLIFFS):
         assert limit["what"].replace("'", "&#39;") in text
     for told in ("68 KiB", "30 µs", "90 ms", "2.5 ms", f"3,000 {TIMES}"):
         assert told in text
@@ -200,12 +238,16 @@ def test_everything_measured_is_shown(page: str) -> None:
     for told in ("stays", "moves", "call + copy * pages", "far off"):
         assert told in text
     assert "two of them" in text
+    saved = words(page.split('id="memory"')[1].split('id="phases"')[0])
+    for told in ("8 snapshots of a region", "68 KiB", "4 KiB", "64 MiB"):
+        assert told in saved
+    assert f"964 {TIMES}" in saved
 
 
 def test_the_headline_counts(page: str, tmp_path: Path) -> None:
     assert (
         "<h1>Tracking is never measurably slower in 10 comparisons, and up to "
-        f"3,000 {TIMES} faster; 2 of 3 limits kept</h1>"
+        f"3,000 {TIMES} faster; 4 of 5 limits kept</h1>"
     ) in page
     before = {"guest_functions/a": 1e-3, "guest_functions/b": 1e-3}
     slower = {"guest_functions/a": 2e-3, "guest_functions/b": 1e-3}
@@ -223,14 +265,14 @@ def test_missed_limits_come_first(page: str) -> None:
     assert "both copy everything" in top
     assert "restore, 1 GiB" not in top
     assert page.count("✗ missed") == 1
-    assert page.count("✓ kept") == 2
+    assert page.count("✓ kept") == 4
     assert page.count("compared only") == 1
 
 
 def test_figures_are_saved_twice(full: Path, page: str) -> None:
     names = {path.stem for path in full.glob("*.svg")}
     assert names == {path.stem for path in full.glob("*.png")}
-    assert len(names) == page.count("<svg") == 10
+    assert len(names) == page.count("<svg") == 11
     for svg in full.glob("*.svg"):
         assert not re.search(r"<dc:(date|creator)>", svg.read_text())
 
@@ -243,7 +285,7 @@ def test_the_same_results_make_the_same_page(full: Path, page: str) -> None:
 
 def test_before_and_after_suffice(tmp_path: Path) -> None:
     html = report.write(fill(tmp_path)).read_text()
-    for absent in ("beside", "limits", "phases", "model", "machine"):
+    for absent in ("beside", "limits", "cliffs", "memory", "phases", "model"):
         assert f'id="{absent}"' not in html
         assert f'href="#{absent}"' not in html
     assert "limits kept" not in html
@@ -277,6 +319,21 @@ def test_empty_extras(tmp_path: Path) -> None:
     phases = PHASES | {"phases": []}
     fill(tmp_path, limits=[], machine={}, model=model, phases=phases)
     assert 'id="model"' in report.write(tmp_path).read_text()
+
+
+def test_a_missed_cliff_is_a_missed_limit(tmp_path: Path) -> None:
+    fill(tmp_path, cliffs=[CLIFFS[0] | {"kept": False, "ratio": 8}])
+    html = report.write(tmp_path).read_text()
+    assert "0 of 1 limit kept" in html
+    top = words(html.split('id="overview"')[0])
+    assert "one page after an epoch of many, against fresh : 8.00" in top
+
+
+def test_a_cliff_has_a_line_for_each_side(full: Path) -> None:
+    svg = (full / "cliff-split-huge-pages.svg").read_text()
+    for told in ("against", "measured", "one page after an epoch of many"):
+        assert told in svg
+    assert not (full / "cliff-page-tables.svg").exists()
 
 
 def test_text_is_escaped(tmp_path: Path) -> None:

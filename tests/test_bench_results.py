@@ -14,10 +14,12 @@ pytest.importorskip("jinja2", reason="jinja2 writes the page")
 from click.testing import CliRunner  # noqa: E402
 from test_bench_report import (  # noqa: E402
     BEFORE,
+    CLIFFS,
     LIMITS,
     MEMORY,
     MODEL,
     PHASES,
+    SAVED,
     SUITE,
     dump,
     fill,
@@ -65,6 +67,8 @@ pytestmark = pytest.mark.unsanitized  # no C runs, and figures take long
             "above 0",
         ),
         ("model", '{"formula": "", "terms": {"a": NaN}}', "NaN"),
+        ("cliffs", json.dumps([CLIFFS[0] | {"series": [1]}]), "an object"),
+        ("memory", json.dumps([SAVED[0] | {"copies": 1.5}]), "whole number"),
         ("machine", '{"CPU": 2}', "CPU: should be text, not 2"),
     ],
 )

@@ -110,6 +110,73 @@ assert set(hyperlight.__all__) <= set(names)
     assert result.returncode == 0, result.stderr
 
 
+def test_a_child_of_fork_finds_what_another_thread_was_importing() -> None:
+    """Python gives nobody back the lock of a half imported module."""
+    result = run_python("""
+import faulthandler, os, sys, threading
+import hyperlight
+
+begun, forking, forked = (threading.Event() for _ in range(3))
+
+class Slow:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "hyperlight.manager":
+            begun.set()
+            forking.wait()
+            forked.wait(0.3)  # in vain, as it should be
+
+sys.meta_path.insert(0, Slow)
+os.register_at_fork(before=forking.set, after_in_parent=forked.set)
+thread = threading.Thread(target=lambda: hyperlight.SnapshotManager)
+thread.start()
+begun.wait()
+pid = os.fork()
+if pid == 0:
+    faulthandler.dump_traceback_later(20, exit=True)
+    hyperlight.SnapshotManager
+    os._exit(0)
+thread.join()
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+""")
+    assert result.returncode == 0, result.stderr
+
+
+def test_threads_that_first_use_names_at_once_get_them() -> None:
+    """A package, and a module of it that the package imports, too."""
+    result = run_python("""
+import sys, threading
+import hyperlight
+
+begun, never = threading.Event(), threading.Event()
+
+def trace(frame, event, argument):
+    if (frame.f_code.co_name == "_find_and_load_unlocked"
+            and frame.f_locals.get("name") == "hyperlight.sandbox"):
+        threading.settrace(None)
+        sys.settrace(None)
+        begun.set()
+        never.wait(0.3)  # the other gets as far as it can
+
+failed = []
+
+def use(name):
+    try:
+        getattr(hyperlight, name)
+    except BaseException as error:
+        failed.append(error)
+
+first = threading.Thread(target=use, args=("Sandbox",))
+threading.settrace(trace)
+first.start()
+begun.wait()
+use("SandboxConfig")
+first.join()
+assert not failed, failed
+""")
+    assert result.returncode == 0, result.stderr
+
+
 #: Modules that take long to import, and that restoring memory does not need.
 HEAVY = {
     "ast",

@@ -198,6 +198,21 @@ static void put_back_hot(struct hl_region *r,
     hl_pages_andnot(&r->differs, &r->piece);
 }
 
+void hl_region_put_back_all(struct hl_region *r,
+                            const struct hl_snapshot *snapshot,
+                            struct hl_applied *done)
+{
+    struct hl_run all = {0, r->page_count};
+    bool past = hl_copy_is_past(all.count * hl_page_size());
+
+    hl_spend(all.count * HL_COST_LOOK);
+    hl_hot_epoch(&r->hot, &r->dirty);
+    hl_apply(snapshot, r->memory, all, past, done);
+    if (past)
+        hl_copy_past_end();
+    hl_pages_empty(&r->pending);
+}
+
 void hl_region_put_back(struct hl_region *r,
                         const struct hl_snapshot *snapshot,
                         struct hl_applied *done)

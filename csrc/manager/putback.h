@@ -29,6 +29,12 @@ void hl_region_doubt_absent(const struct hl_region *r,
  * time, whose pages are hot from then on. */
 void hl_region_unarm(struct hl_region *r);
 
+/* While every page is hot, and none is to be looked at: make all of the memory
+ * equal to the snapshot.  An epoch of its own. */
+void hl_region_put_back_all(struct hl_region *r,
+                            const struct hl_snapshot *snapshot,
+                            struct hl_applied *done);
+
 /* Make r->differs equal to the snapshot, arm r->todo without the hot pages,
  * and leave in r->pending those that another thread wrote in between.  Uses
  * r->dirty and r->piece. */

@@ -36,7 +36,6 @@
 #include "manager/collect.h"
 #include "manager/heal.h"
 #include "manager/putback.h"
-#include "mem/copy.h"
 #include "os/forked.h"
 #include "os/map.h"
 #include "os/others.h"
@@ -335,20 +334,6 @@ static bool is_plain(const struct hl_region *r)
            hl_hot_rests(&r->hot);
 }
 
-static void copy_everything(struct hl_region *r, struct hl_snapshot *snapshot,
-                            struct hl_applied *done)
-{
-    bool past = hl_copy_is_past(r->page_count * hl_page_size());
-
-    hl_spend(r->page_count * HL_COST_LOOK);
-    hl_hot_epoch(&r->hot, &r->dirty);
-    hl_apply(snapshot, r->memory, (struct hl_run){0, r->page_count}, past,
-             done);
-    if (past)
-        hl_copy_past_end();
-    hl_pages_empty(&r->pending);
-}
-
 static int put_back(struct hl_region *r, struct hl_snapshot *snapshot,
                     struct hl_applied *done)
 {
@@ -380,7 +365,7 @@ int hl_region_restore(struct hl_region *r, struct hl_snapshot *snapshot,
 
     *done = (struct hl_applied){0};
     if (is_plain(r))
-        copy_everything(r, snapshot, done);
+        hl_region_put_back_all(r, snapshot, done);
     else
         err = put_back(r, snapshot, done);
     if (err < 0)

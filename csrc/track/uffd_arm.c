@@ -163,12 +163,24 @@ static int arm_marked(struct hl_uffd_tracker *u, struct hl_run run,
 }
 
 /* Pages that are swapped out look like those just armed, so that with any of
- * them nothing is certain. */
+ * them nothing is certain of what is armed by a mark.  Where absence arms,
+ * what is in swap was found, and its block marked. */
+static void doubt_marked(struct hl_uffd_tracker *u, struct hl_pages *touched)
+{
+    size_t count = u->tracker.page_count;
+    struct hl_run run;
+    bool bare;
+
+    for (size_t at = 0; hl_blocks_next(&u->blocks, &at, count, &run, &bare);)
+        if (!bare)
+            hl_pages_add_range(touched, run);
+}
+
 int hl_uffd_arm_first(struct hl_tracker *t, struct hl_pages *touched)
 {
     struct hl_uffd_tracker *u = (struct hl_uffd_tracker *)t;
     struct hl_run all = {0, t->page_count}, run;
-    bool bare;
+    bool bare, marked = false;
 
     int err = hl_scan_open(&u->scan);
     if (err == 0 && u->blocks.bare > 0)
@@ -181,9 +193,11 @@ int hl_uffd_arm_first(struct hl_tracker *t, struct hl_pages *touched)
             hl_pages_remove_range(&u->open, run);
         else
             err = arm_marked(u, run, touched);
+        marked = marked || !bare;
     }
-    if (err == 0 && hl_may_be_swapped(t->addr, t->page_count * t->page_size))
-        err = -EAGAIN;
+    if (err == 0 && marked &&
+        hl_may_be_swapped(t->addr, t->page_count * t->page_size))
+        doubt_marked(u, touched);
     if (err == 0)
         hl_pages_andnot(&u->open, touched);
     else

@@ -21,9 +21,11 @@
  *  V5. After finish() no operation of the guest is unfinished: the machine
  *      writes to guest memory only while it runs.
  *
- *  V6. renew(), where there is one, makes a machine that left by a call as
- * good as new: it holds nothing of its guest but what lies in the memory of
- *      its slots, which are where they were.
+ *  V6. renew(), where there is one, makes a machine at rest (one that never
+ *      ran, or left by a call, or was loaded since) as good as new: it holds
+ *      nothing of its guest but what lies in the memory of its slots, which
+ *      are where they were.  It fails if descriptors of the machine were
+ *      closed meanwhile, or are other files now; destroy() leaves those alone.
  *
  * Threads: one call at a time on a machine, on any thread; kick() at any
  * moment on any thread.  Fork: a child cannot use its parent's machines, but

@@ -52,10 +52,17 @@ def choose_pages(total: int, count: int, pattern: str) -> NDArray[np.int64]:
 
 
 class Bed:
-    """Memory, a manager with a base snapshot, and the pages to dirty."""
+    """Memory, a manager with a base snapshot, and the pages to dirty.
 
-    def __init__(self, case: Case, rearm: str = "adaptive") -> None:
-        self.memory: SharedMemory = SharedMemory(case.size)
+    On `small` pages, no huge one spares looking.
+    """
+
+    def __init__(
+        self, case: Case, rearm: str = "adaptive", *, small: bool = False
+    ) -> None:
+        self.memory: SharedMemory = SharedMemory(
+            case.size, hugepages=False if small else "auto"
+        )
         page = self.memory.page_size
         for at in range(0, self.memory.size, BLOCK):  # a first touch is slow
             self.memory.fill(at, min(BLOCK, self.memory.size - at), 7)

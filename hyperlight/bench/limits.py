@@ -1,6 +1,6 @@
 """The limits that the project sets itself, both sides of each in one run.
 
-Usage: limits.py [--json FILE] [--rigorous] [--part host,guest,others]
+Usage: limits.py [--json FILE] [--rigorous] [--part host,guest,others,cliffs]
 
 Prints a Markdown table as it goes: medians, their ratio, the limit, and
 whether it is kept. A limit is a ratio, never a time; the sides take turns in
@@ -18,14 +18,14 @@ from pathlib import Path
 import click
 
 from hyperlight import drivers
-from hyperlight.bench import limits_guest, limits_host
+from hyperlight.bench import cliffs, limits_guest, limits_host
 from hyperlight.bench.results import Limit
 from hyperlight.bench.rows import Effort
 from hyperlight.units import parse_size
 
 __all__ = ["EFFORTS", "main", "measure"]
 
-PARTS = ("host", "guest", "others")
+PARTS = ("host", "guest", "others", "cliffs")
 SIZES = "64KiB,1MiB,64MiB,1GiB"
 EFFORTS = {
     "fast": Effort(0.15, 1),
@@ -47,7 +47,7 @@ def measure(
         yield from limits_host.restores(tracker, found, effort)
         if 1 << 30 in found:
             yield from limits_host.snapshot_memory()
-            yield from limits_host.many_managers(tracker, effort)
+        yield from limits_host.python_share(effort)
     runs_guests = any(info.available for info in drivers())
     if "guest" in parts and runs_guests:
         yield from limits_guest.rows(driver, effort)
@@ -55,6 +55,9 @@ def measure(
         yield from limits_host.beside_others(effort)
         if runs_guests:
             yield from limits_guest.beside_wasmtime(driver, effort)
+    if "cliffs" in parts:
+        scale = cliffs.SMALL if effort is EFFORTS["fast"] else cliffs.USUAL
+        yield from cliffs.measure(scale, driver, effort)
 
 
 def as_markdown(row: Limit) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 
-from hyperlight import SharedMemory, SnapshotManager
 from hyperlight.bench import others
 from hyperlight.bench.host import Bed, Case, Copies
 from hyperlight.bench.results import Limit
@@ -21,10 +23,11 @@ from hyperlight.bench.rows import (
 )
 from hyperlight.units import format_size
 
-__all__ = ["beside_others", "many_managers", "restores", "snapshot_memory"]
+__all__ = ["beside_others", "python_share", "restores", "snapshot_memory"]
 
 SHARES = (0, 1, 16, 0.25, 0.5, 1.0)  # pages as a number, or as a share
 MIB, GIB = 1 << 20, 1 << 30
+IMPORT = "import hyperlight"
 
 
 def restores(
@@ -143,53 +146,54 @@ def snapshot_memory() -> Iterator[Limit]:
         )
 
 
-Managed = tuple[SharedMemory, SnapshotManager]
-
-
-def _managed(tracker: str) -> Managed:
-    """64 KiB with a manager that was used once."""
-    memory = SharedMemory(64 << 10)
-    manager = SnapshotManager(memory, tracker=tracker)
-    memory.write(0, b"x")
-    manager.take()
-    memory.write(0, b"y")
-    manager.restore()
-    return memory, manager
-
-
-def _end(managed: Managed) -> None:
-    memory, manager = managed
-    manager.close()
-    memory.close()
-
-
-def many_managers(tracker: str, effort: Effort) -> Iterator[Limit]:
-    """Making, using once and closing a manager, beside few and beside many.
-
-    Beside few before and after, since the machine's pace changes.
-    """
-    alive: list[Managed] = []
-
-    def one_more(count: int) -> list[float]:
-        while len(alive) < count:
-            alive.append(_managed(tracker))
-        while len(alive) > count:
-            _end(alive.pop())
-        return [
-            microseconds(lambda: _end(_managed(tracker)))
-            for _ in range(300 * effort.fresh)
-        ]
-
-    few, many = one_more(40), one_more(4000)
-    few += one_more(40)
-    one_more(0)
-    yield at_most(
-        "managers",
-        "a manager made and closed, number 4000 against number 40",
-        statistics.median(many),
-        statistics.median(few),
-        1.5,
+def python_share(effort: Effort) -> Iterator[Limit]:
+    """What is not C's of a restore, and what an import takes."""
+    bed = Bed(Case("auto", 64 << 10, 1, "dense"))
+    core = bed.manager._core
+    assert core is not None
+    bed.settle()
+    whole: list[float] = []
+    inside: list[float] = []
+    empty: list[float] = []
+    for _ in range(int(20000 * effort.seconds)):
+        bed.write()
+        whole.append(microseconds(bed.manager.restore))
+        bed.write()
+        inside.append(core.time_of_restore() / 1000)
+        empty.append(microseconds(tuple))  # what a call and a clock take
+    bed.close()
+    took = statistics.median(whole) - statistics.median(empty)
+    share = took - statistics.median(inside)
+    yield Limit(
+        group="Python",
+        what="Python's share of a restore of 64 KiB, beside all of it",
+        value=share,
+        unit="µs",
+        against=took,
+        ratio=share / took,
+        limit="<= 0.5 µs",
+        kept=share <= 0.5,
     )
+    turns = Turns(
+        {
+            "empty": Side(functools.partial(_interpreter, "")),
+            "import": Side(functools.partial(_interpreter, IMPORT)),
+        },
+        dataclasses.replace(effort, seconds=effort.seconds * 5),
+    )
+    yield at_most(
+        "Python",
+        f"{IMPORT}, against an empty interpreter",
+        turns.median("import"),
+        turns.median("empty"),
+        1.5,
+        ratio=turns.ratio("import", ["empty"]),
+    )
+
+
+def _interpreter(code: str) -> None:
+    """Start one, run this, and end it."""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def beside_others(effort: Effort) -> Iterator[Limit]:

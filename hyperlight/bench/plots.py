@@ -43,9 +43,11 @@ from hyperlight.units import format_size
 __all__ = [
     "bars",
     "cost",
+    "figure_of",
     "format_ratio",
     "format_time",
     "grid",
+    "log_axis",
     "model",
     "overview",
     "phases",
@@ -109,7 +111,8 @@ def save(figure: Figure, directory: Path, name: str) -> str:
     return svg.replace(INK, "currentColor").replace(PAPER, "var(--card)")
 
 
-def _figure(height: float) -> Figure:
+def figure_of(height: float) -> Figure:
+    """One as wide as all of them."""
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
@@ -118,7 +121,7 @@ def _legend(figure: Figure, *of: Any, ncols: int = 2) -> None:
     figure.legend(*of, loc="outside lower left", ncols=ncols, frameon=False)
 
 
-def _log(axis: Axis, text: Callable[[float], str]) -> None:
+def log_axis(axis: Axis, text: Callable[[float], str]) -> None:
     """Ticks at powers of ten, and between them where they are few."""
 
     def between(value: float, _: object) -> str:
@@ -144,10 +147,10 @@ def overview(comparisons: Sequence[Comparison]) -> Figure:
     """Every comparison, the largest gain first; filled if it is one."""
     ranked = sorted(comparisons, key=lambda c: -c.speedup)
     with mpl.rc_context(STYLE):
-        figure = _figure(4.8)
+        figure = figure_of(4.8)
         axes = figure.subplots()
         axes.set_yscale("log")
-        _log(axes.yaxis, lambda value: f"{value:,.6g} {TIMES}")
+        log_axis(axes.yaxis, lambda value: f"{value:,.6g} {TIMES}")
         low = min(0.4, ranked[-1].speedup / 1.6)
         axes.set_ylim(low, max(3, ranked[0].speedup * 2.2))
         axes.axhspan(low, 1, color=RED, alpha=0.12, lw=0)
@@ -206,10 +209,10 @@ def bars(comparisons: Sequence[Comparison]) -> Figure:
     """Before and after of each, with what it gains."""
     count = len(comparisons)
     with mpl.rc_context(STYLE):
-        figure = _figure(0.9 + 0.6 * count)
+        figure = figure_of(0.9 + 0.6 * count)
         axes = figure.subplots()
         axes.set_xscale("log")
-        _log(axes.xaxis, format_time)
+        log_axis(axes.xaxis, format_time)
         axes.grid(visible=False, axis="y")
         times = [
             [getattr(c, side).median for c in comparisons]
@@ -270,7 +273,7 @@ def grid(comparisons: Sequence[Comparison]) -> Figure:
     shade = mpl.colormaps["RdBu"]
     norm = LogNorm(1 / top, top)  # white is 1
     with mpl.rc_context(STYLE):
-        figure = _figure(0.3 + len(patterns) * (0.6 + 0.3 * len(sizes)))
+        figure = figure_of(0.3 + len(patterns) * (0.6 + 0.3 * len(sizes)))
         panels = figure.subplots(len(patterns), squeeze=False)[:, 0]
         for cell, c in cells:
             axes = panels[patterns.index(cell.pattern)]
@@ -319,10 +322,10 @@ def _line_style(side: str, number: int) -> dict[str, Any]:
 def cost(cut: Cut) -> Figure:
     """Every side's time along one axis; the legend ends as the lines do."""
     with mpl.rc_context(STYLE):
-        figure = _figure(3.6 + 0.2 * len(cut.lines))
+        figure = figure_of(3.6 + 0.2 * len(cut.lines))
         axes = figure.subplots()
         axes.set_yscale("log")
-        _log(axes.yaxis, format_time)
+        log_axis(axes.yaxis, format_time)
         numbers = itertools.count()
         for side, line in cut.lines.items():
             special = side in (BEFORE, AFTER, FLOOR)
@@ -365,11 +368,11 @@ def cost(cut: Cut) -> Figure:
 def phases(found: Phases) -> Figure:
     """A restore over the iterations, and what was dirty and hot in each."""
     with mpl.rc_context(STYLE):
-        figure = _figure(5.5)
+        figure = figure_of(5.5)
         times, pages = figure.subplots(2, sharex=True, height_ratios=(3, 2))
         at = range(len(found.restore))
         times.set_yscale("log")
-        _log(times.yaxis, lambda value: format_time(value * 1e-6))
+        log_axis(times.yaxis, lambda value: format_time(value * 1e-6))
         times.plot(at, found.full, color=GREY, lw=1, label="whole copied")
         times.plot(at, found.restore, color=BLUE, lw=1.5, label=found.tracker)
         times.set_ylabel("time of a restore")
@@ -402,12 +405,12 @@ def model(found: Model) -> Figure:
     within = [r for r in found.rows if 1 / BAND <= r.ratio <= BAND]
     outside = [r for r in found.rows if r not in within]
     with mpl.rc_context(STYLE):
-        figure = _figure(4.6)
+        figure = figure_of(4.6)
         axes = figure.subplots()
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis in (axes.xaxis, axes.yaxis):
-            _log(axis, lambda value: format_time(value * 1e-6))
+            log_axis(axis, lambda value: format_time(value * 1e-6))
         ends = [v for r in found.rows for v in (r.measured, r.model)]
         diagonal = [min(ends) / 2, max(ends) * 2]
         axes.fill_between(

@@ -22,7 +22,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from hyperlight.bench import plots
+from hyperlight.bench import plots, plots_cliffs
 from hyperlight.bench.plots import format_ratio, format_time
 from hyperlight.bench.results import (
     FLOOR,
@@ -118,7 +118,8 @@ def draw(directory: Path, name: str, figure: Figure) -> Markup:
 def describe(results: Results, directory: Path) -> dict[str, Any]:
     """All that the template shows; draws the figures."""
     comparisons = results.comparisons()
-    limits, phases, model = results.limits, results.phases, results.model
+    phases, model = results.phases, results.model
+    limits = (*results.limits, *results.cliffs)
     by_size, by_dirty = results.cost_by_size(), results.cost_by_dirty()
     cells = any(c.cell for c in comparisons)
     save = partial(draw, directory)
@@ -147,10 +148,12 @@ def describe(results: Results, directory: Path) -> dict[str, Any]:
             (side, kind(side), ratios)
             for side, ratios in results.beside_after().items()
         ],
-        "limits": [
-            (group, [limit for limit in limits if limit.group == group])
-            for group in dict.fromkeys(limit.group for limit in limits)
+        "limits": grouped(results.limits),
+        "cliffs": [
+            (group, rows, cliff(group, rows, directory))
+            for group, rows in grouped(results.cliffs)
         ],
+        "memory": results.memory,
         "phases": phases,
         "phases_plot": phases and save("phases", plots.phases(phases)),
         "model": model,
@@ -164,6 +167,22 @@ def describe(results: Results, directory: Path) -> dict[str, Any]:
         "machine": results.machine,
         "sides": [shlex.quote(f"{side}.json") for side in results.sides],
     }
+
+
+def grouped(limits: Sequence[Limit]) -> list[tuple[str, list[Limit]]]:
+    """By group, in the order in which they were measured."""
+    found: dict[str, list[Limit]] = {}
+    for limit in limits:
+        found.setdefault(limit.group, []).append(limit)
+    return list(found.items())
+
+
+def cliff(group: str, rows: Sequence[Limit], directory: Path) -> Markup | None:
+    """What its rows took over their iterations, if any says so."""
+    if not any(row.series for row in rows):
+        return None
+    name = file_name("cliff", group)
+    return draw(directory, name, plots_cliffs.cliff(rows))
 
 
 def headline(

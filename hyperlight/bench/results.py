@@ -1,7 +1,7 @@
 """A directory of benchmark results: what it holds, read and checked.
 
 Every ``*.json`` in it is the pyperf suite of one *side* ("before", "after",
-a tracker, an alternative), but for the four files that `read` names. Only
+a tracker, an alternative), but for the six files that `read` names. Only
 ``before.json`` and ``after.json`` have to be there.
 """
 
@@ -24,10 +24,12 @@ __all__ = [
     "Comparison",
     "Cut",
     "Limit",
+    "Line",
     "Model",
     "Phases",
     "Results",
     "ResultsError",
+    "Saved",
     "Timing",
     "read",
 ]
@@ -122,8 +124,20 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Line:
+    """What one side of a row took, iteration by iteration."""
+
+    name: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Limit:
-    """A ratio that the project holds itself to: a row of limits.json."""
+    """A ratio that the project holds itself to.
+
+    A row of limits.json, or of cliffs.json: there, `against` is what it takes
+    where no cliff can be.
+    """
 
     group: str
     what: str
@@ -136,6 +150,33 @@ class Limit:
     """None: measured for comparison, nothing is asked."""
     noise: float | None = None
     why: str = ""
+    series: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Resident bytes of some copies of a state: a row of memory.json."""
+
+    what: str
+    by: str
+    """A tracker, and the driver that it belongs to."""
+    copies: int
+    resident: int
+    """Bytes of this process that they added, all of them together."""
+    tables: int
+    """Bytes of page tables that they added."""
+    full: int
+    """Bytes that as many full copies added, page tables included."""
+
+    @property
+    def each(self) -> float:
+        """Bytes of one."""
+        return (self.resident + self.tables) / self.copies
+
+    @property
+    def times(self) -> float:
+        """How much less that is; a page is the least that can be told."""
+        return self.full / max(self.resident + self.tables, 4096)
 
 
 @dataclass(frozen=True)
@@ -225,6 +266,8 @@ class Results:
     sides: Mapping[str, Mapping[str, Timing]]
     """By side, then by ``GROUP/NAME``; in the order of importance."""
     limits: tuple[Limit, ...] = ()
+    cliffs: tuple[Limit, ...] = ()
+    memory: tuple[Saved, ...] = ()
     phases: Phases | None = None
     model: Model | None = None
     machine: Mapping[str, str] = field(default_factory=dict)
@@ -315,6 +358,8 @@ class Results:
 
 EXTRAS: dict[str, Any] = {
     "limits": tuple[Limit, ...],
+    "cliffs": tuple[Limit, ...],
+    "memory": tuple[Saved, ...],
     "phases": Phases,
     "model": Model,
     "machine": dict[str, str],
@@ -339,8 +384,8 @@ def _cell(name: str) -> Cell | None:
 def read(directory: Path) -> Results:
     """Read a directory.
 
-    Beside the sides it may hold ``limits.json``, ``phases.json``,
-    ``model.json`` and ``machine.json``.
+    Beside the sides it may hold ``limits.json``, ``cliffs.json``,
+    ``memory.json``, ``phases.json``, ``model.json`` and ``machine.json``.
 
     Raises:
         ResultsError: ``before.json`` or ``after.json`` is missing, they share

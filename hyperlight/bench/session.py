@@ -25,8 +25,8 @@ from hyperlight.trackers import trackers
 
 __all__ = ["PARTS", "Failure", "Task", "plan", "run"]
 
-#: Beside the groups of the grid: each is a script, and a file of its name.
-PARTS = ("limits", "phases", "model")
+#: Beside the groups of the grid: each makes a file of its name.
+PARTS = ("limits", "cliffs", "memory", "phases", "model")
 #: Called before each task with its name, its number, and how many there are.
 Step = Callable[[str, int, int], None]
 
@@ -109,12 +109,17 @@ def _script(name: str) -> str:
 
 def _part_task(directory: Path, part: str, effort: str, driver: str) -> Task:
     path = str(directory / f"{part}.json")
-    if part != "limits":
+    parts = {"limits": "host,guest,others", "cliffs": "cliffs"}
+    if part not in parts:
         return Task(part, (_script(part), path))
     options = {"usual": (), "smoke": ("--fast",)}.get(effort, (f"--{effort}",))
     return Task(
         part,
-        (_script(part), "--json", path, "--driver", driver, *options),
+        (
+            _script("limits"),
+            *("--part", parts[part], "--json", path, "--driver", driver),
+            *options,
+        ),
         statuses=(0, 3),
     )
 

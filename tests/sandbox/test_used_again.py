@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,119 @@ def test_an_interrupt_of_the_last_one_does_not_reach_the_next(
     first.interrupt()
     with Sandbox("simple", config=config) as sandbox:
         assert sandbox.call("Counter") == 1
+
+
+# Descriptors that somebody else closed: a blank machine has nobody who could
+# have known of its own.
+
+
+def in_child(check: Callable[[], bool]) -> None:
+    """In a child of fork, which may close what it likes."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = 0 if check() else 2
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def close_all() -> None:
+    os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+
+
+def works(config: SandboxConfig) -> bool:
+    with Sandbox("simple", config=config) as sandbox:
+        first = sandbox.call("Counter")
+        sandbox.restore()
+        sandbox.verify()
+        return first == 1 and sandbox.call("Counter") == 1
+
+
+def test_a_child_of_fork_lets_go_of_them(config: SandboxConfig) -> None:
+    core.drop_blank_machines()
+    before = machines()
+    live = Sandbox("simple", config=config)
+    Sandbox("simple", config=config).close()
+    assert machines() == before + 2
+
+    def check() -> bool:
+        live.close()
+        return machines() == before
+
+    in_child(check)
+    live.close()
+
+
+def test_its_descriptors_may_be_closed(config: SandboxConfig) -> None:
+    def check() -> bool:
+        good = works(config) and core.blank_machines() == 1
+        close_all()
+        return good and works(config) and core.blank_machines() == 1
+
+    in_child(check)
+
+
+@pytest.mark.parametrize("kind", ["file", "eventfd"])
+def test_files_that_got_their_numbers_are_left_alone(
+    config: SandboxConfig, kind: str
+) -> None:
+    def check() -> bool:
+        good = True
+        for use in (works, lambda _: core.drop_blank_machines()):
+            works(config)
+            close_all()
+            if kind == "file":
+                made = [os.open("/dev/null", os.O_RDONLY) for _ in range(9)]
+            else:  # of the same inode as KVM's
+                made = [os.eventfd(0) for _ in range(9)]
+            links = [os.readlink(f"/proc/self/fd/{fd}") for fd in made]
+            use(config)
+            good = good and links == [
+                os.readlink(f"/proc/self/fd/{fd}") for fd in made
+            ]
+        return good
+
+    in_child(check)
+
+
+def test_another_machine_that_got_their_numbers_is_not_run(
+    config: SandboxConfig,
+) -> None:
+    other = SandboxConfig(driver=config.driver, heap_size="1MiB")
+
+    def check() -> bool:
+        works(config)
+        close_all()
+        with Sandbox("simple", config=other) as sandbox:
+            assert core.blank_machines() == 1
+            good = sandbox.call("Counter") == 1
+            for _ in range(2):
+                good = good and works(config)
+            core.drop_blank_machines()
+            good = good and sandbox.call("Counter") == 2
+            sandbox.restore()
+            sandbox.verify()
+            return good and sandbox.call("Counter") == 1
+
+    in_child(check)
+
+
+def test_after_a_run_that_failed_it_is_not_used_again(
+    config: SandboxConfig,
+) -> None:
+    def check() -> bool:
+        core.drop_blank_machines()
+        with Sandbox("simple", config=config) as sandbox:
+            close_all()
+            with pytest.raises(OSError, match="run"):
+                sandbox.call("Counter")
+        return core.blank_machines() == 0 and works(config)
+
+    in_child(check)
 
 
 # Files.

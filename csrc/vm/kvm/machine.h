@@ -3,13 +3,15 @@
  * run, regs.c moves its registers, selectors.c keeps a guest's selectors out
  * of the host's thread, pkru.c finds out whether a guest can change PKRU,
  * ring.c (with entries.c and spare.c, see ring.h) and log.c report what the
- * guest wrote, cpuid.c says which processor it has. */
+ * guest wrote, cpuid.c says which processor it has, files.c whether the
+ * descriptors are still those of the machine. */
 #ifndef HL_VM_KVM_MACHINE_H
 #define HL_VM_KVM_MACHINE_H
 
 #include <linux/kvm.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "os/others.h"
 #include "vm/driver.h"
@@ -63,9 +65,18 @@ enum hl_kvm_kick {
     HL_KVM_SENT,
 };
 
+struct hl_kvm_file {
+    dev_t device;
+    ino_t inode;
+};
+
 struct hl_kvm {
     struct hl_vm vm; /* first: they are cast to each other */
     int vm_fd, cpu_fd;
+    struct hl_kvm_file vm_file, cpu_file; /* what they were: files.c */
+    uint64_t number;  /* which no other machine of this process had */
+    uint64_t checked; /* the last number when they were found to be those; 0:
+                         not yet marked */
     struct kvm_run *kvm_run; /* the kernel's and ours; a run is the driver's */
     size_t kvm_run_size;
     struct hl_vm_config config;
@@ -114,6 +125,15 @@ int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd,
 int hl_kvm_save(struct hl_vm *vm, void *state);
 int hl_kvm_load(struct hl_vm *vm, const void *state);
 int hl_kvm_renew(struct hl_vm *vm);
+
+/* files.c.  Before anything is opened. */
+void hl_kvm_number(struct hl_kvm *k);
+/* Note which files the descriptors are, once kvm_run is mapped. */
+int hl_kvm_mark_files(struct hl_kvm *k) HL_MUST_CHECK;
+/* Are they still?  -EBADF: not both; another error: it cannot be told. */
+int hl_kvm_check_files(struct hl_kvm *k) HL_MUST_CHECK;
+/* Close both; neither, if they are not both this machine's any more. */
+void hl_kvm_close_files(struct hl_kvm *k);
 
 /* cpuid.c.  What the guest is to find with CPUID, and what follows from it;
  * kvm_fd: /dev/kvm.  The same for all machines of a process, so it is asked

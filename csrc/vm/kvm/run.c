@@ -216,6 +216,10 @@ static int set_up(struct hl_kvm *k, int kvm_fd, const char **what)
     err = map_kvm_run(k, kvm_fd);
     if (err < 0)
         return err;
+    *what = "fstat";
+    err = hl_kvm_mark_files(k);
+    if (err < 0)
+        return err;
     *what = "tgkill";
     err = hl_kvm_kick_probe();
     if (err < 0)
@@ -229,10 +233,7 @@ static void destroy(struct hl_vm *vm)
 
     if (k->kvm_run)
         munmap(k->kvm_run, k->kvm_run_size);
-    if (k->cpu_fd >= 0)
-        close(k->cpu_fd);
-    if (k->vm_fd >= 0)
-        close(k->vm_fd);
+    hl_kvm_close_files(k);
     free(k->first);
     free(k);
 }
@@ -253,6 +254,7 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     k->vm_fd = k->cpu_fd = -1;
     k->config = *config;
     k->regs.rflags = 2;
+    hl_kvm_number(k);
 
     /* The kernel gives up making a machine for any signal. */
     sigset_t all, before;

@@ -378,8 +378,11 @@ int hl_kvm_renew(struct hl_vm *vm)
 {
     struct hl_kvm *k = hl_kvm_of(vm);
 
+    int err = hl_kvm_check_files(k);
+    if (err < 0)
+        return err;
     atomic_store(&k->kicked, false);
-    int err = hl_kvm_load(vm, k->first);
+    err = hl_kvm_load(vm, k->first);
     k->is_first = err == 0;
     return err;
 }

@@ -1,0 +1,115 @@
+/* A machine's two descriptors, and whether they still are its own.
+ *
+ * Machines outlive their sandboxes (machine.h), so whoever closes every
+ * descriptor of the process (os.closerange, a daemon that starts) may have no
+ * sandbox that he could close before, and what he opens next gets the numbers.
+ * They are asked about where a machine is used again, and where it ends: a run
+ * with another's vCPU would be the end of all isolation, and closing another's
+ * file is no better.
+ *
+ * All of KVM's files share an inode, with those of epoll and others.  A vCPU
+ * is known by its kvm_run, which is one page however often it is mapped: the
+ * end of it, which KVM never touches, has the machine's number.  A VM has no
+ * such thing: it is one, and is taken for ours beside our vCPU.
+ *
+ * Mapping a page takes 10 us or more, and is left out where no machine was
+ * made since the last time: machines of somebody else's in this process, with
+ * both of our numbers, are not thought of. */
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vm/kvm/machine.h"
+
+static void *place_of_mark(struct kvm_run *kvm_run)
+{
+    return kvm_run->s.padding + sizeof kvm_run->s.padding - sizeof(uint64_t);
+}
+
+static bool describe(int fd, struct hl_kvm_file *file)
+{
+    struct stat now;
+
+    if (fstat(fd, &now) < 0)
+        return false;
+    *file = (struct hl_kvm_file){now.st_dev, now.st_ino};
+    return true;
+}
+
+/* Of the machine that was begun last.  It counts before a descriptor of it can
+ * have a number that was another's. */
+static _Atomic uint64_t last;
+
+void hl_kvm_number(struct hl_kvm *k)
+{
+    k->number = atomic_fetch_add(&last, 1) + 1;
+}
+
+int hl_kvm_mark_files(struct hl_kvm *k)
+{
+    if (!describe(k->vm_fd, &k->vm_file) || !describe(k->cpu_fd, &k->cpu_file))
+        return -errno;
+    memcpy(place_of_mark(k->kvm_run), &k->number, sizeof k->number);
+    k->checked = k->number;
+    return 0;
+}
+
+static bool is_same(int fd, const struct hl_kvm_file *file)
+{
+    struct hl_kvm_file now;
+
+    return describe(fd, &now) && now.device == file->device &&
+           now.inode == file->inode;
+}
+
+/* What other files answer, vCPUs and userfaultfds included.  Whatever else
+ * goes wrong, such as EIO in a child of fork, is no reason not to close our
+ * own. */
+static bool is_others_answer(int err)
+{
+    return err == ENOTTY || err == EINVAL || err == ENODEV || err == EACCES;
+}
+
+static bool is_vm(int fd)
+{
+    return ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY) >= 0 ||
+           !is_others_answer(errno);
+}
+
+int hl_kvm_check_files(struct hl_kvm *k)
+{
+    const uint64_t now = atomic_load(&last);
+    uint64_t number;
+
+    if (!is_same(k->vm_fd, &k->vm_file) || !is_same(k->cpu_fd, &k->cpu_file) ||
+        !is_vm(k->vm_fd))
+        return -EBADF;
+    if (k->checked == now)
+        return 0;
+    void *page =
+        mmap(NULL, sizeof *k->kvm_run, PROT_READ, MAP_SHARED, k->cpu_fd, 0);
+    if (page == MAP_FAILED)
+        return is_others_answer(errno) ? -EBADF : -errno;
+    memcpy(&number, place_of_mark(page), sizeof number);
+    munmap(page, sizeof *k->kvm_run);
+    if (number != k->number)
+        return -EBADF;
+    k->checked = now;
+    return 0;
+}
+
+void hl_kvm_close_files(struct hl_kvm *k)
+{
+    bool marked = k->checked > 0; /* or else they were opened just now */
+
+    k->checked = 0; /* this time they are looked at in any case */
+    if (marked && hl_kvm_check_files(k) == -EBADF)
+        return;
+    if (k->cpu_fd >= 0)
+        close(k->cpu_fd);
+    if (k->vm_fd >= 0)
+        close(k->vm_fd);
+}
