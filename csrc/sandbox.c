@@ -345,6 +345,11 @@ void hl_sandbox_end(struct hl_sandbox *s)
         s->rest = HL_READY;
 }
 
+bool hl_sandbox_is_poisoned(const struct hl_sandbox *s)
+{
+    return s->rest == HL_POISONED;
+}
+
 void hl_sandbox_interrupt(struct hl_sandbox *s)
 {
     if (hl_turn_ask(&s->turn))

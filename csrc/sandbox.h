@@ -95,6 +95,9 @@ int hl_sandbox_run(struct hl_sandbox *sandbox, struct hl_exit *exit,
 /* The guest did all that was asked. */
 void hl_sandbox_end(struct hl_sandbox *sandbox);
 
+/* Would leaving now leave it poisoned? */
+bool hl_sandbox_is_poisoned(const struct hl_sandbox *sandbox);
+
 /* Ask the call under way, if any, to end.  The caller ensures that the sandbox
  * is not closed meanwhile. */
 void hl_sandbox_interrupt(struct hl_sandbox *sandbox);

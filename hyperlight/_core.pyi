@@ -176,6 +176,25 @@ class SandboxCore:
         timeout: float | None,
         server: _Server,
     ) -> Value: ...
+    def run_batch(
+        self,
+        token: object,
+        function: Any,
+        limit: int,
+        restores: bool,
+        goes_on: bool,
+        work: Callable[[], object],
+    ) -> None: ...
+    def add(self, function: Any, args: tuple[object, ...]) -> bool: ...
+    def run_added(self, results: list[Any]) -> int | None: ...
+    def finish(
+        self,
+        function: Any,
+        reason: int,
+        timeout: float | None,
+        server: _Server,
+    ) -> Value: ...
+    def pass_over(self) -> None: ...
     def time_of_run(
         self, token: object, function: Any, args: tuple[object, ...]
     ) -> int: ...

@@ -34,6 +34,7 @@ C_FILES = {
     "choose": 5,
     "machine": 6,
     "sandbox": 7,
+    "batch": 8,
 }
 
 #: Modules of the package, without its name, from below.
@@ -53,7 +54,9 @@ PYTHON_LAYERS = [
     {"sandbox.images"},
     {"sandbox.faults"},
     {"sandbox.calls"},
+    {"sandbox.batch"},
     {"sandbox.machine"},
+    {"sandbox.holder"},
     {"sandbox.sandbox"},
     {"sandbox"},
     {"__init__"},

@@ -2,7 +2,7 @@
 
 
 @cython.no_gc_clear
-cdef class SandboxCore(SandboxCalls):
+cdef class SandboxCore(SandboxBatch):
     """A guest in its machine, with calls and snapshots."""
 
     def take(self, token, SnapshotCore into not None):

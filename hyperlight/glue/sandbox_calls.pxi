@@ -76,8 +76,15 @@ cdef class SandboxCalls(SandboxTalk):
             self._leave()
 
     cdef int _write_call(self, function, tuple args) except -1:
-        """Write a call; its arguments may run foreign Python code."""
         cdef bytes name = function.encoded
+        check(hl_call_begin(self.io, PyBytes_AS_STRING(name), len(name)),
+              "call")
+        self._put_arguments(&self.io.writer, function, args)
+        return check(hl_call_end(self.io), "call")
+
+    cdef int _put_arguments(self, hl_wire_writer *w, function,
+                            tuple args) except -1:
+        """Write a call's arguments, which may run foreign Python code."""
         cdef bytes types = function.arguments
         cdef Py_ssize_t i, n = len(args)
         cdef const char *codes = PyBytes_AS_STRING(types)
@@ -85,19 +92,17 @@ cdef class SandboxCalls(SandboxTalk):
             raise TypeError(
                 f"{function.signature}: takes "
                 f"{count(len(types), 'argument')}, not {n}")
-        check(hl_call_begin(self.io, PyBytes_AS_STRING(name), len(name)),
-              "call")
         self.inside = "an argument's own code"
         for i in range(n):
             try:
-                put_value(&self.io.writer, codes[i], args[i])
+                put_value(w, codes[i], args[i])
             except REFUSALS as error:
                 raise refusal(error)(
                     f"{function.signature}: argument {i + 1}, "
                     f"{brief(args[i])}, is not a valid "
                     f"{TYPES[codes[i]]}: {error}") from None
         self.inside = None
-        return check(hl_call_end(self.io), "call")
+        return 0
 
     cdef object _result(self, int code, failure):
         """The value of the type that the guest left, ending the call.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from typing import NoReturn
 
 from hyperlight._ahead import stay_ahead_of_handlers
@@ -14,6 +15,7 @@ from hyperlight.errors import (
     TrackerUnavailable,
 )
 from hyperlight.pageset import PageSet
+from hyperlight.sandbox.batch import Batch
 from hyperlight.sandbox.calls import Calls, Limit
 from hyperlight.sandbox.config import (
     SandboxConfig,
@@ -203,6 +205,34 @@ class Machine:
         return self.core.call(
             token, function, args, deadline_after(timeout, 1), timeout, self
         )
+
+    def map(
+        self,
+        token: object,
+        function: GuestFunction,
+        arguments: Iterator[tuple[object, ...]],
+        timeout: float | None,
+        *,
+        restores: bool,
+        goes_on: bool,
+    ) -> list[Value | Exception]:
+        """Call it for each; see :meth:`Sandbox.map`."""
+        limit = self._most
+        if timeout is not None:
+            timeout = check_timeout("timeout", timeout)
+            limit = deadline_after(timeout, 1)
+        current = self.core.current
+        if restores and current is not None and current is self.pristine:
+            raise ValueError(
+                "map: there is no snapshot to restore after each call, but "
+                "that of a guest that has not come up: take one first"
+            )
+        batch = Batch(self.core, self, function, timeout, arguments, goes_on)
+        batch.run(token, limit, restores)
+        if restores and self.verifies:
+            # What a restore missed is still missed after the last one.
+            self.verify(token, self.current())
+        return batch.results()
 
     def serve(
         self, function: GuestFunction, timeout: float | None, reason: int

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NoReturn, overload
 
-from hyperlight._copying import NotCopied
 from hyperlight.pageset import PageSet
 from hyperlight.sandbox.config import SandboxConfig
 from hyperlight.sandbox.functions import (
@@ -16,7 +13,7 @@ from hyperlight.sandbox.functions import (
     HostFunction,
     Value,
 )
-from hyperlight.sandbox.layout import MemoryLayout
+from hyperlight.sandbox.holder import Holder
 from hyperlight.sandbox.machine import Guest, Machine
 from hyperlight.snapshot import Snapshot
 from hyperlight.stats import RestoreStats, SandboxStats
@@ -25,7 +22,7 @@ from hyperlight.text import brief, listed
 __all__ = ["Sandbox", "UninitializedSandbox"]
 
 
-class UninitializedSandbox(NotCopied):
+class UninitializedSandbox(Holder):
     """A guest in its machine that has not run yet.
 
     Args:
@@ -42,9 +39,7 @@ class UninitializedSandbox(NotCopied):
         MemoryError: There is not enough memory for it.
     """
 
-    _bound_to = "machine"
-    _machine: Machine | None = None  # until __init__ has run
-    _token: object = None
+    _gone = "operation on an UninitializedSandbox that is closed or evolved"
 
     def __init__(
         self, guest: Guest, config: SandboxConfig | None = None
@@ -114,45 +109,9 @@ class UninitializedSandbox(NotCopied):
         finally:
             machine.core.unclaim(made._token)
 
-    @property
-    def layout(self) -> MemoryLayout:
-        """Where everything lies in the guest's memory."""
-        return self._open().layout
-
-    @property
-    def driver(self) -> str:
-        """Name of the driver."""
-        return self._open().driver
-
-    @property
-    def closed(self) -> bool:
-        """True once it was closed, or evolved."""
-        machine = self._machine
-        return machine is None or not machine.is_open_for(self._token)
-
-    def close(self) -> None:
-        """Free everything; a second call does nothing."""
-        if self._machine is not None:
-            self._machine.close(self._token)
-
-    def _open(self) -> Machine:
-        machine = self._machine
-        if machine is None or self.closed:
-            raise ValueError(
-                "operation on an UninitializedSandbox that is closed or "
-                "evolved"
-            )
-        return machine
-
     def __enter__(self) -> UninitializedSandbox:
         self._open()
         return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        _warn_unclosed(self)
 
     def __repr__(self) -> str:
         if self._machine is None or self.closed:
@@ -163,7 +122,7 @@ class UninitializedSandbox(NotCopied):
         )
 
 
-class Sandbox(NotCopied):
+class Sandbox(Holder):
     """A guest whose functions Python can call and whose state it can restore.
 
     Args:
@@ -183,10 +142,6 @@ class Sandbox(NotCopied):
     second thread waits. Other Python threads run while the guest runs. After
     :func:`os.fork` only the parent can use the sandbox.
     """
-
-    _bound_to = "machine"
-    _machine: Machine | None = None  # until __init__ has run
-    _token: object = None
 
     def __init__(
         self,
@@ -211,12 +166,6 @@ class Sandbox(NotCopied):
     def _take_over(self, other: Sandbox) -> None:
         self._functions, self._token = other._functions, other._token
         self._machine = other._machine
-
-    def _open(self) -> Machine:
-        machine = self._machine
-        if machine is None or not machine.is_open_for(self._token):
-            raise ValueError("operation on a closed Sandbox")
-        return machine
 
     def call(
         self, name: str, *args: object, timeout: float | None = None
@@ -246,14 +195,98 @@ class Sandbox(NotCopied):
                 on. The sandbox stays usable.
         """
         machine = self._machine or self._open()
-        function = self._functions.get(name)
-        if function is None:
-            self._open()
-            raise ValueError(
-                f"name={brief(name)}: the guest has no such function; "
-                f"it has {listed(self._functions)}"
-            )
+        function = self._functions.get(name) or self._no_function(name)
         return machine.call(self._token, function, args, timeout)
+
+    def _no_function(self, name: str) -> NoReturn:
+        self._open()
+        raise ValueError(
+            f"name={brief(name)}: the guest has no such function; "
+            f"it has {listed(self._functions)}"
+        )
+
+    @overload
+    def map(
+        self,
+        name: str,
+        arguments: Iterable[tuple[object, ...]],
+        *,
+        restore: bool = True,
+        errors: Literal["raise"] = "raise",
+        timeout: float | None = None,
+    ) -> list[Value]: ...
+    @overload
+    def map(
+        self,
+        name: str,
+        arguments: Iterable[tuple[object, ...]],
+        *,
+        restore: bool = True,
+        errors: Literal["return"],
+        timeout: float | None = None,
+    ) -> list[Value | Exception]: ...
+    def map(
+        self,
+        name: str,
+        arguments: Iterable[tuple[object, ...]],
+        *,
+        restore: bool = True,
+        errors: Literal["raise", "return"] = "raise",
+        timeout: float | None = None,
+    ) -> Sequence[Value | Exception]:
+        """Call a function of the guest for each tuple of arguments.
+
+        What :meth:`call` and :meth:`restore` in a loop would give, with no
+        Python between the calls: they run many at a time, without the GIL.
+        For other threads, and for :meth:`interrupt`, all of it is one call.
+
+        Args:
+            name: One of :attr:`functions`.
+            arguments: Any iterable of tuples, of any length. It is read ahead
+                of the calls by up to 1024 tuples or 1 MiB, in the middle of
+                the call: it cannot use this sandbox.
+            restore: Every call begins in the state of :attr:`current`, and
+                however this ends, the sandbox is in that state. If False, each
+                call begins as the last one left it, and nothing is restored.
+            errors: What happens to an error of a call, or of its arguments.
+                ``"raise"``: no later call runs, and it is raised.
+                ``"return"``: it is in the list in place of the result. With
+                ``restore=False`` the calls after one that poisoned the sandbox
+                are :class:`SandboxPoisoned`.
+            timeout: Seconds for each call; None for the configuration's
+                ``call_timeout``.
+
+        Returns:
+            The results, in the order of the arguments.
+
+        Raises:
+            TypeError: `arguments` cannot be iterated over, or holds something
+                else than tuples.
+            ValueError: `errors` is neither of these; or there is no snapshot
+                yet to restore, in an `init` of
+                :meth:`UninitializedSandbox.evolve`.
+            GuestInterrupted: By :meth:`interrupt`, whatever `errors` is.
+            Exception: As :meth:`call` and :meth:`restore`, or what iterating
+                over `arguments` raises.
+
+        Whatever ends it, Ctrl-C included, has two more attributes: ``index``,
+        the number of the call that failed or was to come next, from 0 on, and
+        ``results``, a list of what the calls before it gave.
+        """
+        machine = self._machine or self._open()
+        function = self._functions.get(name) or self._no_function(name)
+        if errors not in ("raise", "return"):
+            raise ValueError(
+                f"errors={brief(errors)} is neither 'raise' nor 'return'"
+            )
+        return machine.map(
+            self._token,
+            function,
+            iter(arguments),
+            timeout,
+            restores=bool(restore),
+            goes_on=errors == "return",
+        )
 
     def snapshot(self, name: str | None = None) -> Snapshot:
         """Take a snapshot of the guest's memory and processor state.
@@ -368,16 +401,6 @@ class Sandbox(NotCopied):
         return {f.name: f.signature for f in self._functions.values()}
 
     @property
-    def layout(self) -> MemoryLayout:
-        """Where everything lies in the guest's memory."""
-        return self._open().layout
-
-    @property
-    def driver(self) -> str:
-        """Name of the driver."""
-        return self._open().driver
-
-    @property
     def tracker(self) -> str:
         """Name of the tracker that notices the guest's writes."""
         return self._open().core.tracker
@@ -399,32 +422,9 @@ class Sandbox(NotCopied):
             "passed_over": machine.core.passed_over.copy(),
         }
 
-    @property
-    def closed(self) -> bool:
-        """True once it was closed, or devolved."""
-        machine = self._machine
-        return machine is None or not machine.is_open_for(self._token)
-
-    def close(self) -> None:
-        """Free everything; a second call does nothing.
-
-        Waits for a call under way. Snapshots stay usable.
-
-        Raises:
-            RuntimeError: Called from a host function.
-        """
-        if self._machine is not None:
-            self._machine.close(self._token)
-
     def __enter__(self) -> Sandbox:
         self._open()
         return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        _warn_unclosed(self)
 
     def __repr__(self) -> str:
         machine = self._machine
@@ -433,16 +433,4 @@ class Sandbox(NotCopied):
         return (
             f"<Sandbox of {machine.name!r}, {len(self._functions)} functions, "
             f"driver {machine.driver!r}>"
-        )
-
-
-def _warn_unclosed(sandbox: Sandbox | UninitializedSandbox) -> None:
-    if not sys.flags.dev_mode or getattr(sandbox, "_token", None) is None:
-        return
-    if not sandbox.closed:
-        warnings.warn(
-            f"unclosed {sandbox!r}",
-            ResourceWarning,
-            stacklevel=3,
-            source=sandbox,
         )

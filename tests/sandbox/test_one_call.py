@@ -25,6 +25,7 @@ New = Callable[..., Sandbox]
 
 REFUSED: dict[str, Callable[[Sandbox], object]] = {
     "call": lambda s: s.call("Nothing"),
+    "map": lambda s: s.map("Nothing", [()]),
     "restore": lambda s: s.restore(),
     "restore the base": lambda s: s.restore(s.base),
     "snapshot": lambda s: s.snapshot(),

@@ -104,6 +104,16 @@ def sandboxes() -> None:
         assert_type(
             sandbox.call("Add", 1, 2), int | float | bool | str | bytes | None
         )
+        assert_type(
+            sandbox.map("Add", [(1, 2)], timeout=2),
+            list[int | float | bool | str | bytes | None],
+        )
+        assert_type(
+            sandbox.map("Add", iter([(1, 2)]), errors="return"),
+            list[int | float | bool | str | bytes | Exception | None],
+        )
+        sandbox.map("Add", [1])  # type: ignore[list-item]
+        sandbox.map("Add", [()], errors="ignore")  # type: ignore[call-overload]
         assert_type(sandbox.stats, SandboxStats)
         assert_type(sandbox.stats["driver"], str)
         assert_type(sandbox.stats["pages_copied"], int)

@@ -1,4 +1,4 @@
-# csrc/turn, csrc/sandbox.
+# csrc/turn, csrc/sandbox, csrc/batch.
 
 cdef extern from "turn.h" nogil:
     cdef enum hl_state:
@@ -59,3 +59,26 @@ cdef extern from "sandbox.h" nogil:
                            const void *state, hl_applied *done)
     hl_manager *hl_sandbox_manager(hl_sandbox *sandbox)
     size_t hl_sandbox_count()
+
+cdef extern from "batch.h" nogil:
+    struct hl_batch:
+        pass
+    struct hl_batch_config:
+        const void *name
+        size_t name_size
+        hl_type result
+        uint64_t limit
+        bint goes_on
+        hl_snapshot *snapshot
+        const void *state
+    struct hl_batch_result:
+        hl_message_kind kind
+        hl_wire_value values[2]
+    hl_batch *hl_batch_new(hl_sandbox *sandbox, const hl_batch_config *config)
+    void hl_batch_free(hl_batch *batch)
+    hl_wire_writer *hl_batch_write(hl_batch *batch)
+    bint hl_batch_add(hl_batch *batch)
+    int hl_batch_run(hl_batch *batch, hl_exit *exit, hl_left *left)
+    void hl_batch_pass_over(hl_batch *batch)
+    const hl_batch_result *hl_batch_take(hl_batch *batch)
+    int hl_batch_put_back(hl_batch *batch)
