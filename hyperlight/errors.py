@@ -29,7 +29,16 @@ __all__ = [
 
 
 class HyperlightError(Exception):
-    """Base of this library's own errors."""
+    """Base of this library's own errors.
+
+    Attributes:
+        index (int): Set by :meth:`Sandbox.map` alone: which of its calls the
+            error is of, from 0.
+        results (list[object]): Likewise: the results of the calls before it.
+    """
+
+    index: int
+    results: list[object]
 
 
 class TrackerUnavailable(HyperlightError):

@@ -13,8 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hyperlight import SharedMemory, SnapshotManager, trackers
+from hyperlight import SharedMemory, Snapshot, SnapshotManager, trackers
 from hyperlight.bench.host import Bed, Case, Copies
 from hyperlight.bench.results import Limit, Line
 from hyperlight.bench.rows import (
@@ -251,14 +252,14 @@ class Tree:
         # Of two, what either changed differs: that is `share` in the mean.
         changed = total - round(total * (1 - share) ** 0.5)
         self.manager: SnapshotManager = bed.manager
-        self.snapshots = []
+        self.snapshots: list[Snapshot] = []
         for branch in range(BRANCHES):
             pages = rng.choice(total, changed, replace=False)
             bed.words[pages * 512] = branch + 1
             self.snapshots.append(self.manager.take())
             self.manager.restore(bed.base)
-        self.rng = random.Random(9)
-        self.next = self.snapshots[0]
+        self.rng: random.Random = random.Random(9)
+        self.next: Snapshot = self.snapshots[0]
         self.choose()
         self.restore()
 
@@ -272,6 +273,45 @@ class Tree:
         self.manager.restore(self.next)
 
 
+class FullCopies:
+    """The same without the library: all of the memory, for each snapshot.
+
+    From one of them, as chosen: that one is no more in the caches than what a
+    snapshot holds.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.memories: list[SharedMemory] = [
+            SharedMemory(size) for _ in range(1 + BRANCHES)
+        ]
+        for memory in self.memories:
+            for at in range(0, size, MIB):
+                memory.fill(at, min(MIB, size - at), 7)
+        arrays = [
+            np.frombuffer(memoryview(memory), np.uint64)
+            for memory in self.memories
+        ]
+        self.to: NDArray[np.uint64] = arrays[0]
+        self.copies: list[NDArray[np.uint64]] = arrays[1:]
+        self.rng: random.Random = random.Random(9)
+        self.next: int = 0
+
+    def choose(self) -> None:
+        """Any but the one that is there."""
+        others = [i for i in range(BRANCHES) if i != self.next]
+        self.next = self.rng.choice(others)
+
+    def copy(self) -> None:
+        """Go there."""
+        self.to[:] = self.copies[self.next]
+
+    def close(self) -> None:
+        """Give it all back."""
+        del self.to, self.copies
+        for memory in self.memories:
+            memory.close()
+
+
 def far(
     names: Iterable[str], sizes: Iterable[int], shares: Iterable[float]
 ) -> Iterator[Check]:
@@ -279,10 +319,11 @@ def far(
 
     def opening(tracker: str, size: int, share: float) -> Open:
         def opened(side: str, stack: ExitStack) -> Side:
-            case = Case(tracker, size, 1, "dense")
             if side == "before":
-                return plain_copy(case, stack)
-            bed = Bed(case)
+                copies = FullCopies(size)
+                stack.callback(copies.close)
+                return Side(copies.copy, copies.choose)
+            bed = Bed(Case(tracker, size, 1, "dense"))
             stack.callback(bed.close)
             tree = Tree(bed, share)
             return Side(tree.restore, tree.choose)

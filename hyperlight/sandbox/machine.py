@@ -24,7 +24,7 @@ from hyperlight.sandbox.config import (
 )
 from hyperlight.sandbox.drivers import choose_driver
 from hyperlight.sandbox.functions import GuestFunction, Value
-from hyperlight.sandbox.images import Guest, read_guest
+from hyperlight.sandbox.images import Guest, Image, read_guest
 from hyperlight.sandbox.layout import MemoryLayout, Plan
 from hyperlight.sandbox.log import GuestLog
 from hyperlight.snapshot import Snapshot
@@ -54,6 +54,7 @@ class Machine:
             raise TypeError(f"config={config!r} is not a SandboxConfig")
         self.config = config
         self.name: str
+        self.image: Image
         self.name, self.image = read_guest(guest)
         planned = self.image.plan(config)
         self.layout: MemoryLayout = planned.layout

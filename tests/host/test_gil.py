@@ -276,7 +276,7 @@ def serve():
 threading.Thread(target=serve, daemon=True).start()
 """
         f"memory.{call}\n"
-        "print(memory.read(8192, 3).decode())\n"
+        "print(memory.read(8192, 3).decode(), flush=True)\n"
         "os._exit(0)\n"
     )
     if result.returncode == 77:
