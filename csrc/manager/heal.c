@@ -9,17 +9,67 @@
 #include "track/scan.h"
 
 /* Arming splits huge pages, and copying small ones takes about 5 % longer:
- * after this many full copies in a row, huge pages are made whole again. */
+ * after this many full copies in a row, huge pages are made whole again, all
+ * of them in at most so many steps, one in each full copy.  A step takes as
+ * long as three or four copies of what it makes whole. */
 #define COLLAPSE_AFTER 16
+#define COLLAPSE_STEPS 64
+
+/* If they are split again, the next wait is so many times as long, up to a
+ * limit. */
+#define LONGER 4
+#define LONGEST 4096
+
+/* Asked once, when the first block is ripe: it may take as long as mending
+ * that. */
+static bool wants_huge(struct hl_region *r)
+{
+    if (!r->asked_for_huge)
+        r->wants_huge = hl_vma_wants_huge(r->memory);
+    r->asked_for_huge = true;
+    return r->wants_huge;
+}
+
+/* The next step, or false if there is none. */
+static bool next_collapse(struct hl_region *r, char **at, size_t *size)
+{
+    uintptr_t memory = (uintptr_t)r->memory;
+    size_t skip = hl_align_up(memory, HL_HUGE_SIZE) - memory;
+    size_t all = r->page_count * hl_page_size();
+    size_t blocks = all > skip ? (all - skip) / HL_HUGE_SIZE : 0;
+    size_t each = (blocks + COLLAPSE_STEPS - 1) / COLLAPSE_STEPS;
+    size_t first = (r->plain_copies - r->collapse_after) * each;
+
+    if (first >= blocks)
+        return false;
+    *at = r->memory + skip + first * HL_HUGE_SIZE;
+    *size = (first + each < blocks ? each : blocks - first) * HL_HUGE_SIZE;
+    return true;
+}
 
 static void collapse_if_worth(struct hl_region *r)
 {
-    if (r->hot.count < r->page_count)
+    char *at;
+    size_t size;
+
+    if (r->collapse_after == 0)
+        r->collapse_after = COLLAPSE_AFTER;
+    if (r->hot.count < r->page_count) {
+        if (r->plain_copies > r->collapse_after && r->collapse_after < LONGEST)
+            r->collapse_after *= LONGER;
         r->plain_copies = 0;
-    else if (r->plain_copies <= COLLAPSE_AFTER &&
-             ++r->plain_copies == COLLAPSE_AFTER)
-        r->stats.collapsed +=
-            hl_map_collapse(r->memory, r->page_count * hl_page_size());
+        return;
+    }
+    if (r->plain_copies < r->collapse_after) {
+        r->plain_copies++;
+        return;
+    }
+    if (!next_collapse(r, &at, &size))
+        return;
+    hl_let_others_run();
+    r->plain_copies++;
+    if (wants_huge(r))
+        r->stats.collapsed += hl_memory_collapse(at, size);
 }
 
 static bool has_any(const struct hl_pages *set, struct hl_run run)
@@ -80,16 +130,6 @@ static void mend(struct hl_region *r, struct hl_run block)
     r->stats.collapsed += whole;
 }
 
-/* Asked once, when the first block is ripe: it may take as long as mending
- * that. */
-static bool wants_huge(struct hl_region *r)
-{
-    if (!r->asked_for_huge && !hl_vma_wants_huge(r->memory))
-        hl_split_free(&r->split);
-    r->asked_for_huge = true;
-    return r->split.end > 0;
-}
-
 void hl_region_heal(struct hl_region *r)
 {
     struct hl_run block;
@@ -98,6 +138,11 @@ void hl_region_heal(struct hl_region *r)
     if (r->split.end == 0 || !r->tracker->ops->walks_tables ||
         r->hot.count == r->page_count || (r->borrowed && !r->intact))
         return;
-    while (hl_split_next(&r->split, &block) && wants_huge(r))
+    while (hl_split_next(&r->split, &block)) {
+        if (!wants_huge(r)) {
+            hl_split_free(&r->split);
+            return;
+        }
         mend(r, block);
+    }
 }

@@ -38,6 +38,10 @@
  *  - Settling forgets the doubts of the sample, if from now on all hot pages
  *    are looked at, or if what cooled would be too little to ask about.
  *  - Resting, after regret: nothing is sampled, so nothing cools down.
+ *  - Wary, after regret or a far restore: only watched.  The same sample is
+ *    looked at in WATCH epochs, and heat counts down from FRESH.  If enough of
+ *    it was never written, and what was quiet in the first half of them still
+ *    is, it is wary no more; if not, it rests again.
  *  - A flood, or too few pages that are not hot: HOT at once from any state.
  *    So are pages that a restore leaves unarmed (hl_hot_add).
  *
@@ -64,13 +68,18 @@
  *  1/2 of region      when tracking       three more epochs  one large write
  *  dirty: flooded     costs more than a   of faults          is copied until
  *                     plain copy                             it cools
- *  1/4 of hot pages   when cooling was a  alternating        a few unlucky
- *  regretted          mistake             workloads pay for  pages stop all
- *                                         each change        cooling
+ *  1/2 of what cooled when cooling was a  workloads that     a few unlucky
+ *  within 8 epochs    mistake             wander pay for     pages stop all
+ *  regretted                              each change        cooling
+ *  WATCH 8            how long pages      a workload that    pages that are
+ *                     must stay quiet     settles is found   written now and
+ *                     after a mistake     later              then cool down
+ *  7/8 of those still whether pages stay  the same           the same
+ *  quiet              quiet
  *  SHORTEST_REST 16   epochs without      a chance mistake   a repeated
  *                     sampling after a    costs longer       mistake costs
  *                     mistake                                more often
- *  LONGEST_REST 48    where the doubling  a workload that    a kernel out of
+ *  LONGEST_REST 40    where the doubling  a workload that    a kernel out of
  *                     of the rest ends    settles is found   mappings is asked
  *                                         later              more often */
 
@@ -85,7 +94,15 @@
 
 /* Epochs in which nothing cools down: at first, and at most. */
 #define SHORTEST_REST 16
-#define LONGEST_REST 48
+#define LONGEST_REST 40
+
+/* Epochs after cooling in which it can be regretted. */
+#define SOON 8
+
+/* Epochs that hot pages are watched, before any cools down after a mistake;
+ * and the heat of those that are. */
+#define WATCH 8
+#define FRESH (HL_HOT_AT + 1 + WATCH)
 
 /* In heat[]: cooled down, and was found dirty in every epoch since. */
 #define COOLED 0x80
@@ -124,12 +141,14 @@ void hl_hot_reset(struct hl_hot *hot)
     if (hot->heat)
         memset(hot->heat, 0, hot->page_count);
     hot->count = hot->rest = hot->rest_ends = hot->cooled_at = 0;
+    hot->let_go = hot->regretted = hot->watched = 0;
+    hot->wary = false;
 }
 
 static void make_hot(struct hl_hot *hot, size_t page)
 {
     if (hot->heat) {
-        hot->regretted += hot->heat[page] >= COOLED;
+        hot->regretted += hot->heat[page] >= COOLED && hot->let_go > 0;
         hot->heat[page] = HL_HOT_AT;
     }
     if (!hl_pages_has(&hot->pages, page)) {
@@ -150,19 +169,48 @@ static void found_dirty(struct hl_hot *hot, size_t page)
         make_hot(hot, page);
 }
 
+/* Nothing cools down for a while. */
+static void rest(struct hl_hot *hot)
+{
+    size_t longer = hot->rest ? hot->rest * 2 : SHORTEST_REST;
+
+    hot->rest = longer < LONGEST_REST ? longer : LONGEST_REST;
+    hot->rest_ends = hot->epoch + hot->rest;
+    hot->watched = 0;
+    hot->wary = true;
+}
+
 /* Was it right to let pages cool down? */
 static void learn(struct hl_hot *hot)
 {
-    if (hot->regretted * 4 > hot->count) {
-        size_t longer = hot->rest ? hot->rest * 2 : SHORTEST_REST;
-        hot->rest = longer < LONGEST_REST ? longer : LONGEST_REST;
-        hot->rest_ends = hot->epoch + hot->rest;
-        hot->period = 1; /* then look at all: it was put off long enough */
-        hot->cooled_at = 0;
-    } else if (hot->cooled_at && hot->epoch > hot->cooled_at + HL_HOT_AT) {
-        hot->rest = hot->cooled_at = 0;
-    }
-    hot->regretted = 0;
+    if (hot->let_go == 0)
+        return;
+    if (hot->regretted * 2 > hot->let_go && hot->regretted * 16 > hot->count)
+        rest(hot);
+    else if (hot->epoch <= hot->cooled_at + SOON)
+        return;
+    else
+        hot->rest = 0;
+    hot->let_go = hot->regretted = 0;
+}
+
+/* Words of which one is sampled, when hot pages are watched: so many words at
+ * least that a third of a small region is seen wherever it lies. */
+static unsigned watch_period(const struct hl_hot *hot)
+{
+    size_t words = hl_bitmap_words(hot->page_count) / 16;
+
+    if (words >= LONGEST_PERIOD)
+        return LONGEST_PERIOD;
+    return words > 0 ? (unsigned)words : 1;
+}
+
+static void begin_watch(struct hl_hot *hot)
+{
+    hot->period = watch_period(hot);
+    hot->phase = hot->epoch;
+    hot->watched = 1;
+    hot->quiet = 0;
 }
 
 static void heat_up(struct hl_hot *hot, const struct hl_pages *dirty)
@@ -196,6 +244,8 @@ void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
     if (hot->count < hot->page_count)
         heat_up(hot, dirty);
     learn(hot);
+    if (hot->wary && hot->watched == 0 && hot->epoch >= hot->rest_ends)
+        begin_watch(hot);
 }
 
 void hl_hot_add(struct hl_hot *hot, const struct hl_pages *pages)
@@ -206,6 +256,7 @@ void hl_hot_add(struct hl_hot *hot, const struct hl_pages *pages)
     for (size_t at = 0; hl_pages_run(pages, &at, &run);)
         for (size_t i = 0; i < run.count; i++)
             make_hot(hot, run.first + i);
+    hot->wary = true; /* none of them need have been written */
 }
 
 bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)
@@ -215,7 +266,8 @@ bool hl_hot_sample(const struct hl_hot *hot, size_t *cursor, size_t *word)
         hot->epoch < hot->rest_ends || hot->heat == NULL)
         return false;
     for (; hl_pages_word(&hot->pages, cursor); ++*cursor) {
-        if ((*cursor + hot->epoch) % hot->period != 0)
+        size_t phase = hot->watched ? hot->phase : hot->epoch;
+        if ((*cursor + phase) % hot->period != 0)
             continue;
         *word = (*cursor)++;
         return true;
@@ -229,13 +281,33 @@ bool hl_hot_rests(const struct hl_hot *hot)
 
     if (hot->page_count < hot->worth || next < hot->rest_ends || !hot->heat)
         return true;
+    if (hot->wary)
+        return false;
     size_t first = (hot->period - next % hot->period) % hot->period;
     return first >= hl_bitmap_words(hot->page_count);
+}
+
+/* Counts those that were never written. */
+static void watch(struct hl_hot *hot, size_t page, bool written)
+{
+    uint8_t *heat = &hot->heat[page];
+
+    if (hot->watched == 1)
+        *heat = FRESH;
+    if (written)
+        *heat = FRESH;
+    else if (*heat > HL_HOT_AT + 1)
+        --*heat;
+    hot->cooled += *heat + hot->watched == FRESH;
 }
 
 void hl_hot_looked(struct hl_hot *hot, size_t page, bool written)
 {
     hot->sampled++;
+    if (hot->watched) {
+        watch(hot, page, written);
+        return;
+    }
     if (written) {
         hot->heat[page] = HL_HOT_AT;
         return;
@@ -252,6 +324,8 @@ static void cool_down(struct hl_hot *hot, size_t page)
     hot->seen[page] = (uint8_t)hot->epoch;
     hl_pages_remove(&hot->pages, page);
     hot->count--;
+    if (hot->let_go++ == 0)
+        hot->cooled_at = hot->epoch;
 }
 
 /* Whether the cold pages would be worth asking about if all pages that seem to
@@ -263,15 +337,42 @@ static bool enough_cold(const struct hl_hot *hot)
     return hot->page_count - hot->count + idle >= hot->worth;
 }
 
-void hl_hot_settle(struct hl_hot *hot)
+static bool moved_on(const struct hl_hot *hot)
+{
+    return hot->cooled * 4 > hot->sampled;
+}
+
+/* The sample was watched for one epoch more. */
+static void settle_watch(struct hl_hot *hot)
 {
     size_t cursor = 0, word;
 
-    if (hot->sampled == 0)
+    if (hot->watched == WATCH / 2)
+        hot->quiet = hot->cooled;
+    if (hot->watched < WATCH) {
+        hot->watched++;
         return;
-    bool enough = enough_cold(hot);
-    bool moved_on = enough && hot->cooled * 4 > hot->sampled;
-    bool look_at_all = moved_on && hot->period > 1;
+    }
+    while (hl_hot_sample(hot, &cursor, &word))
+        for (uint64_t bits = hot->pages.bits[word]; bits; bits &= bits - 1)
+            hot->heat[word * 64 + (size_t)__builtin_ctzll(bits)] = HL_HOT_AT;
+    hot->watched = 0;
+    if (hot->sampled == 0 || (enough_cold(hot) && moved_on(hot) &&
+                              hot->cooled * 8 > hot->quiet * 7)) {
+        hot->wary = false;
+        hot->period = 1; /* now look at all: it was put off long enough */
+    } else {
+        rest(hot);
+    }
+}
+
+/* The sample was looked at once: who was doubted before has cooled. */
+static void settle_doubts(struct hl_hot *hot)
+{
+    size_t cursor = 0, word;
+
+    bool enough = enough_cold(hot), moved = enough && moved_on(hot);
+    bool look_at_all = moved && hot->period > 1;
     while (hl_hot_sample(hot, &cursor, &word))
         for (uint64_t bits = hot->pages.bits[word]; bits; bits &= bits - 1) {
             size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
@@ -280,11 +381,17 @@ void hl_hot_settle(struct hl_hot *hot)
             else
                 cool_down(hot, page);
         }
-    if (moved_on && !look_at_all)
-        hot->cooled_at = hot->epoch;
     if (look_at_all)
         hot->period = 1;
-    else if (!moved_on && hot->period < LONGEST_PERIOD)
+    else if (!moved && hot->period < LONGEST_PERIOD)
         hot->period *= 2;
+}
+
+void hl_hot_settle(struct hl_hot *hot)
+{
+    if (hot->watched)
+        settle_watch(hot);
+    else if (hot->sampled > 0)
+        settle_doubts(hot);
     hot->sampled = hot->cooled = 0;
 }

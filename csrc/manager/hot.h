@@ -12,9 +12,10 @@
  * When so few pages are still armed that asking the tracker about them costs
  * more than copying them, they become hot as well.
  *
- * If many cooled pages become hot again at once (the workload returned, or the
- * kernel refuses to arm further pages), nothing cools down for a while, which
- * gets longer each time.
+ * If many of the pages that cooled down become hot again soon (other pages are
+ * written in each epoch, or the kernel refuses to arm further ones), that was
+ * a mistake: nothing cools down for a while, which gets longer each time, and
+ * after it only once a part of the hot pages was watched, and stayed quiet.
  *
  * This is only advice: no decision made here can lose a write.  hot.c draws
  * the states of a page, and says what each number is for. */
@@ -37,9 +38,15 @@ struct hl_hot {
     size_t epoch;
     unsigned period;        /* one in so many words of `pages` is sampled */
     size_t sampled, cooled; /* in this epoch */
-    size_t regretted; /* cooled down too early: hot again in this epoch */
+    size_t let_go;    /* cooled down lately, and it is not known whether well */
+    size_t regretted; /* of those, cooled down too early: hot again */
     size_t rest, rest_ends; /* how long nothing cools down, and until when */
-    size_t cooled_at;       /* the epoch in which many did last, or 0 */
+    size_t cooled_at;       /* the epoch in which the first of them did */
+    bool wary;              /* nothing cools down that was not watched */
+    unsigned watched;       /* epochs that the same sample was watched; 0: it
+                               is not */
+    size_t phase;           /* which sample */
+    size_t quiet;           /* pages of it that were quiet in the first half */
 };
 
 /* worth: asking the tracker costs about what copying so many pages does. */

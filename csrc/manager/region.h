@@ -57,7 +57,7 @@ struct hl_region_stats {
     size_t expected;       /* pages given to hl_region_expect */
     size_t widened;        /* pages left unarmed by far restores */
     size_t pieces;         /* in which restores armed many pages */
-    size_t collapsed;      /* huge pages, or all of them, made whole again */
+    size_t collapsed;      /* huge pages, or some at once, made whole again */
 };
 
 struct hl_region {
@@ -76,12 +76,13 @@ struct hl_region {
     bool claimed;  /* its range is */
     bool guess;    /* the tracker could not tell: pending is every page */
     unsigned generation;
-    unsigned plain_copies; /* in a row: restores that copied everything */
+    size_t plain_copies;   /* in a row: restores that copied everything */
+    size_t collapse_after; /* so many of those; 0: not known yet */
     struct hl_pages pending, dirty, todo, differs, piece; /* see above */
     uint64_t *sets;                                       /* their words */
     struct hl_hot hot;
     struct hl_split split;
-    bool asked_for_huge; /* whether this memory wants huge pages */
+    bool asked_for_huge, wants_huge; /* whether this memory has huge pages */
     struct hl_region_stats stats;
 
     /* What the last call replaced, a reference on each, or NULL.  The caller

@@ -79,16 +79,3 @@ void hl_map_destroy(struct hl_map *map)
     *map = (struct hl_map){0};
     atomic_fetch_sub(&live, 1);
 }
-
-bool hl_map_collapse(void *addr, size_t size)
-{
-    uintptr_t start = hl_align_up((uintptr_t)addr, HL_HUGE_SIZE);
-    uintptr_t end = hl_align_down((uintptr_t)addr + size, HL_HUGE_SIZE);
-
-    if (start >= end)
-        return false;
-    hl_let_others_run();
-    /* The kernel does it even where the system's setting is never to. */
-    return hl_vma_wants_huge(addr) &&
-           hl_memory_collapse((void *)start, end - start);
-}

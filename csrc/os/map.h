@@ -28,11 +28,6 @@ int hl_map_create(struct hl_map *map, size_t size,
 int hl_map_create_joined(struct hl_map *map, size_t size) HL_MUST_CHECK;
 void hl_map_destroy(struct hl_map *map);
 
-/* Make whole huge pages of what was split into small ones, where the kernel
- * can (Linux 6.1) and the memory is of a kind that has them.  Costs a copy of
- * it; its bytes stay as they are.  Returns whether it was done. */
-bool hl_map_collapse(void *addr, size_t size);
-
 /* Mappings alive in this process, for leak tests. */
 size_t hl_map_count(void);
 

@@ -46,7 +46,8 @@ int hl_memory_guard(void *addr, size_t size) HL_MUST_CHECK;
  * them.  Some systems use them unless told otherwise. */
 void hl_memory_want_huge(void *addr, size_t size, bool wanted);
 
-/* Make huge pages of small ones; costs a copy. */
+/* Make huge pages of small ones (Linux 6.1), even where the system's setting
+ * is never to; costs a copy, and some more.  The bytes stay as they are. */
 bool hl_memory_collapse(void *addr, size_t size);
 
 /* Give pages back: they read as zero.  False: they are as they were. */

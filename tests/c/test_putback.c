@@ -292,39 +292,8 @@ static void one_piece_loses_no_write(void)
     free_bed(&b);
 }
 
-/* What is said of the next epoch comes true in it. */
-static void rests_when_nothing_is_sampled(void)
-{
-    for (size_t pages = 1; pages < 700; pages += 13) {
-        struct hl_hot hot;
-        struct hl_pages all;
-        size_t rested = 0;
-
-        CHECK(hl_hot_init(&hot, pages, 17) == 0);
-        CHECK(hl_pages_init(&all, pages) == 0);
-        hl_pages_fill(&all);
-        hl_hot_add(&hot, &all);
-        for (int i = 0; i < 200; i++) {
-            size_t at = 0, word;
-            if (i == 100)
-                hot.rest_ends = hot.epoch + 16;
-            bool rests = hl_hot_rests(&hot);
-            hl_hot_epoch(&hot, &all);
-            CHECK(rests == !hl_hot_sample(&hot, &at, &word));
-            rested += rests;
-            for (at = 0; hl_hot_sample(&hot, &at, &word);)
-                hl_hot_looked(&hot, word * 64, true);
-            hl_hot_settle(&hot);
-        }
-        CHECK(rested >= 15 && (rested == 200) == (pages < 17));
-        hl_hot_free(&hot);
-        hl_pages_free(&all);
-    }
-}
-
 int main(void)
 {
-    RUN(rests_when_nothing_is_sampled);
     RUN(near_ones_go_by_the_run);
     RUN(far_ones_go_at_once);
     RUN(wide_only_where_it_is_cheaper);
