@@ -38,8 +38,8 @@ struct hl_hot {
     size_t epoch;
     unsigned period;        /* one in so many words of `pages` is sampled */
     size_t sampled, cooled; /* in this epoch */
-    size_t let_go;    /* cooled down lately, and it is not known whether well */
-    size_t regretted; /* of those, cooled down too early: hot again */
+    size_t let_go; /* cooled down lately, and it is not known whether well */
+    size_t regretted;       /* of those, cooled down too early: hot again */
     size_t rest, rest_ends; /* how long nothing cools down, and until when */
     size_t cooled_at;       /* the epoch in which the first of them did */
     bool wary;              /* nothing cools down that was not watched */
