@@ -109,16 +109,26 @@ def judge(check: Check, repeats: int) -> Verdict:
                 turns.ratio("again", ["before"]),
             )
         )
-    return verdict(pairs, check.at_most)
+    return verdict(pairs, check.bound or check.at_most)
+
+
+def named(check: Check) -> tuple[str, float]:
+    """What it is, and how much of before it may take."""
+    if check.bound is None:
+        return check.what, check.at_most
+    known = f" (beyond its limit of {check.at_most:g}, as the docs say)"
+    return check.what + known, check.bound
 
 
 def verdicts(repeats: int) -> Iterator[tuple[str, Verdict, float]]:
     """(what, what came of it, how much of before it may take)."""
     for check in checks():
-        yield check.what, judge(check, repeats), check.at_most
+        what, most = named(check)
+        yield what, judge(check, repeats), most
     fewer = min(repeats, FEWER)
     for check in cliffs.checks():
-        yield check.what, judge(check, fewer), check.at_most
+        what, most = named(check)
+        yield what, judge(check, fewer), most
     for rows in zip(*(cliffs.many() for _ in range(fewer)), strict=True):
         limit = float(rows[0].limit.removeprefix("<= "))
         ratio = statistics.median(row.ratio for row in rows)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,7 @@ from hyperlight.bench.host import (  # noqa: E402
 )
 from hyperlight.bench.model import Shape, Terms  # noqa: E402
 from hyperlight.bench.rows import (  # noqa: E402
+    Check,
     Effort,
     Side,
     Turns,
@@ -140,6 +144,17 @@ def test_limits_know_their_noise() -> None:
     assert at_least("g", "w", 1, 1, 1, times=0.96, noise=0.05).kept
 
 
+def _gate() -> dict[str, Any]:
+    gate = ROOT / "bench/gate.py"
+    if not gate.exists():
+        pytest.skip("the scripts are not beside the tests")
+    return runpy.run_path(str(gate))
+
+
+def _opens_nothing(side: str, stack: ExitStack) -> Side:
+    raise AssertionError(side, stack)
+
+
 @pytest.mark.parametrize(
     ("pairs", "at_most", "kept"),
     [
@@ -155,23 +170,30 @@ def test_limits_know_their_noise() -> None:
 def test_the_gate_fails_beyond_the_noise_only(
     pairs: list[tuple[float, float]], at_most: float, kept: bool
 ) -> None:
-    gate = ROOT / "bench/gate.py"
-    if not gate.exists():
-        pytest.skip("the scripts are not beside the tests")
-    verdict = runpy.run_path(str(gate))["verdict"]
-    assert verdict(pairs, at_most).kept is kept
+    assert _gate()["verdict"](pairs, at_most).kept is kept
+
+
+def test_the_gate_says_which_limits_it_does_not_ask_for() -> None:
+    named = _gate()["named"]
+    kept = Check("a group", "a restore", _opens_nothing, 1.5)
+    assert named(kept) == ("a restore", 1.5)
+    what, most = named(dataclasses.replace(kept, bound=4))
+    assert "limit of 1.5" in what
+    assert most == 4
 
 
 def test_the_model_counts_what_is_walked_and_copied() -> None:
-    terms = Terms(1, 10, 1e-3, 0.1, 2, 3, 20, 30)
+    terms = Terms(1, 10, 1e-3, 0.1, 2, 3, 5, 7, 20, 30)
     clean = Shape(pages=1024, dirty=0, runs=0, huge=2)
     assert terms.of(clean) == pytest.approx(1 + 10 + 0.2)
     some = Shape(pages=1024, dirty=8, runs=2, huge=1)
     assert terms.of(some) == pytest.approx(11 + 0.512 + 0.1 + 16 + 6)
     every = Shape(pages=1024, dirty=1024, runs=1, huge=0)
     assert terms.of(every) == pytest.approx(1 + 2048 + 3)
-    many = Shape(pages=4096, dirty=2048, runs=1, huge=0)
-    assert terms.of(many) == pytest.approx(11 + 4.096 + 2048 * 20 + 30)
+    more = Shape(pages=4096, dirty=2048, runs=1, huge=0)
+    assert terms.of(more) == pytest.approx(11 + 4.096 + 2048 * 5 + 7)
+    many = Shape(pages=8192, dirty=4097, runs=1, huge=0)
+    assert terms.of(many) == pytest.approx(11 + 8.192 + 4097 * 20 + 30)
     bed = Bed(Case("full", MIB, 4, "spread"))
     assert Shape.of(bed) == Shape(256, 4, 4, 0)
     bed.close()

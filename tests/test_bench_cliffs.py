@@ -110,6 +110,23 @@ def test_what_is_short_is_measured_beside_a_busy_thread() -> None:
     assert all(len(row.series) == 2 for row in rows)
 
 
+def test_two_threads_are_measured_beside_one() -> None:
+    rows = list(cliffs_gil.two_threads("auto" if GUESTS else None, SHORT))
+    check_rows(rows)
+    assert len(rows) == (4 if GUESTS else 2)
+    assert all(row.limit == "" and len(row.series) == 2 for row in rows)
+
+
+def test_together_is_the_sum_of_what_each_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    took = {"fast": 10.0, "slow": 40.0}
+    monkeypatch.setattr(cliffs_gil, "each", lambda act, _: took[act()])
+    acts = [lambda: "fast", lambda: "slow"]
+    assert cliffs_gil.together(acts[:1], 1) == pytest.approx(10)
+    assert cliffs_gil.together(acts, 1) == pytest.approx(8)
+
+
 def test_the_gate_takes_the_same() -> None:
     groups = {check.group for check in cliffs.checks()}
     assert {"sparse memory", "pages that were hot"} < groups

@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib", reason="matplotlib draws the figures")
 pytest.importorskip("jinja2", reason="jinja2 writes the page")
 
 
-from hyperlight.bench import report  # noqa: E402
+from hyperlight.bench import others, report  # noqa: E402
 from hyperlight.bench.plots import (  # noqa: E402
     TIMES,
 )
@@ -267,6 +267,12 @@ def test_missed_limits_come_first(page: str) -> None:
     assert page.count("✗ missed") == 1
     assert page.count("✓ kept") == 4
     assert page.count("compared only") == 1
+
+
+def test_quoted_figures_say_that_they_are(page: str) -> None:
+    quoted = words(page.split("quoted figures")[1].split("</section>")[0])
+    assert others.QUOTED_FROM in quoted
+    assert "TinyKVM creation 630 to 3000" in quoted
 
 
 def test_figures_are_saved_twice(full: Path, page: str) -> None:

@@ -77,6 +77,7 @@ def measure(scale: Scale, driver: str, effort: Effort) -> Iterator[Limit]:
     found = driver if any(info.available for info in drivers()) else None
     host = cliffs_host
     yield from cliffs_gil.beside_a_busy_thread(found, effort)
+    yield from cliffs_gil.two_threads(found, effort)
     yield from host.sparse_beside_best(scale.sparse, effort)
     yield from host.sparse_takes(scale.sparse, effort)
     if found:

@@ -1,4 +1,4 @@
-"""What is short, alone and beside a Python thread that computes.
+"""What is short, beside a Python thread that computes; two threads at once.
 
 Whoever gives the GIL away waits for the switch interval to get it back, so
 what takes microseconds should keep it.
@@ -14,15 +14,22 @@ from contextlib import ExitStack, contextmanager
 
 from hyperlight import SharedMemory, SnapshotManager
 from hyperlight.bench.guests import call_and_restore, new
+from hyperlight.bench.host import Bed, Case
 from hyperlight.bench.results import Limit, Line
 from hyperlight.bench.rows import Effort, at_most, thinned
 
-__all__ = ["beside_a_busy_thread"]
+__all__ = ["beside_a_busy_thread", "two_threads"]
 
 SIZE = 64 << 10
 #: Shares of a core come in whole switch intervals.
 NOISE = 0.1
 ALONE, BESIDE = 0.05, 0.1  # seconds of a round
+RESTORES = {
+    "16 pages of 64 MiB written and restored": 16,
+    "4096 pages of 64 MiB written and restored": 4096,
+}
+CALLED = "call + restore"
+MAPPED = "100 calls and restores by Sandbox.map"
 
 
 @contextmanager
@@ -120,3 +127,65 @@ def beside_a_busy_thread(
                     Line("beside a busy thread", thinned(beside)),
                 ),
             )
+
+
+def _own(name: str, driver: str, stack: ExitStack) -> Callable[[], object]:
+    """What one thread does, with memory or a sandbox of its own."""
+    if name in RESTORES:
+        bed = Bed(Case("auto", 64 << 20, RESTORES[name], "spread"))
+        stack.callback(bed.close)
+        bed.settle()
+
+        def loop() -> None:
+            bed.write()
+            bed.manager.restore()
+
+        return loop
+    sandbox = stack.enter_context(new("after", driver))
+    if name == MAPPED:
+        hello = [("hello",)] * 100
+        return lambda: sandbox.map("Echo", hello)
+    return lambda: call_and_restore(sandbox)
+
+
+def together(acts: list[Callable[[], object]], seconds: float) -> float:
+    """Microseconds of the clock for one, of all that these threads do."""
+    ready = threading.Barrier(len(acts))
+    took: list[float] = []
+
+    def work(act: Callable[[], object]) -> None:
+        ready.wait()
+        took.append(each(act, seconds))
+
+    threads = [threading.Thread(target=work, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return 1 / sum(1 / one for one in took)
+
+
+def two_threads(driver: str | None, effort: Effort) -> Iterator[Limit]:
+    """Each with memory or a sandbox of its own, against one of them.
+
+    Half would be all that two cores can do.
+    """
+    names = [*RESTORES, *((CALLED, MAPPED) if driver else ())]
+    for name in names:
+        with ExitStack() as stack:
+            pair = [_own(name, driver or "", stack) for _ in range(2)]
+            one, two = [], []
+            for _ in range(max(3, round(effort.seconds * 10))):
+                one.append(together(pair[:1], BESIDE))
+                two.append(together(pair, BESIDE))
+        yield at_most(
+            "two threads",
+            f"{name} in two threads, against one",
+            statistics.median(two),
+            statistics.median(one),
+            None,
+            series=(
+                Line("one thread", thinned(one)),
+                Line("two threads", thinned(two)),
+            ),
+        )

@@ -124,6 +124,7 @@ def sparse(sizes: Iterable[int], others: Iterable[str]) -> Iterator[Check]:
                 f"one page of {format_size(size)}, auto against {other}",
                 untouched(size, other),
                 1.5,
+                bound=4,
             )
 
 

@@ -87,13 +87,15 @@ class Bed:
         self.counter += 1
         self.words[self.first_words] = self.counter
 
-    def settle(self, rounds: int = 24) -> None:
+    def settle(self) -> None:
         """Run the loop until it is steady.
 
-        Pages are hot after 3 rounds; where all are, huge pages are whole
-        again after 16 more.
+        Pages are hot after 3 rounds; where all are, huge pages are made whole
+        again after 16 more, in at most 64 steps.
         """
-        for _ in range(rounds):
+        whole = len(self.pages) == self.memory.page_count
+        steps = min(64, self.memory.size >> 21) if whole else 0
+        for _ in range(24 + steps):
             self.write()
             self.manager.restore()
 

@@ -2,9 +2,11 @@
 
 Usage: model.py [FILE.json]
 
-The terms are measured on a few cells, and predict all the others. A page that
-is copied costs more where memory, copy and snapshot do not fit into caches; so
-there are two sets of the terms for copying.
+The terms are measured on a few cells, and predict all the others. What a
+page costs that is copied depends on where it is found: caches hold a few pages
+beside their copies; of more pages, the copies alone, since they are written
+past the caches; of many, neither. So there are three sets of the terms for
+copying.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 SIZES = (MIB, 16 * MIB, 64 * MIB, 256 * MIB, GIB)
 HUGE = 512  # pages
 CACHED = 1024  # dirty pages that caches hold beside their copies
+HALF = 4096  # ...of which they hold the copies
 FRESH = 3  # times that a cell is set up anew to find a term
 FORMULA = (
     "restore = constant + ask + small pages x walk + huge pages x walk_huge "
@@ -76,6 +79,8 @@ class Terms:
     walk_huge: float
     page: float
     run: float
+    page_half: float
+    run_half: float
     page_far: float
     run_far: float
 
@@ -86,14 +91,18 @@ class Terms:
         walks = shape.small * self.walk + shape.huge * self.walk_huge
         return self.ask + walks
 
+    def copying(self, shape: Shape) -> float:
+        """What it takes to write it back."""
+        page, run = self.page, self.run
+        if shape.dirty > HALF:
+            page, run = self.page_far, self.run_far
+        elif shape.dirty > CACHED:
+            page, run = self.page_half, self.run_half
+        return shape.dirty * page + shape.runs * run
+
     def of(self, shape: Shape) -> float:
         """What a restore of this shape should take."""
-        near = shape.dirty <= CACHED
-        page, run = (
-            (self.page, self.run) if near else (self.page_far, self.run_far)
-        )
-        copies = shape.dirty * page + shape.runs * run
-        return self.constant + self.looking(shape) + copies
+        return self.constant + self.looking(shape) + self.copying(shape)
 
 
 def _time(
@@ -124,9 +133,6 @@ def _terms() -> Terms:
     some, _ = _time(16 * MIB, 16, "dense", FRESH)
     dense, _ = _time(16 * MIB, 1024, "dense", FRESH)
     spread, _ = _time(16 * MIB, 1024, "spread", FRESH)
-    far, far_shape = _time(256 * MIB, 16384, "dense", FRESH)
-    apart, apart_shape = _time(256 * MIB, 16384, "spread", FRESH)
-
     page = (dense - some) / (1024 - 16)
     run = max((spread - dense) / 1024, 0)
     constant = max(all_hot - hot_shape.dirty * page - run, 0.5)
@@ -134,12 +140,27 @@ def _terms() -> Terms:
     ask = little - constant - page - run - little_shape.small * walk
     rest = clean - constant - ask - page - run - clean_shape.small * walk
     terms = Terms(
-        constant, ask, walk, rest / clean_shape.huge, page, run, 0, 0
+        *(constant, ask, walk, rest / clean_shape.huge),
+        *(page, run, 0, 0, 0, 0),
     )
-    page_far = (far - constant - terms.looking(far_shape)) / far_shape.dirty
-    lone = apart - constant - terms.looking(apart_shape)
-    run_far = max(lone / apart_shape.dirty - page_far, 0)
-    return dataclasses.replace(terms, page_far=page_far, run_far=run_far)
+    page_half, run_half = _copying(terms, 32 * MIB, HALF)
+    page_far, run_far = _copying(terms, 256 * MIB, 16384)
+    return dataclasses.replace(
+        terms,
+        page_half=page_half,
+        run_half=run_half,
+        page_far=page_far,
+        run_far=run_far,
+    )
+
+
+def _copying(terms: Terms, size: int, dirty: int) -> tuple[float, float]:
+    """A page and a run, of so many pages together and apart."""
+    found = []
+    for pattern in ("dense", "spread"):
+        took, shape = _time(size, dirty, pattern, FRESH)
+        found.append((took - terms.constant - terms.looking(shape)) / dirty)
+    return found[0], max(found[1] - found[0], 0)
 
 
 def measure(sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:

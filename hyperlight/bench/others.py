@@ -20,7 +20,7 @@ import numpy as np
 from hyperlight import SharedMemory
 from hyperlight.bench.host import BLOCK, Case, choose_pages
 
-__all__ = ["OTHERS", "Way", "available"]
+__all__ = ["OTHERS", "QUOTED", "QUOTED_FROM", "Way", "available"]
 
 PAGE = mmap.PAGESIZE
 WORDS = PAGE // 8
@@ -123,6 +123,26 @@ def unicorn(case: Case) -> Way:
 
     return Way(step, words)
 
+
+#: What could not be run here: figures quoted from one run on a machine of the
+#: same kind, µs.  They are no part of any ratio.
+QUOTED_FROM = "November 2026, KVM without hardware help"
+QUOTED = (
+    ("TinyKVM, all work memory kept", "reset, 0 pages dirty", "7"),
+    ("TinyKVM, all work memory kept", "1 page", "9"),
+    ("TinyKVM, all work memory kept", "16 pages", "10"),
+    ("TinyKVM, all work memory kept", "256 pages", "70"),
+    ("TinyKVM, all work memory kept", "4096 pages", "2000"),
+    ("TinyKVM, all work memory kept", "1 page after 4096 once", "1970"),
+    ("TinyKVM, as it comes", "reset, 0 pages dirty", "21"),
+    ("TinyKVM, as it comes", "1 page", "24"),
+    ("TinyKVM, as it comes", "16 pages", "32"),
+    ("TinyKVM, as it comes", "256 pages", "130"),
+    ("TinyKVM, as it comes", "4096 pages", "1460"),
+    ("TinyKVM", "a call, 26.2 of it KVM_RUN", "36.6"),
+    ("TinyKVM", "creation", "630 to 3000"),
+    ("TinyKVM", "fork", "390 to 1090"),
+)
 
 OTHERS: dict[str, Callable[[Case], Way]] = {
     "numpy.copyto": numpy_copyto,

@@ -22,7 +22,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from hyperlight.bench import plots, plots_cliffs
+from hyperlight.bench import others, plots, plots_cliffs
 from hyperlight.bench.plots import format_ratio, format_time
 from hyperlight.bench.results import (
     FLOOR,
@@ -148,6 +148,8 @@ def describe(results: Results, directory: Path) -> dict[str, Any]:
             (side, kind(side), ratios)
             for side, ratios in results.beside_after().items()
         ],
+        "quoted": others.QUOTED,
+        "quoted_from": others.QUOTED_FROM,
         "limits": grouped(results.limits),
         "cliffs": [
             (group, rows, cliff(group, rows, directory))

@@ -73,6 +73,9 @@ class Check:
     at_most: float = 1
     #: Rounds that it may take until that holds: they do not count.
     within: int = 0
+    #: Where that is known not to hold, and why is said in the docs: what it
+    #: may take before the gate calls it a change for the worse.
+    bound: float | None = None
 
     def opened(self, stack: ExitStack) -> dict[str, Side]:
         """Two of each: code that runs more often than the other's is faster.
