@@ -18,7 +18,9 @@ enum hl_inject_point {
     HL_INJECT_TABLE,       /* memory for the signal handler's table */
     HL_INJECT_QUERY,       /* PROCMAP_QUERY: reads /proc/self/maps instead */
     HL_INJECT_SLAB,        /* a slab of page slots */
+    HL_INJECT_HEAT,        /* memory for how hot pages are */
     HL_INJECT_LINGER,      /* not a failure: see HL_LINGER */
+    HL_INJECT_SCAN,        /* PAGEMAP_SCAN, when it has armed some pages */
     HL_INJECT_RIPE,        /* not a failure: what was split is made whole */
     HL_INJECT_POINTS
 };

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from hyperlight.manager import SnapshotManager
     from hyperlight.memory import SharedMemory
     from hyperlight.pageset import PageSet
-    from hyperlight.sandbox import Sandbox, UninitializedSandbox
     from hyperlight.sandbox.config import SandboxConfig
     from hyperlight.sandbox.drivers import DriverInfo, drivers
     from hyperlight.sandbox.layout import MemoryLayout, Region
+    from hyperlight.sandbox.sandbox import Sandbox, UninitializedSandbox
     from hyperlight.snapshot import Snapshot
     from hyperlight.stats import (
         ManagerStats,

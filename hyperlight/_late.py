@@ -2,6 +2,11 @@
 
 ``import hyperlight`` so costs what finding a file costs, and a program that
 only restores memory never imports what sandboxes need.
+
+No package imports a module of its own while it is imported itself. Whoever
+imports such a module from another thread has its lock and waits for the
+package's, whose importer waits for the module: that is a deadlock, which
+Python refuses with an error.
 """
 
 from __future__ import annotations
@@ -35,10 +40,10 @@ MODULES = {
     "hyperlight.manager": ("SnapshotManager",),
     "hyperlight.memory": ("SharedMemory",),
     "hyperlight.pageset": ("PageSet",),
-    "hyperlight.sandbox": ("Sandbox", "UninitializedSandbox"),
     "hyperlight.sandbox.config": ("SandboxConfig",),
     "hyperlight.sandbox.drivers": ("DriverInfo", "drivers"),
     "hyperlight.sandbox.layout": ("MemoryLayout", "Region"),
+    "hyperlight.sandbox.sandbox": ("Sandbox", "UninitializedSandbox"),
     "hyperlight.snapshot": ("Snapshot",),
     "hyperlight.stats": (
         "ManagerStats",
@@ -55,25 +60,64 @@ MODULES = {
     ),
 }
 
-_WHERE = {name: where for where, names in MODULES.items() for name in names}
+#: The same for each package: of two that have a name, the first is where it
+#: belongs.
+_PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
+    "hyperlight": MODULES,
+    "hyperlight.guest": {
+        "hyperlight.guest.builder": (
+            "GuestBuildError",
+            "build",
+            "sdk_path",
+            "shipped",
+        ),
+    },
+    "hyperlight.sandbox": {
+        "hyperlight.sandbox.sandbox": ("Sandbox", "UninitializedSandbox"),
+    },
+}
 
-#: Modules that are attributes of the package, imported or not.
+_WHERE = {
+    package: {
+        name: where for where, names in modules.items() for name in names
+    }
+    for package, modules in _PUBLIC.items()
+}
+
+#: Modules that are attributes of a package, imported or not.
 _SUBMODULES = {
-    *(where.split(".")[1] for where in MODULES),
-    "emulator",
-    "guest",
-    "registry",
-    "text",
-    "units",
+    "hyperlight": {
+        *(where.split(".")[1] for where in MODULES),
+        "emulator",
+        "guest",
+        "registry",
+        "text",
+        "units",
+    },
+    "hyperlight.guest": {"builder", "cc"},
+    "hyperlight.sandbox": {
+        "batch",
+        "calls",
+        "config",
+        "drivers",
+        "faults",
+        "functions",
+        "holder",
+        "images",
+        "layout",
+        "log",
+        "machine",
+        "sandbox",
+    },
 }
 
 #: Held while a name is imported, so that two threads never wait for each
 #: other's modules (which Python refuses with an error), and over a fork: a
 #: child has the locks of modules that other threads were about to import, and
-#: nobody who gives them back, so it would wait for them for ever. Nothing in
-#: the package uses the public names, so nobody who waits for this lock keeps
-#: one of a module's; but somebody may hold any lock when he forks, therefore
-#: there is an end to it.
+#: nobody who gives them back, so it would wait for them for ever. Nothing
+#: below the command line uses the public names, so nobody who waits for this
+#: lock keeps one of a module's; but somebody may hold any lock when he forks,
+#: therefore there is an end to it.
 _lock = RLock()
 _PATIENCE = 10.0  # seconds
 
@@ -100,8 +144,27 @@ else:
     _Module = type(sys)
 
 
+def _import(name: str) -> _Module:
+    """The module, imported with the lock held."""
+    _acquire()
+    try:
+        __import__(name)
+        return sys.modules[name]
+    finally:
+        _release()
+
+
+def _adopt(where: str) -> None:
+    """Make the public names of a module, which is complete, its packages'."""
+    for package in reversed(_PUBLIC):
+        for name in _PUBLIC[package].get(where, ()):
+            thing = getattr(sys.modules[where], name)
+            thing.__module__ = package
+            sys.modules[package].__dict__.setdefault(name, thing)
+
+
 class Package(_Module):
-    """The package's own type, once it has begun.
+    """A package's own type, once it has begun.
 
     Wherever a module is imported from, what it defines of the public names is
     the package's from then on: attribute and ``__module__``. A module that has
@@ -109,47 +172,25 @@ class Package(_Module):
     """
 
     def __getattr__(self, name: str) -> object:
-        if name in _WHERE or name in MOVED or name in _SUBMODULES:
-            _acquire()
-            try:
-                return self._find(name)
-            finally:
-                _release()
-        raise AttributeError(
-            f"module {self.__name__!r} has no attribute {name!r}"
-        )
-
-    def _find(self, name: str) -> object:
-        if name in _WHERE:
-            # First the package: it imports its modules, and a thread that has
-            # the lock of one and waits for the package is a deadlock.
-            __import__(_WHERE[name].rpartition(".")[0])
-            __import__(_WHERE[name])
-            self._adopt(_WHERE[name])
+        package = self.__name__
+        where = _WHERE[package].get(name)
+        if where is not None:
+            _import(where)
+            _adopt(where)
             return self.__dict__[name]
-        full = f"{self.__name__}.{MOVED.get(name, name)}"
-        __import__(full)
-        return sys.modules[full]
+        if name in _SUBMODULES[package]:
+            return _import(f"{package}.{name}")
+        if package == "hyperlight" and name in MOVED:
+            return _import(f"{package}.{MOVED[name]}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: object) -> None:
         """Called by the import system, too, when a submodule is complete."""
-        if not isinstance(value, _Module):
+        is_module = isinstance(value, _Module)
+        if not is_module or name not in _WHERE[self.__name__]:
             super().__setattr__(name, value)
-            return
-        if name not in _WHERE:
-            super().__setattr__(name, value)
-        inside = f"{self.__name__}.{name}"
-        for where in MODULES:
-            if where == inside or where.startswith(f"{inside}."):
-                self._adopt(where)
+        if is_module:
+            _adopt(f"{self.__name__}.{name}")
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *_WHERE})
-
-    def _adopt(self, where: str) -> None:
-        """Make the public names of a module, if it is there, our own."""
-        module = sys.modules.get(where)
-        for name in MODULES[where] if module is not None else ():
-            thing = getattr(module, name)
-            thing.__module__ = self.__name__
-            self.__dict__.setdefault(name, thing)
+        return sorted({*super().__dir__(), *_WHERE[self.__name__]})

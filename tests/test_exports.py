@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import run_python
 
 import hyperlight
 from hyperlight import HyperlightError
-from hyperlight._late import MODULES
+from hyperlight._late import _PUBLIC, _SUBMODULES
 from hyperlight._moved import MOVED
 
 PACKAGE = Path(hyperlight.__file__).parent
@@ -73,8 +74,14 @@ def test_modules_export_what_they_define() -> None:
             assert set(exported[0]) <= there | {"core"}, path
 
 
-def test_names_are_where_checkers_of_types_find_them() -> None:
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+def source_of(package: str) -> ast.Module:
+    folder = PACKAGE.joinpath(*package.split(".")[1:])
+    return ast.parse((folder / "__init__.py").read_text())
+
+
+@pytest.mark.parametrize("package", _PUBLIC)
+def test_names_are_where_checkers_of_types_find_them(package: str) -> None:
+    tree = source_of(package)
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     assert isinstance(block.test, ast.Name)
     assert block.test.id == "TYPE_CHECKING"
@@ -82,7 +89,93 @@ def test_names_are_where_checkers_of_types_find_them() -> None:
         str(node.module): tuple(alias.name for alias in node.names)
         for node in block.body
         if isinstance(node, ast.ImportFrom)
-    } == MODULES
+    } == _PUBLIC[package]
+
+
+@pytest.mark.parametrize("package", [*_PUBLIC][1:])
+def test_modules_are_attributes_of_their_package(package: str) -> None:
+    folder = PACKAGE.joinpath(*package.split(".")[1:])
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert modules == _SUBMODULES[package]
+    result = run_python(f"""
+import types
+import {package} as package
+for name in {sorted(modules)}:
+    assert isinstance(getattr(package, name), types.ModuleType), name
+for name in package.__all__:
+    assert name in dir(package)
+    assert getattr(package, name).__module__ in ("hyperlight", {package!r})
+""")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("package", [*_PUBLIC][1:])
+def test_a_package_imports_no_module_of_its_own(package: str) -> None:
+    """Or else importing both from two threads is a deadlock: see below."""
+    imported = {
+        node.module
+        for node in source_of(package).body
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert imported == {"hyperlight._late"}
+
+
+def test_modules_import_from_modules() -> None:
+    """A package would take a lock, with that of the module held."""
+    programs = {"__main__.py", "cli", "bench"}
+    for path in PACKAGE.rglob("*.py"):
+        if programs & {*path.relative_to(PACKAGE).parts}:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in _PUBLIC:
+                names = {alias.name for alias in node.names}
+                assert not names & {
+                    *_SUBMODULES[node.module],
+                    *(
+                        name
+                        for at in _PUBLIC[node.module].values()
+                        for name in at
+                    ),
+                }, path
+
+
+@pytest.mark.parametrize("package", [*_PUBLIC][1:])
+def test_a_package_and_its_module_can_be_imported_at_once(
+    package: str,
+) -> None:
+    """One thread is about to load the package, and another one has the lock
+    of a module in it.
+    """
+    result = run_python(f"""
+import sys, threading
+import hyperlight
+
+begun, never = threading.Event(), threading.Event()
+
+class Slow:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {package!r}:
+            begun.set()
+            never.wait(0.2)  # the other gets as far as it can
+
+sys.meta_path.insert(0, Slow)
+failed = []
+
+def use(name):
+    try:
+        __import__(name)
+    except BaseException as error:
+        failed.append(error)
+
+first = threading.Thread(target=use, args=({package!r},))
+first.start()
+begun.wait()
+use({next(iter(_PUBLIC[package]))!r})
+first.join()
+assert not failed, failed
+""")
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_name_is_there_however_its_module_was_imported() -> None:

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inject.h"
+
 /* A page's states.  An epoch is a take or a restore; heat is heat[page], and
  * what is in capitals is in `pages`.
  *
@@ -118,14 +120,20 @@ int hl_hot_init(struct hl_hot *hot, size_t page_count, size_t worth)
 }
 
 /* Two bytes a page, when the first is dirty.  Without them no page heats up,
- * and none cools down: it is advice. */
+ * and none cools down: it is advice.  Pages that are hot by then have their
+ * heat. */
 static bool has_heat(struct hl_hot *hot)
 {
-    if (hot->heat == NULL) {
-        hot->heat = calloc(hot->page_count, 2);
-        hot->seen = hot->heat ? hot->heat + hot->page_count : NULL;
-    }
-    return hot->heat != NULL;
+    if (hot->heat != NULL)
+        return true;
+    hot->heat = HL_INJECT(HL_INJECT_HEAT) ? NULL : calloc(hot->page_count, 2);
+    if (hot->heat == NULL)
+        return false;
+    hot->seen = hot->heat + hot->page_count;
+    for (size_t page = hl_pages_next(&hot->pages, 0); page < hot->page_count;
+         page = hl_pages_next(&hot->pages, page + 1))
+        hot->heat[page] = HL_HOT_AT;
+    return true;
 }
 
 void hl_hot_free(struct hl_hot *hot)

@@ -213,11 +213,17 @@ void hl_manager_unref(struct hl_manager *m)
     free(m);
 }
 
-bool hl_manager_close(struct hl_manager *m, struct hl_mirror *mirror)
+/* *kept: the tracker, which stays open; NULL: it is closed. */
+static bool end(struct hl_manager *m, struct hl_mirror *mirror,
+                struct hl_tracker **kept)
 {
     hl_spend(m->region.page_count * HL_COST_ARM);
     if (enter(m) < 0)
         return false;
+    if (kept && !hl_region_forked(&m->region)) {
+        *kept = m->region.tracker;
+        m->region.tracker = NULL;
+    }
     hl_region_end(&m->region, hl_region_forked(&m->region));
     write_mirror(mirror);
     atomic_store(&m->ended, true);
@@ -228,18 +234,16 @@ bool hl_manager_close(struct hl_manager *m, struct hl_mirror *mirror)
     return true;
 }
 
+bool hl_manager_close(struct hl_manager *m, struct hl_mirror *mirror)
+{
+    return end(m, mirror, NULL);
+}
+
 struct hl_tracker *hl_manager_give_back(struct hl_manager *m)
 {
     struct hl_tracker *tracker = NULL;
 
-    if (enter(m) < 0)
-        return NULL;
-    if (!hl_region_forked(&m->region)) {
-        tracker = m->region.tracker;
-        m->region.tracker = NULL;
-    }
-    leave(m);
-    (void)hl_manager_close(m, NULL);
+    (void)end(m, NULL, &tracker);
     return tracker;
 }
 

@@ -20,17 +20,18 @@
 
 int hl_split_init(struct hl_split *split, const void *addr, size_t page_count)
 {
-    size_t page = hl_page_size(), each = HL_HUGE_SIZE / page;
-    size_t skew = (uintptr_t)addr / page % each;
-    size_t end = (skew + page_count) / each, first = skew ? 1 : 0;
+    size_t size = hl_page_size();
+    struct hl_grid grid =
+        hl_grid_of(addr, page_count, size, HL_HUGE_SIZE / size);
+    struct hl_run whole = hl_grid_whole(&grid);
+    size_t end = whole.first + whole.count;
 
     *split = (struct hl_split){0};
-    if (end <= first)
+    if (whole.count == 0)
         return 0;
     *split = (struct hl_split){
-        .each = each,
-        .skew = skew,
-        .first = first,
+        .grid = grid,
+        .first = whole.first,
         .end = end,
         .seen = calloc(end, sizeof *split->seen),
         .mended = calloc(end, sizeof *split->mended),
@@ -83,10 +84,10 @@ void hl_split_epoch(struct hl_split *split, const struct hl_pages *dirty)
         return;
     split->epoch++;
     for (size_t page = hl_pages_next(dirty, 0); page < dirty->page_count;) {
-        size_t block = (page + split->skew) / split->each;
+        size_t block = hl_grid_block(&split->grid, page);
         if (block >= split->first && block < split->end)
             found_dirty(split, block);
-        page = hl_pages_next(dirty, (block + 1) * split->each - split->skew);
+        page = hl_pages_next(dirty, hl_grid_start(&split->grid, block + 1));
     }
     learn(split);
     size_t count = hl_pages_count(&split->blocks);
@@ -109,8 +110,7 @@ bool hl_split_next(struct hl_split *split, struct hl_run *pages)
             !HL_INJECT(HL_INJECT_RIPE))
             continue;
         split->left--;
-        *pages =
-            (struct hl_run){block * split->each - split->skew, split->each};
+        *pages = hl_grid_pages(&split->grid, (struct hl_run){block, 1});
         return true;
     }
     split->left = 0;
@@ -119,7 +119,7 @@ bool hl_split_next(struct hl_split *split, struct hl_run *pages)
 
 void hl_split_done(struct hl_split *split, struct hl_run pages, bool mended)
 {
-    size_t block = (pages.first + split->skew) / split->each;
+    size_t block = hl_grid_block(&split->grid, pages.first);
 
     hl_pages_remove(&split->blocks, block);
     if (!mended)

@@ -19,11 +19,12 @@
 #define HL_MANAGER_SPLIT_H
 
 #include "base.h"
+#include "mem/grid.h"
 #include "mem/pages.h"
 
 struct hl_split {
-    size_t each, skew; /* pages a block; of the first, before the region */
-    size_t first, end; /* blocks that are in the region as a whole */
+    struct hl_grid grid; /* of huge pages */
+    size_t first, end;   /* blocks that are in the region as a whole */
     struct hl_pages
         blocks;       /* split, or never looked at since they were dirty */
     uint32_t *seen;   /* a block: the last epoch it was dirty in */

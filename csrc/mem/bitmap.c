@@ -72,24 +72,6 @@ void hl_bitmap_atomic_clear_range(uint64_t *bits, size_t first, size_t count)
     each_word(bits, first, count, atomic_clear);
 }
 
-void hl_bitmap_atomic_or(uint64_t *dst, const uint64_t *src, size_t page_count)
-{
-    for (size_t i = 0; i < hl_bitmap_words(page_count); i++)
-        dst[i] |= __atomic_load_n(&src[i], __ATOMIC_SEQ_CST);
-}
-
-void hl_bitmap_or(uint64_t *dst, const uint64_t *src, size_t page_count)
-{
-    for (size_t i = 0; i < hl_bitmap_words(page_count); i++)
-        dst[i] |= src[i];
-}
-
-void hl_bitmap_andnot(uint64_t *dst, const uint64_t *src, size_t page_count)
-{
-    for (size_t i = 0; i < hl_bitmap_words(page_count); i++)
-        dst[i] &= ~src[i];
-}
-
 static uint64_t combined(uint64_t a, uint64_t b,
                          enum hl_set_operation operation)
 {
@@ -110,15 +92,6 @@ void hl_bitmap_combine(uint64_t *dst, const uint64_t *a, const uint64_t *b,
 {
     for (size_t i = 0; i < hl_bitmap_words(page_count); i++)
         dst[i] = combined(a[i], b[i], operation);
-}
-
-bool hl_bitmap_any(const uint64_t *bits, size_t page_count)
-{
-    for (size_t i = 0; i < page_count / 64; i++)
-        if (bits[i])
-            return true;
-    return page_count % 64 &&
-           (bits[page_count / 64] & word_mask(0, page_count % 64));
 }
 
 size_t hl_bitmap_count(const uint64_t *bits, size_t page_count)

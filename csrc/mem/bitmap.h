@@ -54,14 +54,6 @@ void hl_bitmap_clear_range(uint64_t *bits, size_t first, size_t count);
 void hl_bitmap_atomic_set_range(uint64_t *bits, size_t first, size_t count);
 void hl_bitmap_atomic_clear_range(uint64_t *bits, size_t first, size_t count);
 
-/* dst |= src, where src may be changing under us. */
-void hl_bitmap_atomic_or(uint64_t *dst, const uint64_t *src,
-                         size_t page_count);
-
-/* dst |= src;  dst &= ~src. */
-void hl_bitmap_or(uint64_t *dst, const uint64_t *src, size_t page_count);
-void hl_bitmap_andnot(uint64_t *dst, const uint64_t *src, size_t page_count);
-
 enum hl_set_operation {
     HL_UNION,
     HL_INTERSECTION,
@@ -73,8 +65,6 @@ enum hl_set_operation {
 void hl_bitmap_combine(uint64_t *dst, const uint64_t *a, const uint64_t *b,
                        size_t page_count, enum hl_set_operation operation);
 
-/* Is a bit set below page_count? */
-bool hl_bitmap_any(const uint64_t *bits, size_t page_count);
 /* Number of set bits below page_count. */
 size_t hl_bitmap_count(const uint64_t *bits, size_t page_count);
 

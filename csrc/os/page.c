@@ -68,3 +68,27 @@ int hl_pagemap_find(const void *addr, uint64_t mask, struct hl_pages *found)
 
     return fd < 0 ? fd : find(fd, addr, mask, found);
 }
+
+bool hl_is_in_memory(const void *addr, size_t size)
+{
+    const size_t page_size = hl_page_size();
+    int fd = hl_descriptor_of_proc(HL_DESCRIPTOR_PAGEMAP);
+    size_t page = (uintptr_t)addr / page_size;
+    size_t end = ((uintptr_t)addr + size + page_size - 1) / page_size;
+    uint64_t entry[64];
+
+    while (fd >= 0 && page < end) {
+        size_t n = end - page;
+        if (n > HL_ARRAY_SIZE(entry))
+            n = HL_ARRAY_SIZE(entry);
+        if (pread(fd, entry, n * sizeof entry[0],
+                  (off_t)(page * sizeof entry[0])) !=
+            (ssize_t)(n * sizeof entry[0]))
+            return false;
+        for (size_t i = 0; i < n; i++)
+            if (!(entry[i] & HL_PAGEMAP_PRESENT))
+                return false;
+        page += n;
+    }
+    return fd >= 0;
+}

@@ -29,4 +29,9 @@ bool hl_is_behind_end(uintptr_t addr);
 int hl_pagemap_find(const void *addr, uint64_t mask,
                     struct hl_pages *found) HL_MUST_CHECK;
 
+/* Are all pages of [addr, +size) in memory, so that nobody has to provide one
+ * before they can be read?  False where that cannot be told.  Costs 1 us and
+ * as hl_pagemap_find. */
+bool hl_is_in_memory(const void *addr, size_t size);
+
 #endif

@@ -6,12 +6,12 @@
 int hl_blocks_init(struct hl_blocks *blocks, const void *addr,
                    size_t page_count, bool bare)
 {
-    size_t size = hl_page_size(), each = size / sizeof(uint64_t);
-    size_t skew = (uintptr_t)addr / size % each;
-    size_t count = (skew + page_count + each - 1) / each;
+    size_t size = hl_page_size();
+    struct hl_grid grid =
+        hl_grid_of(addr, page_count, size, size / sizeof(uint64_t));
+    size_t count = hl_grid_count(&grid);
 
-    *blocks =
-        (struct hl_blocks){page_count, each, skew, bare ? count : 0, {0}, {0}};
+    *blocks = (struct hl_blocks){.grid = grid, .bare = bare ? count : 0};
     int err = hl_pages_init(&blocks->marked, count);
     if (err == 0)
         err = hl_pages_init(&blocks->fresh, count);
@@ -26,19 +26,6 @@ void hl_blocks_free(struct hl_blocks *blocks)
     hl_pages_free(&blocks->fresh);
 }
 
-static size_t block_of(const struct hl_blocks *blocks, size_t page)
-{
-    return (page + blocks->skew) / blocks->each;
-}
-
-/* The first page of a block, or of the region. */
-static size_t start_of(const struct hl_blocks *blocks, size_t block)
-{
-    size_t page = block * blocks->each;
-
-    return page > blocks->skew ? page - blocks->skew : 0;
-}
-
 bool hl_blocks_next(const struct hl_blocks *blocks, size_t *cursor, size_t end,
                     struct hl_run *stretch, bool *bare)
 {
@@ -48,7 +35,7 @@ bool hl_blocks_next(const struct hl_blocks *blocks, size_t *cursor, size_t end,
         return false;
     *bare = false;
     if (blocks->bare > 0) {
-        size_t block = block_of(blocks, first);
+        size_t block = hl_grid_block(&blocks->grid, first);
         struct hl_run marked = {block, 0};
 
         *bare = !hl_pages_has(&blocks->marked, block);
@@ -56,7 +43,7 @@ bool hl_blocks_next(const struct hl_blocks *blocks, size_t *cursor, size_t end,
             block = hl_pages_next(&blocks->marked, block);
         else if (hl_pages_run(&blocks->marked, &block, &marked))
             block = marked.first + marked.count;
-        after = start_of(blocks, block);
+        after = hl_grid_start(&blocks->grid, block);
     }
     *cursor = after < end ? after : end;
     *stretch = (struct hl_run){first, *cursor - first};
@@ -65,8 +52,9 @@ bool hl_blocks_next(const struct hl_blocks *blocks, size_t *cursor, size_t end,
 
 void hl_blocks_mark(struct hl_blocks *blocks, struct hl_run run)
 {
-    size_t block = block_of(blocks, run.first);
-    size_t end = block_of(blocks, run.first + run.count - 1) + 1;
+    const struct hl_grid *grid = &blocks->grid;
+    size_t block = hl_grid_block(grid, run.first);
+    size_t end = hl_grid_block(grid, run.first + run.count - 1) + 1;
 
     for (; blocks->bare > 0 && block < end; block++) {
         if (hl_pages_has(&blocks->marked, block))
@@ -85,10 +73,6 @@ bool hl_blocks_take_fresh(struct hl_blocks *blocks, struct hl_run *pages)
     if (!hl_pages_run(&blocks->fresh, &at, &run))
         return false;
     hl_pages_remove_range(&blocks->fresh, run);
-    size_t first = start_of(blocks, run.first);
-    size_t end = start_of(blocks, run.first + run.count);
-    if (end > blocks->page_count)
-        end = blocks->page_count;
-    *pages = (struct hl_run){first, end - first};
+    *pages = hl_grid_pages(&blocks->grid, run);
     return true;
 }

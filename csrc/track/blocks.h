@@ -21,12 +21,11 @@
 #define HL_TRACK_BLOCKS_H
 
 #include "base.h"
+#include "mem/grid.h"
 #include "mem/pages.h"
 
 struct hl_blocks {
-    size_t page_count;
-    size_t each; /* pages a block */
-    size_t skew; /* pages of the first block that lie before the region */
+    struct hl_grid grid;
     size_t bare; /* blocks; 0: nothing below needs to be looked at */
     struct hl_pages marked; /* of blocks */
     struct hl_pages fresh;  /* the same: marked, and nothing in it armed yet */

@@ -1,5 +1,6 @@
 #include "track/scan.h"
 
+#include "inject.h"
 #include "os/descriptor.h"
 #include "os/map.h"
 #include "os/others.h"
@@ -82,6 +83,8 @@ static int walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
             continue;
         if (n < 0)
             return -errno;
+        if (arg.flags & PM_SCAN_WP_MATCHING && HL_INJECT(HL_INJECT_SCAN))
+            return -ENOMEM; /* no memory for a page table, say */
         for (int i = 0; i < n; i++)
             found(context, scan->regions[i].start, scan->regions[i].end);
         if (arg.walk_end <= arg.start)

@@ -47,7 +47,8 @@ enum hl_scan_for {
 typedef void hl_scan_found(void *context, uintptr_t start, uintptr_t end);
 
 /* Walk [start, end).  -EPERM: part of it is not registered for asynchronous
- * write protection (any more); what was found before was passed on. */
+ * write protection (any more).  On any error some of what was found may not
+ * have been passed on, although it was armed. */
 int hl_scan_walk(struct hl_scan *scan, enum hl_scan_for what, uintptr_t start,
                  uintptr_t end, hl_scan_found *found,
                  void *context) HL_MUST_CHECK;

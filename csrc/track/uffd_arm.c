@@ -17,6 +17,19 @@ static int walk(struct hl_uffd_tracker *u, enum hl_scan_for what,
                         start + run.count * t->page_size, found, context);
 }
 
+/* The same for a walk that arms, or that finds what another one armed.  If it
+ * fails, the kernel may have armed pages without saying which: all of them
+ * stay reported, whatever they were. */
+static int walk_arming(struct hl_uffd_tracker *u, enum hl_scan_for what,
+                       struct hl_run run, hl_scan_found *found, void *context)
+{
+    int err = walk(u, what, run, found, context);
+
+    if (err < 0)
+        hl_pages_add_range(&u->open, run);
+    return err;
+}
+
 static struct hl_run pages_of(const struct hl_tracker *t, uintptr_t start,
                               uintptr_t end)
 {
@@ -61,11 +74,12 @@ static int arm_fresh(struct arming *arming)
 
     while (hl_blocks_take_fresh(&u->blocks, &run)) {
         if (err == 0)
-            err = walk(u, HL_SCAN_ARM_TOUCHED, run, note_unasked, arming);
+            err =
+                walk_arming(u, HL_SCAN_ARM_TOUCHED, run, note_unasked, arming);
         if (err == 0)
-            err = walk(u, HL_SCAN_ARM_REST, run, note_nothing, NULL);
+            err = walk_arming(u, HL_SCAN_ARM_REST, run, note_nothing, NULL);
         if (err == 0)
-            err = walk(u, HL_SCAN_PRESENT, run, note_unasked, arming);
+            err = walk_arming(u, HL_SCAN_PRESENT, run, note_unasked, arming);
     }
     return err;
 }
@@ -108,7 +122,8 @@ static int arm_stretch(struct arming *arming, struct hl_run stretch)
         return -ENOMEM;
     while (err == 0 && hl_blocks_next(&u->blocks, &at, end, &part, &bare))
         if (!bare)
-            err = walk(u, HL_SCAN_ARM_WRITTEN, part, note_unasked, arming);
+            err = walk_arming(u, HL_SCAN_ARM_WRITTEN, part, note_unasked,
+                              arming);
     return err;
 }
 

@@ -20,12 +20,32 @@ cdef extern from *:
     void hl_spend(uint64_t ns) nogil
     void hl_let_others_run() nogil
     size_t hl_others_times() nogil
+    const uint64_t HL_PATIENCE_NS
 
 
 cdef inline void gil_wanted_for_copy(size_t size) noexcept:
     """gil_wanted, for a copy or a filling of so many bytes."""
     gil_wanted()
     hl_spend(size >> 4)
+
+
+cdef inline bint is_pythons(owner) noexcept:
+    """Its bytes are in Python's own memory, and as much there as all of it."""
+    return (PyBytes_CheckExact(owner) or PyUnicode_CheckExact(owner)
+            or PyByteArray_CheckExact(owner))
+
+
+cdef inline void others_may_provide(owner, const void *data,
+                                    size_t size) noexcept:
+    """After gil_wanted_for_copy, of an object's own bytes.
+
+    They may come from a thread that waits for the GIL: from its own file
+    system, or its own userfaultfd.
+    """
+    if size >> 4 > HL_PATIENCE_NS:  # given away already
+        return
+    if not is_pythons(owner) and not hl_is_in_memory(data, size):
+        hl_let_others_run()
 
 
 def times_given_away():

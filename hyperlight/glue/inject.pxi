@@ -28,7 +28,9 @@ cdef extern from *:
         HL_INJECT_TABLE
         HL_INJECT_QUERY
         HL_INJECT_SLAB
+        HL_INJECT_HEAT
         HL_INJECT_LINGER
+        HL_INJECT_SCAN
         HL_INJECT_RIPE
     void HL_LINGER() nogil
     void hl_inject_plan(hl_inject_point point, unsigned skip, unsigned count)
@@ -48,7 +50,9 @@ cdef dict inject_points = {
     "table": HL_INJECT_TABLE,
     "query": HL_INJECT_QUERY,
     "slab": HL_INJECT_SLAB,
+    "heat": HL_INJECT_HEAT,
     "linger": HL_INJECT_LINGER,
+    "scan": HL_INJECT_SCAN,
     "ripe": HL_INJECT_RIPE,
 }
 

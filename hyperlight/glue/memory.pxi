@@ -99,6 +99,7 @@ cdef class MemoryCore(MemoryOwner):
             self.hold()
             manager = self._expecting(n)
             gil_wanted_for(self, n)
+            others_may_provide(data, view.buf, n)
             expect(manager, at, n)
             memmove(self.at + at, view.buf, n)
             gil_back()

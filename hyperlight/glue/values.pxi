@@ -38,14 +38,15 @@ cdef uint64_t float_bits(value, bint single) except? 0:
 
 
 cdef int put_room(hl_wire_writer *w, hl_type type, const void *data,
-                  Py_ssize_t size) except -1:
+                  Py_ssize_t size, owner) except -1:
     cdef void *to = hl_wire_put_room(w, type, size)
     if to == NULL:
         raise ValueError(f"{size} bytes are too large for the buffer")
-    if size < SHORT_COPY:
+    if size < SHORT_COPY and is_pythons(owner):
         memcpy(to, data, size)
         return 0
     gil_wanted_for_copy(size)
+    others_may_provide(owner, data, size)
     memcpy(to, data, size)
     gil_back()
     return 0
@@ -61,11 +62,11 @@ cdef int put_value(hl_wire_writer *w, int type, value) except -1:
         if not isinstance(value, str):
             raise TypeError("not a str")
         text = PyUnicode_AsUTF8AndSize(value, &size)
-        return put_room(w, HL_STR, text, size)
+        return put_room(w, HL_STR, text, size, value)
     if type == HL_BYTES:
         PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
         try:
-            return put_room(w, HL_BYTES, view.buf, view.len)
+            return put_room(w, HL_BYTES, view.buf, view.len, value)
         finally:
             PyBuffer_Release(&view)
     if type == HL_I32:

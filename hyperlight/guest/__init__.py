@@ -4,15 +4,20 @@ A guest is C that includes ``hyperlight.h`` and exports functions; it is
 linked with the SDK, which is part of this package, by the system's compiler.
 """
 
-from hyperlight.guest.builder import (
-    GuestBuildError,
-    build,
-    sdk_path,
-    shipped,
-)
+import sys as _sys
+
+from hyperlight._late import Package as _Package
+
+TYPE_CHECKING = False  # at run time, see hyperlight._late
+if TYPE_CHECKING:
+    from hyperlight.guest.builder import (
+        GuestBuildError,
+        build,
+        sdk_path,
+        shipped,
+    )
 
 __all__ = ["GuestBuildError", "build", "sdk_path", "shipped"]
 
-for _name in __all__:
-    globals()[_name].__module__ = "hyperlight.guest"
-del _name
+_sys.modules[__name__].__class__ = _Package
+del TYPE_CHECKING

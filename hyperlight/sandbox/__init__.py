@@ -7,6 +7,15 @@ both sides can call), ``log`` and ``faults`` (what is said of it), ``drivers``,
 lifecycle).
 """
 
-from hyperlight.sandbox.sandbox import Sandbox, UninitializedSandbox
+import sys as _sys
+
+from hyperlight._late import Package as _Package
+
+TYPE_CHECKING = False  # at run time, see hyperlight._late
+if TYPE_CHECKING:
+    from hyperlight.sandbox.sandbox import Sandbox, UninitializedSandbox
 
 __all__ = ["Sandbox", "UninitializedSandbox"]
+
+_sys.modules[__name__].__class__ = _Package
+del TYPE_CHECKING

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from hyperlight._binding import core
-from hyperlight.guest import shipped
+from hyperlight.guest.builder import shipped
 from hyperlight.sandbox.config import SandboxConfig
 from hyperlight.sandbox.functions import GuestFunction, functions_of
 from hyperlight.sandbox.layout import Plan, plan

@@ -24,7 +24,7 @@ static size_t page, each; /* bytes a page, pages a block */
 
 static void check_blocks(const struct hl_blocks *blocks, const bool *marked)
 {
-    size_t at = 0, end = blocks->page_count, count = 0;
+    size_t at = 0, end = blocks->grid.page_count, count = 0;
     struct hl_run run;
     bool bare, before = false;
 
@@ -32,7 +32,8 @@ static void check_blocks(const struct hl_blocks *blocks, const bool *marked)
         CHECK(run.first == count && run.count > 0);
         CHECK(count == 0 || bare != before);
         for (count += run.count; run.count > 0; run.count--, run.first++)
-            CHECK(bare != marked[(run.first + blocks->skew) / blocks->each]);
+            CHECK(bare !=
+                  marked[(run.first + blocks->grid.skew) / blocks->grid.each]);
         before = bare;
     }
     CHECK(count == end);
@@ -47,7 +48,7 @@ static void blocks_are_as_marked(void)
         struct hl_blocks blocks;
         CHECK(hl_blocks_init(&blocks, (void *)(skew * page), pages, true) ==
               0);
-        CHECK(blocks.skew == skew);
+        CHECK(blocks.grid.skew == skew);
         for (int k = 0; k < 6; k++) {
             struct hl_run run = {next_random(&seed) % pages, 0}, taken;
             run.count = 1 + next_random(&seed) % (pages - run.first);
@@ -298,6 +299,40 @@ static void written_once_armed_and_dropped(void)
     }
 }
 
+/* The kernel armed pages of a block that has just been marked, and failed: one
+ * that was written since it was collected is among them. */
+static void a_failure_forgets_no_write(void)
+{
+    for (unsigned skip = 0; skip < 3; skip++) {
+        struct hl_pages all, asked, dirty;
+        struct hl_pages *const sets[] = {&all, &asked, &dirty};
+        struct hl_tracker *t;
+        struct hl_map map;
+        char why[HL_WHY_SIZE];
+
+        CHECK(hl_map_create(&map, 2 * each * page, HL_HUGE_NEVER) == 0);
+        CHECK(hl_track_uffd.open(map.addr, 2 * each, &t, why) == 0);
+        for (int i = 0; i < 3; i++)
+            CHECK(hl_pages_init(sets[i], 2 * each) == 0);
+        hl_pages_fill(&all);
+        t->ops->arm(t, &all);
+        hl_pages_add(&asked, 7);
+        *((char *)map.addr + 7 * page) = 1;
+        CHECK(t->ops->collect(t, &dirty) == 0 && hl_pages_count(&dirty) == 1);
+        *((char *)map.addr + 9 * page) = 1;
+        hl_inject_plan(HL_INJECT_SCAN, skip, 1);
+        t->ops->arm(t, &asked);
+        hl_pages_empty(&dirty);
+        CHECK(t->ops->collect(t, &dirty) == 0);
+        CHECK(hl_pages_has(&dirty, 7) && hl_pages_has(&dirty, 9));
+        hl_inject_plan(HL_INJECT_SCAN, 0, 0);
+        t->ops->close(t, false);
+        for (int i = 0; i < 3; i++)
+            hl_pages_free(sets[i]);
+        hl_map_destroy(&map);
+    }
+}
+
 /* In each epoch that a block is not dirty in, others may be mended. */
 static void all_are_ripe_within_64(void)
 {
@@ -393,6 +428,7 @@ int main(void)
         RUN(untouched_blocks_stay_bare);
         RUN(a_dropped_huge_page_is_absent);
         RUN(written_once_armed_and_dropped);
+        RUN(a_failure_forgets_no_write);
         RUN(mended_under_writes);
     }
     for (size_t i = 0; i < hl_tracker_count; i++) {

@@ -1,6 +1,7 @@
 /* Which pages are left unarmed, and when they cool down: the advice alone,
  * with no memory below it. */
 #include "check.h"
+#include "inject.h"
 #include "manager/hot.h"
 
 #define PAGES ((size_t)4096)
@@ -194,8 +195,38 @@ static void rests_when_nothing_is_sampled(void)
     }
 }
 
+/* Pages that became hot while there was no memory for their heat. */
+static void late_heat_cools_down(void)
+{
+    struct hl_pages few, none;
+    struct hl_hot hot;
+    size_t word;
+
+    CHECK(hl_hot_init(&hot, 640, 17) == 0);
+    CHECK(hl_pages_init(&few, 640) == 0 && hl_pages_init(&none, 640) == 0);
+    hl_pages_add_range(&few, (struct hl_run){100, 50});
+    hl_inject_plan(HL_INJECT_HEAT, 0, 1);
+    hl_hot_add(&hot, &few);
+    CHECK(hot.count == 50 && hot.heat == NULL);
+    hl_hot_epoch(&hot, &few);
+    CHECK(hot.count == 50 && hot.heat != NULL);
+    for (int i = 0; i < 100; i++) {
+        hl_hot_epoch(&hot, &none);
+        for (size_t at = 0; hl_hot_sample(&hot, &at, &word);)
+            for (size_t page = word * 64; page < word * 64 + 64; page++)
+                if (hl_pages_has(&hot.pages, page))
+                    hl_hot_looked(&hot, page, false);
+        hl_hot_settle(&hot);
+    }
+    CHECK(hot.count == 0);
+    hl_hot_free(&hot);
+    hl_pages_free(&few);
+    hl_pages_free(&none);
+}
+
 int main(void)
 {
+    RUN(late_heat_cools_down);
     RUN(who_wanders_stays_hot);
     RUN(who_wanders_slowly_stays_hot);
     RUN(who_settles_cools_down);

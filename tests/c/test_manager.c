@@ -8,6 +8,7 @@
 
 #include "manager/manager.h"
 #include "os/map.h"
+#include "os/others.h"
 #include "stores.h"
 #include "track/range.h"
 
@@ -205,6 +206,36 @@ static void closed_ones_say_so(void)
     check_nothing_left();
 }
 
+static struct hl_manager *leaving;
+
+static void write_in_bulk(void)
+{
+    hl_manager_expect(leaving, (struct hl_run){0, 9});
+}
+
+/* Others run in the middle of it, with the manager as it was before or closed.
+ */
+static void a_tracker_is_given_back_and_the_manager_closed_at_once(void)
+{
+    struct hl_snapshot *s;
+    struct hl_manager_stats stats;
+
+    leaving = new_manager();
+    CHECK(hl_manager_take(leaving, &s) == 0);
+    hl_others_wait(write_in_bulk);
+    hl_spend(HL_PATIENCE_NS - 10);
+    struct hl_tracker *tracker = hl_manager_give_back(leaving);
+    CHECK(hl_others_ran());
+    CHECK(tracker != NULL && closed == 0);
+    CHECK(hl_manager_ended(leaving));
+    CHECK(hl_manager_stats(leaving, &stats) == -EBADF);
+    CHECK(hl_manager_give_back(leaving) == NULL);
+    tracker->ops->close(tracker, false);
+    hl_manager_unref(leaving);
+    hl_snapshot_unref(s);
+    check_nothing_left();
+}
+
 /* Names stand for a caller's objects. */
 static void mirrors_change_with_it(void)
 {
@@ -370,6 +401,7 @@ int main(void)
     RUN(bulk_writes_wait_for_no_call);
     RUN(close_waits_for_a_call);
     RUN(closed_ones_say_so);
+    RUN(a_tracker_is_given_back_and_the_manager_closed_at_once);
     RUN(mirrors_change_with_it);
     RUN(wrong_sizes);
 #ifndef __SANITIZE_THREAD__ /* does not know what a fork leaves behind */

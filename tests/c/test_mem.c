@@ -86,39 +86,8 @@ static void ranges_touch_only_themselves(void)
             total += p < pages && hl_bitmap_test(bits, p);
         }
         CHECK(hl_bitmap_count(bits, pages) == total);
-        CHECK(hl_bitmap_any(bits, pages) == (total > 0));
         free(bits);
         free(was);
-    }
-}
-
-static void words_combine(void)
-{
-    for (int i = 0; i < 2000; i++) {
-        size_t pages = 1 + next_random(&seed) % MOST;
-        uint64_t *a = random_bits(pages), *b = random_bits(pages);
-        uint64_t *sum = random_bits(pages), *less = random_bits(pages);
-        uint64_t *same = random_bits(pages);
-        size_t bytes = hl_bitmap_words(pages) * 8;
-        memcpy(sum, a, bytes);
-        memcpy(less, a, bytes);
-        memcpy(same, a, bytes);
-        hl_bitmap_or(sum, b, pages);
-        hl_bitmap_atomic_or(same, b, pages);
-        hl_bitmap_andnot(less, b, pages);
-        CHECK(memcmp(sum, same, bytes) == 0);
-        for (size_t p = 0; p < pages; p++) {
-            bool in_a = hl_bitmap_test(a, p), in_b = hl_bitmap_test(b, p);
-            CHECK(hl_bitmap_test(sum, p) == (in_a || in_b));
-            CHECK(hl_bitmap_test(less, p) == (in_a && !in_b));
-        }
-        hl_bitmap_zero(a, pages);
-        CHECK(!hl_bitmap_any(a, pages));
-        free(a);
-        free(b);
-        free(sum);
-        free(less);
-        free(same);
     }
 }
 
@@ -469,7 +438,6 @@ int main(void)
 {
     RUN(runs_are_what_bits_say);
     RUN(ranges_touch_only_themselves);
-    RUN(words_combine);
     RUN(sets_are_what_was_added);
     RUN(little_is_found_without_a_walk);
     RUN(added_while_others_are_removed);

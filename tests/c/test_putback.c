@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inject.h"
 #include "manager/manager.h"
 #include "os/map.h"
 #include "stores.h"

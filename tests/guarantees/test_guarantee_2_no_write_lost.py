@@ -381,7 +381,7 @@ def test_pages_that_come_back_stay_hot(real_tracker: str) -> None:
         for _ in range(60):
             assert run(3, range(256)) == 256
             cooled += run(3, range(0)) == 0
-        assert 2 <= cooled <= 9  # of 60, and 60 without a rest
+        assert 1 <= cooled <= 3  # of 60, and 60 if nobody learned
         assert run(64, range(0)) == 0  # whatever happened before
         for _ in range(3):  # it was right to: moves are followed again
             assert run(40, range(300)) == 300

@@ -242,15 +242,11 @@ print(codes)
     assert result.stdout == "{0}\n", result
 
 
-@pytest.mark.parametrize(
-    "call", ["read(8192, 2)", "write(8192, b'x')", "fill(8192, 2, 120)"]
-)
-def test_a_thread_that_provides_pages_of_borrowed_memory(call: str) -> None:
-    """Of its own userfaultfd: it needs the GIL while the page is wanted."""
-    result = run_python(
-        """
+#: A thread that provides the pages of `lender`, by its own userfaultfd: it
+#: needs the GIL while a page is wanted.
+PROVIDES = """
 import ctypes, faulthandler, fcntl, mmap, os, struct, sys, threading
-from hyperlight import SharedMemory
+from hyperlight import Sandbox, SharedMemory
 
 faulthandler.dump_traceback_later(20, exit=True)
 PAGE = mmap.PAGESIZE
@@ -269,13 +265,21 @@ fcntl.ioctl(
 page = ctypes.create_string_buffer(b"U" * PAGE, PAGE)
 
 def serve():
-    addr = struct.unpack_from("Q", os.read(fd, 32), 16)[0] & -PAGE
-    copy = struct.pack("QQQQq", addr, ctypes.addressof(page), PAGE, 0, 0)
-    fcntl.ioctl(fd, 0xC028AA03, bytearray(copy))
+    while True:
+        addr = struct.unpack_from("Q", os.read(fd, 32), 16)[0] & -PAGE
+        copy = struct.pack("QQQQq", addr, ctypes.addressof(page), PAGE, 0, 0)
+        fcntl.ioctl(fd, 0xC028AA03, bytearray(copy))
 
 threading.Thread(target=serve, daemon=True).start()
 """
-        f"memory.{call}\n"
+
+
+@pytest.mark.parametrize(
+    "call", ["read(8192, 2)", "write(8192, b'x')", "fill(8192, 2, 120)"]
+)
+def test_a_thread_that_provides_pages_of_borrowed_memory(call: str) -> None:
+    result = run_python(
+        f"{PROVIDES}memory.{call}\n"
         "print(memory.read(8192, 3).decode(), flush=True)\n"
         "os._exit(0)\n"
     )
@@ -284,3 +288,32 @@ threading.Thread(target=serve, daemon=True).start()
     assert result.returncode == 0, result.stderr
     wanted = {"r": "UUU", "w": "xUU", "f": "xxU"}[call[0]]
     assert result.stdout.strip() == wanted
+
+
+@pytest.mark.parametrize("size", [3, 5000])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "own.write(9, data); made = own.read(9, len(data))",
+        "made = sandbox.call('EchoBytes', data)",
+        "(made,) = sandbox.map('EchoBytes', [(data,)])",
+    ],
+)
+def test_a_thread_that_provides_pages_of_what_is_written(
+    call: str, size: int
+) -> None:
+    """Or of an argument; however little there is to copy."""
+    set_up = "own = SharedMemory('64KiB')"
+    if "sandbox" in call:
+        set_up = "sandbox = Sandbox('simple')"
+    result = run_python(
+        f"{PROVIDES}{set_up}\n"
+        f"data = memoryview(lender)[8192 : 8192 + {size}]\n"
+        f"{call}\n"
+        f"print(made == b'U' * {size}, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    if result.returncode == 77:
+        pytest.skip(result.stdout.strip())
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "True"

@@ -11,6 +11,9 @@ cdef extern from "os/map.h" nogil:
     void hl_map_destroy(hl_map *map)
     size_t hl_map_count()
 
+cdef extern from "os/page.h" nogil:
+    bint hl_is_in_memory(const void *addr, size_t size)
+
 cdef extern from "os/vma.h" nogil:
     struct hl_vma:
         int prot
