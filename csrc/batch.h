@@ -2,13 +2,13 @@
  * arguments are written before, the results read afterwards, and the GIL is
  * given away once for all of them (os/others.h).
  *
- *     write, add, write, add ... run, take, take ... run ... write ...
+ *     begin, write, add, write, add ... run, take, take ... write ... end
  *
  *  M1. A batch with a snapshot calls every function in the state of that
  *      snapshot: the guest is put back before each call, whatever the last one
- *      did or how it ended, and the batch's end puts it back once more.  A
- *      batch without one never puts it back; after a call that poisons, none
- *      runs any more.
+ *      did or how it ended, and the batch's end puts it back once more, also
+ *      where the batch could not begin.  A batch without one never puts it
+ *      back; after a call that poisons, none runs any more.
  *  M2. A call either runs from here to its result, which is copied before the
  *      guest is put back, or it is left in its middle to the caller: where the
  *      guest left for anything else, and where it left anything but a result
@@ -19,10 +19,13 @@
  *      taken, is bounded: HL_BATCH_CALLS, and HL_BATCH_BYTES and the largest
  *      message of each.
  *  M4. A run returns within HL_BATCH_SLICE_NS and one call, for signals.
+ *  M5. The memory that this needs stays for the sandbox's next batch, since to
+ *      map it takes as long as half a call; but no more than HL_BATCH_KEPT
+ *      bytes of what arguments and results touched.
  *
- * Threads: those of the sandbox's turn, which is CALL from before the batch is
- * made until it is freed: so the snapshot is one that the caller holds, nobody
- * else runs or restores the guest, and a request to end the call (U2 of
+ * Threads: those of the sandbox's turn, which is CALL from before the batch
+ * begins until it has ended: so the snapshot is one that the caller holds,
+ * nobody else runs or restores the guest, and a request to end the call (U2 of
  * turn.h) ends whichever call of the batch runs then or next. */
 #ifndef HL_BATCH_H
 #define HL_BATCH_H
@@ -34,8 +37,9 @@
 #define HL_BATCH_CALLS 1024
 #define HL_BATCH_BYTES ((size_t)1 << 20)
 #define HL_BATCH_SLICE_NS UINT64_C(50000000)
+#define HL_BATCH_KEPT ((size_t)1 << 15)
 
-struct hl_batch;
+struct hl_batch_room; /* for arguments and results */
 
 /* Everything that is pointed to outlives the batch. */
 struct hl_batch_config {
@@ -53,10 +57,23 @@ struct hl_batch_result {
     struct hl_wire_value values[2]; /* of a result one */
 };
 
-/* NULL: no memory. */
-struct hl_batch *hl_batch_new(struct hl_sandbox *sandbox,
-                              const struct hl_batch_config *config);
-/* Its sandbox may be in the middle of a call; NULL is nothing. */
+/* Zeroed: none is under way.  All batches of one are of the same sandbox. */
+struct hl_batch {
+    struct hl_sandbox *sandbox; /* NULL: none is under way */
+    struct hl_call *call;
+    struct hl_batch_config config;
+    bool off;                   /* the guest may differ from the snapshot */
+    bool inside;                /* a call has begun, and has not ended */
+    struct hl_batch_room *room; /* M5; NULL: not yet */
+};
+
+/* One is under way, also after -ENOMEM: then all that it can do is end. */
+int hl_batch_begin(struct hl_batch *batch, struct hl_sandbox *sandbox,
+                   const struct hl_batch_config *config) HL_MUST_CHECK;
+/* None is, whatever this returns.  M1: errors as hl_sandbox_restore; -ECHILD.
+ * The sandbox may be in the middle of a call. */
+int hl_batch_end(struct hl_batch *batch) HL_MUST_CHECK;
+/* Give up the memory that was kept; none is under way. */
 void hl_batch_free(struct hl_batch *batch);
 
 /* Where the arguments of another call go; what was written before and not
@@ -81,8 +98,5 @@ void hl_batch_pass_over(struct hl_batch *batch);
 /* The next result, valid until the batch is run or written to; NULL: all are
  * taken. */
 const struct hl_batch_result *hl_batch_take(struct hl_batch *batch);
-
-/* M1, at the end.  Errors as hl_sandbox_restore; -ECHILD. */
-int hl_batch_put_back(struct hl_batch *batch) HL_MUST_CHECK;
 
 #endif

@@ -22,6 +22,7 @@ enum hl_inject_point {
     HL_INJECT_LINGER,      /* not a failure: see HL_LINGER */
     HL_INJECT_SCAN,        /* PAGEMAP_SCAN, when it has armed some pages */
     HL_INJECT_RIPE,        /* not a failure: what was split is made whole */
+    HL_INJECT_ROOM,        /* memory for a batch */
     HL_INJECT_POINTS
 };
 

@@ -80,12 +80,12 @@ def guest(body: bytes, *signatures: str) -> bytes:
     return elf(start + body, exports)
 
 
-def parrot() -> bytes:
+def parrot(*, spins: bool = False) -> bytes:
     """``Raw(bytes) -> none`` leaves with what it is given.
 
     The first 8 bytes are the reason, the others go to the output buffer.
     Where the reason was none that ends a call, it says READY afterwards, with
-    whatever is in the output buffer then.
+    whatever is in the output buffer then; or it spins.
     """
     body = (
         bytes.fromhex("488b4838")  # mov 0x38(%rax), %rcx
@@ -99,6 +99,8 @@ def parrot() -> bytes:
         + bytes.fromhex("4883fa01")  # cmp $1, %rdx
     )
     body += b"\x74" + (-len(body) - 2).to_bytes(1, "little", signed=True)
+    if spins:
+        body += b"\xeb\xfe"  # jmp itself
     body += b"\xb8\x01\x00\x00\x00" + _OUT  # mov $1, %eax
     body += b"\xeb" + (-len(body) - 2).to_bytes(1, "little", signed=True)
     return guest(body, "Raw(bytes) -> none")

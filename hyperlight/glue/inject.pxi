@@ -32,6 +32,7 @@ cdef extern from *:
         HL_INJECT_LINGER
         HL_INJECT_SCAN
         HL_INJECT_RIPE
+        HL_INJECT_ROOM
     void HL_LINGER() nogil
     void hl_inject_plan(hl_inject_point point, unsigned skip, unsigned count)
 
@@ -54,6 +55,7 @@ cdef dict inject_points = {
     "linger": HL_INJECT_LINGER,
     "scan": HL_INJECT_SCAN,
     "ripe": HL_INJECT_RIPE,
+    "room": HL_INJECT_ROOM,
 }
 
 

@@ -5,7 +5,7 @@
 cdef class SandboxBatch(SandboxCalls):
     """Batches: csrc/batch.h. What is to be done with errors is Python's."""
 
-    cdef hl_batch *batch  # NULL: none is under way
+    cdef hl_batch batch  # its memory is given up by close
     cdef int refused  # why the batch's next call could not be run; 0: it was
 
     def run_batch(self, token, function, uint64_t limit, bint restores,
@@ -35,21 +35,29 @@ cdef class SandboxBatch(SandboxCalls):
                 c.snapshot = snapshot._taken()
                 c.state = PyBytes_AS_STRING(snapshot.state)
             self.refused = 0
-            self.batch = hl_batch_new(self.sandbox, &c)
-            if self.batch == NULL:
-                raise MemoryError("map: out of memory")
+            self.signalled = False
+            self.left.reason = HL_EXIT_KICKED
+            check(hl_batch_begin(&self.batch, self.sandbox, &c), "map")
             work()
         finally:
             self._end_batch()
 
+    def __dealloc__(self):
+        hl_batch_free(&self.batch)
+
+    def close(self, token):
+        """See SandboxTurn."""
+        SandboxTurn.close(self, token)
+        # A child of fork may close it in the middle of one.
+        if self.closed and self.batch.sandbox == NULL:
+            hl_batch_free(&self.batch)
+
     cdef int _end_batch(self) except -1:
         cdef int rc = 0
-        if self.batch != NULL:
+        if self.batch.sandbox != NULL:
             gil_wanted()
-            rc = hl_batch_put_back(self.batch)
+            rc = hl_batch_end(&self.batch)
             gil_back()
-        hl_batch_free(self.batch)
-        self.batch = NULL
         self.inside = None
         self._leave()
         if rc == -ECHILD:
@@ -59,9 +67,9 @@ cdef class SandboxBatch(SandboxCalls):
     cdef hl_batch *_batch(self) except NULL:
         """The batch that this thread is in the middle of."""
         self._calling()
-        if self.batch == NULL:
+        if self.batch.sandbox == NULL:
             raise RuntimeError("no batch is under way")
-        return self.batch
+        return &self.batch
 
     def add(self, function, args):
         """Add a call; True where it is time to run them.
@@ -103,14 +111,12 @@ cdef class SandboxBatch(SandboxCalls):
                 return <int>left
             if left == HL_LEFT_READY:
                 return None
-            self.inside = "a signal handler"
-            PyErr_CheckSignals()
-            self.inside = None
+            self._check_signals()
 
     cdef int _append(self, list results) except -1:
         cdef const hl_batch_result *r
         while True:
-            r = hl_batch_take(self.batch)
+            r = hl_batch_take(&self.batch)
             if r == NULL:
                 return 0
             value = value_of(&r.values[0])
@@ -130,6 +136,13 @@ cdef class SandboxBatch(SandboxCalls):
         if reason != HL_LEFT_READY:
             failure = server.serve(function, timeout, reason)
         return self._result(function.result, failure)
+
+    @property
+    def stopped(self):
+        """True if an interrupt or a signal handler ended the last run: not
+        every GuestInterrupted is one, since host functions raise any error.
+        """
+        return self.signalled or self.left.reason == HL_EXIT_INTERRUPTED
 
     def pass_over(self):
         """Go on with the call after the one that was left."""

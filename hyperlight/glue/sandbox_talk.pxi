@@ -35,6 +35,8 @@ cdef enum: MOST_CODE = 16
 cdef class SandboxTalk(SandboxTurn):
     """Running the guest, its messages, replies to them; inside of a call."""
 
+    cdef bint signalled  # a signal handler raised
+
     cdef int _begin(self) except -1:
         cdef int rc = hl_sandbox_begin(self.sandbox)
         if rc == -ECHILD:
@@ -54,9 +56,14 @@ cdef class SandboxTalk(SandboxTurn):
             check(rc, "run")
             if left != HL_LEFT_KICKED:
                 return left
-            self.inside = "a signal handler"
-            PyErr_CheckSignals()
-            self.inside = None
+            self._check_signals()
+
+    cdef int _check_signals(self) except -1:
+        self.inside = "a signal handler"
+        self.signalled = True
+        PyErr_CheckSignals()
+        self.signalled = False
+        self.inside = None
 
     def resume(self):
         """Resume the guest; returns one of LEFT_*."""

@@ -14,10 +14,15 @@ cdef class SandboxTurn(SandboxOwner):
 
         The pointer stays good: whoever calls a method holds the object.
         """
+        cdef int rc = self._come_in(wanted, token)
+        return 0 if rc == 0 else self._refuse(rc, what)
+
+    cdef int _come_in(self, hl_state wanted, token) except? -1:
+        """As _enter(), but raises only what a signal handler does."""
         cdef hl_sandbox *s = self.sandbox
         cdef int rc
         if s == NULL or not self.belongs_to(token):
-            raise ValueError("operation on a closed Sandbox")
+            return -EBADF
         rc = hl_sandbox_enter(s, wanted, False)  # with the GIL: face stays
         if rc == -EAGAIN:
             hl_turn_queue(hl_sandbox_turn(s))
@@ -25,7 +30,7 @@ cdef class SandboxTurn(SandboxOwner):
                 rc = self._wait(wanted, token)
             finally:
                 hl_turn_unqueue(hl_sandbox_turn(s))
-        return 0 if rc == 0 else self._refuse(rc, what)
+        return rc
 
     cdef int _wait(self, hl_state wanted, token) except? -1:
         """Enter when another thread has given the turn back."""
@@ -39,7 +44,7 @@ cdef class SandboxTurn(SandboxOwner):
                 hl_turn_wait(hl_sandbox_turn(self.sandbox))
             PyErr_CheckSignals()
             if not self.belongs_to(token):
-                raise ValueError("operation on a closed Sandbox")
+                return -EBADF
             rc = hl_sandbox_enter(self.sandbox, wanted, True)
         return rc
 
@@ -118,13 +123,16 @@ cdef class SandboxTurn(SandboxOwner):
         """
         cdef hl_sandbox *s = self.sandbox
         cdef SnapshotCore old
+        cdef int rc
         if s == NULL or self.closed or not self.belongs_to(token):
             return
         if not self.forked:
             try:
-                self._enter(HL_WORK, "close", token)
-            except ValueError:  # somebody else did it meanwhile
-                return
+                rc = self._come_in(HL_WORK, token)
+                if rc == -EBADF:  # somebody else did it meanwhile
+                    return
+                if rc < 0 and rc != -ECHILD:  # a signal handler forked
+                    self._refuse(rc, "close")
             except RuntimeError:
                 if is_finalizing():  # it goes with the process
                     return

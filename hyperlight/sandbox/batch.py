@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from hyperlight._binding import core
-from hyperlight.errors import GuestInterrupted
 from hyperlight.sandbox.functions import GuestFunction, Value
 
 __all__ = ["Batch"]
@@ -138,10 +137,9 @@ class Batch:
                 value = core.finish(
                     self._function, reason, self._timeout, self._server
                 )
-            except GuestInterrupted:
-                raise  # it was meant for all of them
             except Exception as error:
-                if not self._goes_on:
+                # Who stopped it meant all of them.
+                if not self._goes_on or core.stopped:
                     raise
                 self._results.append(error)
             else:

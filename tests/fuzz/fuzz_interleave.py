@@ -170,7 +170,8 @@ class Plan:
 def signature(case: str, said: str) -> str:
     """One for each finding: the point and numbers do not matter."""
     scene, operation, _, _, name = case.split("/")
-    kind = "sandbox" if scene in ("kvm", "emulator") else "manager"
+    driver = scene.partition("-")[0]
+    kind = "sandbox" if driver in ("kvm", "emulator") else "manager"
     what = re.sub(r"[0-9]+", "N", said.rpartition("[")[0] or said)[:90]
     if "hang" in said or "death" in said:
         what += f" ({operation}, {name})"

@@ -205,6 +205,7 @@ class SandboxScene(Scene):
             "LargeParameters", (SECRET * 20).encode(), Foreign(s, 3)
         ),
         "call-too-many": lambda s: s.sandbox.call("Counter", SECRET),
+        "map": lambda s: s.sandbox.map("Counter", [()] * 3),
         "spin": lambda s: s.spin(),
         "spin-blocked": lambda s: s.spin_blocked(),
         "snapshot": lambda s: s.sandbox.snapshot(),
@@ -229,7 +230,7 @@ class SandboxScene(Scene):
     }
     disturbances: ClassVar[Actions] = some_of(
         operations,
-        *("call", "call-host", "call-too-many", "snapshot", "restore"),
+        *("call", "call-host", "call-too-many", "map", "snapshot", "restore"),
         *("restore-any", "transaction", "changed", "verify", "poisoned"),
         *("interrupt", "close", "devolve", "construct", "stats"),
         *("evolve-failing", "interrupt-used-up", "close-used-up"),
@@ -261,6 +262,7 @@ class SandboxScene(Scene):
         "call-host": 5,
         "call-echo": b"x" * 5000,
         "call-log": None,
+        "map": [3, 3, 3],
         "transaction": 4,
     }
     harmless: ClassVar[frozenset[str]] = frozenset(
@@ -284,6 +286,7 @@ class SandboxScene(Scene):
             self.check_result(name, result)
         elif not isinstance(result, BaseException):
             self.check_value(name, result)
+        self.check_after(name, result, disturbance)
         bounded(lambda: self.check_use(), f"{name}, then any call")
         for made in self.made:
             if isinstance(made, Sandbox) and not made.closed:
@@ -294,6 +297,9 @@ class SandboxScene(Scene):
                     "a call of the evolved one",
                 )
                 require(said == 1, f"the evolved one gave {said!r}")
+
+    def check_after(self, name: str, result: object, disturbance: str) -> None:
+        """Before it is used again."""
 
     def check_result(self, name: str, result: object) -> None:
         if name in self.expected:
@@ -314,6 +320,11 @@ class SandboxScene(Scene):
         """Others may have counted meanwhile, or put it back."""
         if name in ("call", "transaction"):
             require(result in (1, 3, 4, 5, 6), f"{name} gave {result!r}")
+        elif name == "map":
+            require(
+                result in ([n] * 3 for n in (1, 3, 4, 5, 6)),
+                f"{name} gave {result!r}",
+            )
         elif name in self.results:
             require(
                 result == self.results[name], f"{name} gave {result!r:.100}"

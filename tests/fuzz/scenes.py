@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from scene import Broken, Scene
 from scene_manager import ManagerScene
+from scene_map import MapScene
 from scene_sandbox import SandboxScene
 
 import hyperlight
@@ -29,6 +30,7 @@ def _scenes() -> dict[str, Callable[[], Scene]]:
     for driver in ("kvm", "emulator"):
         if driver in drivers:
             wanted[driver] = lambda d=driver: SandboxScene(d)
+            wanted[f"{driver}-map"] = lambda d=driver: MapScene(d)
     return wanted
 
 

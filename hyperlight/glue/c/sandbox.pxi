@@ -61,8 +61,6 @@ cdef extern from "sandbox.h" nogil:
     size_t hl_sandbox_count()
 
 cdef extern from "batch.h" nogil:
-    struct hl_batch:
-        pass
     struct hl_batch_config:
         const void *name
         size_t name_size
@@ -74,11 +72,14 @@ cdef extern from "batch.h" nogil:
     struct hl_batch_result:
         hl_message_kind kind
         hl_wire_value values[2]
-    hl_batch *hl_batch_new(hl_sandbox *sandbox, const hl_batch_config *config)
+    struct hl_batch:
+        hl_sandbox *sandbox
+    int hl_batch_begin(hl_batch *batch, hl_sandbox *sandbox,
+                       const hl_batch_config *config)
+    int hl_batch_end(hl_batch *batch)
     void hl_batch_free(hl_batch *batch)
     hl_wire_writer *hl_batch_write(hl_batch *batch)
     bint hl_batch_add(hl_batch *batch)
     int hl_batch_run(hl_batch *batch, hl_exit *exit, hl_left *left)
     void hl_batch_pass_over(hl_batch *batch)
     const hl_batch_result *hl_batch_take(hl_batch *batch)
-    int hl_batch_put_back(hl_batch *batch)
