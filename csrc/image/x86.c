@@ -71,11 +71,15 @@ static void *page_at(const struct builder *b, uint64_t guest)
     return b->memory + (guest - b->addr);
 }
 
+/* A page that is first read and then written costs two faults, the second of
+ * which the kernel reports to every machine of the process. */
 static uint64_t add_page(struct builder *b)
 {
     if (b->used == b->pages)
         return 0;
-    return b->addr + b->used++ * PAGE;
+    uint64_t page = b->addr + b->used++ * PAGE;
+    *(volatile uint64_t *)page_at(b, page) = 0;
+    return page;
 }
 
 /* The entry for addr in a table of this level (3: the root, 0: 4 KiB pages).
@@ -318,7 +322,7 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
                  const struct hl_x86_region *regions, size_t count,
                  struct hl_x86_tables *t)
 {
-    struct builder b = {memory, addr, AT_PAGE_TABLES + 1, size / PAGE};
+    struct builder b = {memory, addr, AT_PAGE_TABLES, size / PAGE};
     const struct {
         struct hl_x86_region region;
         uint64_t extra;
@@ -330,12 +334,12 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
          PTE_USER},
         {{addr + AT_ENTRY_DATA * PAGE, PAGE, HL_PERM_READ}, PTE_USER},
     };
-    uint64_t root = addr + AT_PAGE_TABLES * PAGE;
     int err = 0;
 
-    if (addr % PAGE || size % PAGE || b.pages < b.used || addr >= LIMIT ||
+    if (addr % PAGE || size % PAGE || b.pages <= b.used || addr >= LIMIT ||
         size > LIMIT - addr)
         return -EINVAL;
+    uint64_t root = add_page(&b);
     *t = (struct hl_x86_tables){
         .cr3 = root,
         .gdt = addr + AT_GDT * PAGE,

@@ -40,6 +40,7 @@ enum hl_rank {
     HL_RANK_DESCRIPTOR,
     HL_RANK_STORE,
     HL_RANK_SLAB,    /* spare ones */
+    HL_RANK_JOINED,  /* memory that waits to be given back */
     HL_RANK_LIBRARY, /* loading the emulator's */
     HL_RANK_COUNT
 };

@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 
+#include "os/joined.h"
 #include "os/others.h"
 #include "os/vma.h"
 
@@ -40,7 +41,7 @@ int hl_map_create(struct hl_map *map, size_t size, enum hl_huge huge)
     if (huge == HL_HUGE_NEVER || wants_huge(size, huge))
         hl_memory_want_huge(addr, size, huge != HL_HUGE_NEVER);
 
-    *map = (struct hl_map){addr, size, base, reserved};
+    *map = (struct hl_map){addr, size, base, reserved, false};
     atomic_fetch_add(&live, 1);
     return 0;
 }
@@ -54,19 +55,18 @@ int hl_map_create_joined(struct hl_map *map, size_t size)
         return -ENOMEM;
     size = hl_align_up(size, page);
     size_t reserved = size + 2 * page;
-    int err = hl_memory_reserve(&hl_anonymous, reserved, true, &base);
+    int err = hl_joined_reserve(reserved, &base);
     if (err < 0)
         return err;
     char *addr = (char *)base + page;
-    hl_memory_want_huge(base, reserved, false);
     err = hl_memory_guard(base, page);
     if (err == 0)
         err = hl_memory_guard(addr + size, page);
     if (err < 0) {
-        hl_memory_release(base, reserved);
+        hl_joined_release(base, reserved);
         return err;
     }
-    *map = (struct hl_map){addr, size, base, reserved};
+    *map = (struct hl_map){addr, size, base, reserved, true};
     atomic_fetch_add(&live, 1);
     return 0;
 }
@@ -75,7 +75,10 @@ void hl_map_destroy(struct hl_map *map)
 {
     if (map->base == NULL)
         return;
-    hl_memory_release(map->base, map->reserved);
+    if (map->joined)
+        hl_joined_release(map->base, map->reserved);
+    else
+        hl_memory_release(map->base, map->reserved);
     *map = (struct hl_map){0};
     atomic_fetch_sub(&live, 1);
 }

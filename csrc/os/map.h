@@ -16,6 +16,7 @@ struct hl_map {
     size_t size;     /* a multiple of the page size */
     void *base;      /* the whole reservation, guard pages included */
     size_t reserved; /* bytes from base on */
+    bool joined;
 };
 
 /* Map `size` bytes, rounded up to pages, not populated: memory is used when it
@@ -24,7 +25,7 @@ int hl_map_create(struct hl_map *map, size_t size,
                   enum hl_huge huge) HL_MUST_CHECK;
 /* The same without huge pages, in one mapping with its guard pages where the
  * kernel can (Linux 6.13), and with equal neighbours: for what there may be
- * thousands of.  Mappings do not show where it ends. */
+ * thousands of (joined.h).  Mappings do not show where it ends. */
 int hl_map_create_joined(struct hl_map *map, size_t size) HL_MUST_CHECK;
 void hl_map_destroy(struct hl_map *map);
 

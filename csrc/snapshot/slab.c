@@ -4,6 +4,7 @@
 
 #include "mem/bitmap.h"
 #include "mem/runs.h"
+#include "os/joined.h"
 #include "os/lock.h"
 #include "os/memory.h"
 
@@ -56,9 +57,8 @@ static void *map(size_t size)
 {
     void *mapping = take_spare(size);
 
-    if (mapping == NULL &&
-        hl_memory_reserve(&hl_anonymous, size, true, &mapping) == 0)
-        hl_memory_want_huge(mapping, size, false);
+    if (mapping == NULL && hl_joined_reserve(size, &mapping) < 0)
+        return NULL;
     return mapping;
 }
 
@@ -85,7 +85,7 @@ int hl_slab_map(struct hl_slab *slab, size_t slots, size_t page_size)
 void hl_slab_unmap(struct hl_slab *slab)
 {
     if (slab->mapping != NULL && !keep_spare(slab))
-        hl_memory_release(slab->mapping, slab->mapped);
+        hl_joined_release(slab->mapping, slab->mapped);
     free(slab->refs);
     free(slab->free);
     free(slab->warm);

@@ -2,6 +2,8 @@
  * the instructions that it is meant to be. */
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "check.h"
 #include "image/x86.h"
@@ -105,8 +107,52 @@ static void test_code_is_what_an_assembler_makes(void)
     free(memory);
 }
 
+static long faults(void)
+{
+    struct rusage usage;
+
+    CHECK(getrusage(RUSAGE_THREAD, &usage) == 0);
+    return usage.ru_minflt;
+}
+
+/* Build tables in fresh memory; returns by how much there were more faults
+ * than pages. */
+static long faults_too_many(void)
+{
+    const struct hl_x86_region regions[] = {
+        {0x400000, 4096, HL_PERM_READ},
+        {0x7f0000000000, 4096, HL_PERM_READ},
+    };
+    static unsigned char resident[64];
+    struct hl_x86_tables tables;
+    size_t size = hl_x86_tables_size(TABLES, regions, 2);
+    long pages = 0;
+
+    CHECK(size / 4096 <= sizeof resident);
+    char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    (void)madvise(memory, size, MADV_NOHUGEPAGE);
+    long before = faults();
+    CHECK(hl_x86_build(memory, size, TABLES, regions, 2, &tables) == 0);
+    long after = faults();
+    CHECK(mincore(memory, size, resident) == 0);
+    for (size_t i = 0; i < size / 4096; i++)
+        pages += resident[i] & 1;
+    CHECK(munmap(memory, size) == 0);
+    return after - before - pages;
+}
+
+/* No page is read before it is written: that would be two. */
+static void test_a_page_is_one_fault(void)
+{
+    (void)faults_too_many(); /* this code's own pages */
+    CHECK(faults_too_many() <= 0);
+}
+
 int main(void)
 {
+    RUN(test_a_page_is_one_fault);
     RUN(test_code_is_what_an_assembler_makes);
     return 0;
 }

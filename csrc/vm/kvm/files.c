@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "os/memory.h"
 #include "vm/kvm/machine.h"
 
 static void *place_of_mark(struct kvm_run *kvm_run)
@@ -79,8 +80,12 @@ static bool is_vm(int fd)
            !is_others_answer(errno);
 }
 
-int hl_kvm_check_files(struct hl_kvm *k)
+/* ending: kvm_run is about to be unmapped.  Then the page is mapped behind it,
+ * where run.c leaves room, and is unmapped with it: each call of munmap is a
+ * call of the kernel to every machine of the process. */
+static int check(struct hl_kvm *k, bool ending)
 {
+    char *behind = (char *)k->kvm_run + k->kvm_run_size;
     const uint64_t now = atomic_load(&last);
     uint64_t number;
 
@@ -89,24 +94,32 @@ int hl_kvm_check_files(struct hl_kvm *k)
         return -EBADF;
     if (k->checked == now)
         return 0;
-    void *page =
-        mmap(NULL, sizeof *k->kvm_run, PROT_READ, MAP_SHARED, k->cpu_fd, 0);
+    void *page = mmap(ending ? behind : NULL, sizeof *k->kvm_run, PROT_READ,
+                      MAP_SHARED, k->cpu_fd, 0);
     if (page == MAP_FAILED)
         return is_others_answer(errno) ? -EBADF : -errno;
     memcpy(&number, place_of_mark(page), sizeof number);
-    munmap(page, sizeof *k->kvm_run);
+    if (ending && page == behind)
+        k->kvm_run_size += hl_page_size();
+    else
+        munmap(page, sizeof *k->kvm_run);
     if (number != k->number)
         return -EBADF;
     k->checked = now;
     return 0;
 }
 
+int hl_kvm_check_files(struct hl_kvm *k) { return check(k, false); }
+
 void hl_kvm_close_files(struct hl_kvm *k)
 {
     bool marked = k->checked > 0; /* or else they were opened just now */
 
     k->checked = 0; /* this time they are looked at in any case */
-    if (marked && hl_kvm_check_files(k) == -EBADF)
+    int err = marked ? check(k, true) : 0;
+    if (k->kvm_run)
+        munmap(k->kvm_run, k->kvm_run_size);
+    if (err == -EBADF)
         return;
     if (k->cpu_fd >= 0)
         close(k->cpu_fd);

@@ -132,7 +132,8 @@ void hl_kvm_number(struct hl_kvm *k);
 int hl_kvm_mark_files(struct hl_kvm *k) HL_MUST_CHECK;
 /* Are they still?  -EBADF: not both; another error: it cannot be told. */
 int hl_kvm_check_files(struct hl_kvm *k) HL_MUST_CHECK;
-/* Close both; neither, if they are not both this machine's any more. */
+/* Unmap kvm_run, and close both; neither, if they are not both this machine's
+ * any more. */
 void hl_kvm_close_files(struct hl_kvm *k);
 
 /* cpuid.c.  What the guest is to find with CPUID, and what follows from it;

@@ -2,6 +2,7 @@
  *
  * A plain call is one KVM_RUN, and a look at the thread's signal mask before
  * and after it (kick.c): registers travel in the shared kvm_run page. */
+#include "os/memory.h"
 #include "vm/kvm/machine.h"
 #include "vm/slots.h"
 
@@ -131,8 +132,8 @@ static int set_slots(struct hl_kvm *k)
  * ring is in one mapping with kvm_run (of the pages between them nothing is
  * ever touched), and all of these are asked for in a row, far from other
  * memory: the kernel makes one mapping of machines' memory only where it
- * adjoins. Where it lies has no other meaning, so the kernel may choose
- * otherwise. */
+ * adjoins.  A page behind each is left for files.c.  Where it lies has no
+ * other meaning, so the kernel may choose otherwise. */
 #define FAR ((uintptr_t)1 << 40)
 
 static void *map_vcpu(int cpu_fd, size_t size)
@@ -143,7 +144,8 @@ static void *map_vcpu(int cpu_fd, size_t size)
     void *at = mmap((void *)wish, size, PROT_READ | PROT_WRITE, MAP_SHARED,
                     cpu_fd, 0);
     if (at != MAP_FAILED)
-        atomic_store(&next, (uintptr_t)at - (wish ? size : FAR));
+        atomic_store(&next,
+                     (uintptr_t)at - (wish ? size + hl_page_size() : FAR));
     return at;
 }
 
@@ -231,8 +233,6 @@ static void destroy(struct hl_vm *vm)
 {
     struct hl_kvm *k = hl_kvm_of(vm);
 
-    if (k->kvm_run)
-        munmap(k->kvm_run, k->kvm_run_size);
     hl_kvm_close_files(k);
     free(k->first);
     free(k);
