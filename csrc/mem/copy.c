@@ -78,6 +78,8 @@ void hl_copy_past(void *dst, const void *src, size_t size)
 
 void hl_copy_past_end(void) {}
 
+void hl_copy_ahead(const void *src) { (void)src; }
+
 RACY void hl_zero(void *dst, size_t size)
 {
     volatile uint64_t *to = dst;
@@ -137,7 +139,15 @@ void hl_copy_past(void *dst, const void *src, size_t size)
 }
 
 void hl_copy_past_end(void) { _mm_sfence(); }
+
+void hl_copy_ahead(const void *src)
+{
+    for (size_t i = 0; i < AHEAD; i += 64)
+        _mm_prefetch((const char *)src + i, _MM_HINT_NTA);
+}
 #else
+void hl_copy_ahead(const void *src) { (void)src; }
+
 void hl_copy_past(void *dst, const void *src, size_t size)
 {
     hl_copy(dst, src, size);

@@ -19,6 +19,10 @@ void hl_copy(void *dst, const void *src, size_t size);
 void hl_copy_past(void *dst, const void *src, size_t size);
 void hl_copy_past_end(void);
 
+/* Of what is copied after the next piece: let its first bytes come meanwhile.
+ * Costs little where they are there. */
+void hl_copy_ahead(const void *src);
+
 /* Whether pieces of so many bytes together are better copied so: they and what
  * they are copied from are more than the caches hold, so that caching them
  * would only drive out what is there, themselves included. */

@@ -47,6 +47,8 @@ static void add(struct copy *copy, char *dst, const char *src, size_t size)
         copy->size += size;
         return;
     }
+    if (copy->by == hl_copy_past)
+        hl_copy_ahead(src);
     flush(copy);
     *copy = (struct copy){dst, src, size, copy->by};
 }
