@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import runpy
+import weakref
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,20 @@ def test_turns_are_fair() -> None:
     assert turns.median("a") == 6
     assert turns.total(["a", "b"]) == 6 + 2 * 1
     assert turns.ratio("a", ["b"]) == 3  # of 6 / 2, 3 / 2, 100 / 20
+
+
+def test_what_was_measured_is_not_kept() -> None:
+    class Large:
+        def act(self) -> None:
+            pass
+
+    large = Large()
+    gone = weakref.ref(large)
+    turns = Turns({"a": Side(large.act, large.act)}, Effort(0, 1))
+    del large
+    gc.collect()
+    assert gone() is None
+    assert turns.median("a") > 0
 
 
 def test_limits_know_their_noise() -> None:

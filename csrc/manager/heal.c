@@ -1,7 +1,7 @@
 #include "manager/heal.h"
 
 #include "manager/putback.h"
-#include "os/map.h"
+#include "mem/grid.h"
 #include "os/memory.h"
 #include "os/others.h"
 #include "os/page.h"
@@ -30,46 +30,62 @@ static bool wants_huge(struct hl_region *r)
     return r->wants_huge;
 }
 
-/* The next step, or false if there is none. */
-static bool next_collapse(struct hl_region *r, char **at, size_t *size)
+/* Whether all of these pages are in memory, and this process's alone: to make
+ * a huge page of others would take memory that nobody asked for. */
+static bool are_own(const char *at, size_t pages)
 {
-    uintptr_t memory = (uintptr_t)r->memory;
-    size_t skip = hl_align_up(memory, HL_HUGE_SIZE) - memory;
-    size_t all = r->page_count * hl_page_size();
-    size_t blocks = all > skip ? (all - skip) / HL_HUGE_SIZE : 0;
-    size_t each = (blocks + COLLAPSE_STEPS - 1) / COLLAPSE_STEPS;
-    size_t first = (r->plain_copies - r->collapse_after) * each;
+    struct hl_pages found;
 
-    if (first >= blocks)
+    if (hl_pages_init(&found, pages) < 0)
         return false;
-    *at = r->memory + skip + first * HL_HUGE_SIZE;
-    *size = (first + each < blocks ? each : blocks - first) * HL_HUGE_SIZE;
-    return true;
+    bool own = hl_pagemap_find(at, HL_PAGEMAP_EXCLUSIVE, &found) == 0 &&
+               hl_pages_count(&found) == pages;
+    hl_pages_free(&found);
+    return own;
+}
+
+/* The blocks of the next step; none behind the last one. */
+static struct hl_run next_step(const struct hl_region *r,
+                               const struct hl_grid *grid)
+{
+    struct hl_run whole = hl_grid_whole(grid);
+    size_t each = (whole.count + COLLAPSE_STEPS - 1) / COLLAPSE_STEPS;
+    size_t done = (r->plain_copies - r->collapse_after) * each;
+    size_t left = done < whole.count ? whole.count - done : 0;
+
+    return (struct hl_run){whole.first + done, left < each ? left : each};
+}
+
+static void collapse_step(struct hl_region *r)
+{
+    size_t page = hl_page_size(), pages = HL_HUGE_SIZE / page;
+    struct hl_grid grid = hl_grid_of(r->memory, r->page_count, page, pages);
+    struct hl_run blocks = next_step(r, &grid);
+
+    if (blocks.count == 0)
+        return;
+    r->plain_copies++;
+    hl_let_others_run();
+    for (size_t i = 0; i < blocks.count && wants_huge(r); i++) {
+        char *at = r->memory + hl_grid_start(&grid, blocks.first + i) * page;
+        if (are_own(at, pages))
+            r->stats.collapsed += hl_memory_collapse(at, HL_HUGE_SIZE);
+    }
 }
 
 static void collapse_if_worth(struct hl_region *r)
 {
-    char *at;
-    size_t size;
-
     if (r->collapse_after == 0)
         r->collapse_after = COLLAPSE_AFTER;
     if (r->hot.count < r->page_count) {
         if (r->plain_copies > r->collapse_after && r->collapse_after < LONGEST)
             r->collapse_after *= LONGER;
         r->plain_copies = 0;
-        return;
-    }
-    if (r->plain_copies < r->collapse_after) {
+    } else if (r->plain_copies < r->collapse_after) {
         r->plain_copies++;
-        return;
+    } else {
+        collapse_step(r);
     }
-    if (!next_collapse(r, &at, &size))
-        return;
-    hl_let_others_run();
-    r->plain_copies++;
-    if (wants_huge(r))
-        r->stats.collapsed += hl_memory_collapse(at, size);
 }
 
 static bool has_any(const struct hl_pages *set, struct hl_run run)
@@ -77,10 +93,8 @@ static bool has_any(const struct hl_pages *set, struct hl_run run)
     return hl_pages_next(set, run.first) < run.first + run.count;
 }
 
-/* Whether all pages there are in memory, this process's alone, and not a huge
- * page.  Making one of a block with pages that are absent, swapped out, or
- * shared with a fork's child would take memory that nobody asked for.  The
- * region is registered, which the second scan checks. */
+/* Whether this is own memory, and no huge page.  Pages that are swapped out or
+ * a huge page are told apart by a scan, for which the region is registered. */
 static bool is_split(const char *at, size_t pages)
 {
     struct hl_run all = {0, pages};
@@ -93,12 +107,8 @@ static bool is_split(const char *at, size_t pages)
     if (hl_scan_open(&scan) == 0 &&
         hl_scan_find(&scan, HL_SCAN_HUGE, at, all, &found) == 0 &&
         hl_pages_count(&found) == 0 &&
-        hl_scan_find(&scan, HL_SCAN_EXISTS, at, all, &found) == 0 &&
-        hl_pages_count(&found) == pages) {
-        hl_pages_empty(&found);
-        split = hl_pagemap_find(at, HL_PAGEMAP_EXCLUSIVE, &found) == 0 &&
-                hl_pages_count(&found) == pages;
-    }
+        hl_scan_find(&scan, HL_SCAN_EXISTS, at, all, &found) == 0)
+        split = hl_pages_count(&found) == pages && are_own(at, pages);
     hl_pages_free(&found);
     return split;
 }

@@ -57,7 +57,7 @@ struct hl_region_stats {
     size_t expected;       /* pages given to hl_region_expect */
     size_t widened;        /* pages left unarmed by far restores */
     size_t pieces;         /* in which restores armed many pages */
-    size_t collapsed;      /* huge pages, or some at once, made whole again */
+    size_t collapsed;      /* huge pages made whole again */
 };
 
 struct hl_region {

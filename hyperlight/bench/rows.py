@@ -121,24 +121,29 @@ def microseconds(call: Call) -> float:
 
 
 class Turns:
-    """Samples of several calls, round by round."""
+    """Samples of several calls, round by round.
+
+    The calls themselves are not kept: they may hold GiBs.
+    """
 
     def __init__(
         self, sides: dict[str, Side], effort: Effort, least: int = 5
     ) -> None:
-        self.sides = sides
+        self.weights: dict[str, float] = {
+            name: side.weight for name, side in sides.items()
+        }
         self.samples: dict[str, list[float]] = {name: [] for name in sides}
         self.first: dict[str, list[float]] = {name: [] for name in sides}
-        self._run(effort, least)
+        self._run(sides, effort, least)
 
-    def _run(self, effort: Effort, least: int) -> None:
+    def _run(self, sides: dict[str, Side], effort: Effort, least: int) -> None:
         """Take turns until the time is up.
 
         In an order that changes, since a call also pays for what the one
         before it left in the caches.
         """
         rng = random.Random(1)
-        turns = list(self.sides.items())
+        turns = list(sides.items())
         deadline = time.monotonic() + effort.seconds
         done = 0
         while done < least or (
@@ -169,7 +174,7 @@ class Turns:
 
     def total(self, names: Iterable[str]) -> float:
         """Weighted sum of medians."""
-        parts = (self.median(n) * self.sides[n].weight for n in names)
+        parts = (self.median(n) * self.weights[n] for n in names)
         return sum(parts, 0.0)
 
     def ratio(self, one: str, others: Iterable[str]) -> float:
@@ -178,7 +183,7 @@ class Turns:
         Round by round: what slows a whole round down falls out of it.
         """
         names = list(others)
-        weights = [self.sides[name].weight for name in names]
+        weights = [self.weights[name] for name in names]
         rounds = zip(*(self.samples[name] for name in names), strict=True)
         sums: list[float] = [
             sum(map(operator.mul, weights, each)) for each in rounds
@@ -268,7 +273,7 @@ def best_of(
 
     How much it differs from what it is the `same` as is the noise.
     """
-    others = [name for name in turns.sides if name != "auto"]
+    others = [name for name in turns.weights if name != "auto"]
     best = min(others, key=turns.median)
     return at_most(
         group,
@@ -278,7 +283,7 @@ def best_of(
         limit,
         ratio=turns.ratio("auto", [best]),
         noise=max(NOISE, abs(turns.ratio("auto", [same]) - 1)),
-        series=tuple(turns.line(name, name) for name in turns.sides),
+        series=tuple(turns.line(name, name) for name in turns.weights),
     )
 
 

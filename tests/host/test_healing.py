@@ -34,6 +34,13 @@ def manager(memory):
         yield manager
 
 
+def give_back(memory: SharedMemory, span: range) -> None:
+    """As its owner does: these bytes are zero, and take no memory."""
+    address = ctypes.c_void_p(memory.address + span.start)
+    madvise = ctypes.CDLL(None, use_errno=True).madvise
+    assert madvise(address, ctypes.c_size_t(len(span)), 4) == 0
+
+
 def write_everywhere(memory: SharedMemory) -> None:
     """A page in each huge page."""
     for block in range(BLOCKS):
@@ -103,14 +110,42 @@ def test_a_block_with_holes_is_not_filled(memory, manager) -> None:
     memory.fill(4 * HUGE, HUGE)
     manager.take()
     write_everywhere(memory)
-    address = ctypes.c_void_p(memory.address + 4 * HUGE + 100 * PAGE)
-    give_back = ctypes.CDLL(None, use_errno=True).madvise
-    assert give_back(address, ctypes.c_size_t(50 * PAGE), 4) == 0
+    start = 4 * HUGE + 100 * PAGE
+    give_back(memory, range(start, start + 50 * PAGE))
     for i in range(64):
         memory.write(5 * HUGE, bytes([i]))
         manager.restore()
     assert huge_bytes(memory) == memory.size - 2 * HUGE
     manager.verify()
+
+
+def test_nor_is_it_where_every_page_is_hot(real_tracker: str) -> None:
+    """Huge pages of what is copied whole, each time, are made whole, too."""
+    size, hole = 4 * HUGE, range(HUGE + 100 * PAGE, HUGE + 150 * PAGE)
+    with (
+        SharedMemory(size, hugepages=True) as memory,
+        SnapshotManager(memory, tracker=real_tracker) as manager,
+    ):
+        memory.fill(0, size, 7)
+        if huge_bytes(memory) < size or not can_collapse():
+            pytest.skip("no transparent huge pages to be had")
+        memory.fill(hole.start, len(hole))
+        manager.take()
+        split = False
+        for i in range(40):
+            memory.fill(0, hole.start, i)
+            memory.fill(hole.stop, size - hole.stop, i)
+            if i < 4:
+                memory.fill(hole.start, len(hole), i)
+            if i == 4:
+                give_back(memory, hole)
+                split = huge_bytes(memory) == 0
+            manager.restore()
+        if not split:
+            pytest.skip(f"{real_tracker} split no huge pages")
+        assert manager.stats["hot_pages"] == size // PAGE
+        assert huge_bytes(memory) == size - HUGE
+        manager.verify()
 
 
 def test_a_block_that_a_child_shares_is_not_copied(memory, manager) -> None:
