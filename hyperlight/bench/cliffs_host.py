@@ -49,8 +49,8 @@ __all__ = [
 KIB, MIB = 1 << 10, 1 << 20
 SPARSE = "sparse memory"
 EACH_TABLE = (
-    "The kernel looks at each absent page table of a GiB of which anything was "
-    "touched: 9 of the 15 µs."
+    "The kernel looks at each absent page table of a GiB of which anything "
+    "was touched: 9 of the 15 µs."
 )
 HEALED = 64  # restores after which a phase is forgotten
 TAKE = 5000.0  # µs
