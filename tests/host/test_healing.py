@@ -119,35 +119,6 @@ def test_a_block_with_holes_is_not_filled(memory, manager) -> None:
     manager.verify()
 
 
-def test_nor_is_it_where_every_page_is_hot(real_tracker: str) -> None:
-    """Huge pages of what is copied whole, each time, are made whole, too."""
-    size, hole = 4 * HUGE, range(HUGE + 100 * PAGE, HUGE + 150 * PAGE)
-    with (
-        SharedMemory(size, hugepages=True) as memory,
-        SnapshotManager(memory, tracker=real_tracker) as manager,
-    ):
-        memory.fill(0, size, 7)
-        if huge_bytes(memory) < size or not can_collapse():
-            pytest.skip("no transparent huge pages to be had")
-        memory.fill(hole.start, len(hole))
-        manager.take()
-        split = False
-        for i in range(40):
-            memory.fill(0, hole.start, i)
-            memory.fill(hole.stop, size - hole.stop, i)
-            if i < 4:
-                memory.fill(hole.start, len(hole), i)
-            if i == 4:
-                give_back(memory, hole)
-                split = huge_bytes(memory) == 0
-            manager.restore()
-        if not split:
-            pytest.skip(f"{real_tracker} split no huge pages")
-        assert manager.stats["hot_pages"] == size // PAGE
-        assert huge_bytes(memory) == size - HUGE
-        manager.verify()
-
-
 def test_a_block_that_a_child_shares_is_not_copied(memory, manager) -> None:
     """Its pages are this process's and the child's, in memory once."""
     manager.take()
