@@ -107,6 +107,7 @@ static void test_code_is_what_an_assembler_makes(void)
     free(memory);
 }
 
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 static long faults(void)
 {
     struct rusage usage;
@@ -142,12 +143,23 @@ static long faults_too_many(void)
     CHECK(munmap(memory, size) == 0);
     return after - before - pages;
 }
+#endif
 
-/* No page is read before it is written: that would be two. */
+/* No page is read before it is written: that would be two each time, and the
+ * first time is of this code's own pages, too. */
 static void test_a_page_is_one_fault(void)
 {
-    (void)faults_too_many(); /* this code's own pages */
-    CHECK(faults_too_many() <= 0);
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+    puts("skipped: the sanitizer's own pages are faults, too");
+#else
+    long least = faults_too_many();
+
+    for (int i = 0; i < 5; i++) {
+        long again = faults_too_many();
+        least = again < least ? again : least;
+    }
+    CHECK(least <= 0);
+#endif
 }
 
 int main(void)
