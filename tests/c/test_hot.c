@@ -165,6 +165,55 @@ static void who_never_wandered_is_not_watched(void)
     free_bed(&b);
 }
 
+static void write_each(struct bed *b, size_t step, size_t width)
+{
+    for (size_t page = 0; page < PAGES; page += step)
+        hl_pages_add_range(&b->written, (struct hl_run){page, width});
+}
+
+/* The same pages are written in each epoch, so spread that copying all costs
+ * less: all are hot, and stay so, however it began. */
+static void who_is_spread_is_hot_whole(void)
+{
+    for (int before = 0; before < 3; before++) {
+        struct bed b = new_bed();
+        if (before == 1)
+            (void)cooling(&b, 100, 100);
+        if (before == 2)
+            (void)cooling(&b, 300, 60);
+        size_t cooled = 0;
+        for (int i = 0; i < 4 * FORGOTTEN; i++) {
+            write_each(&b, 2, 1);
+            cooled += epoch(&b);
+            CHECK(i < HL_HOT_AT || b.hot.count == PAGES);
+        }
+        CHECK(cooled == 0);
+        free_bed(&b);
+    }
+}
+
+/* Until they are fewer, or lie together. */
+static void who_lies_together_cools_down(void)
+{
+    const size_t steps[][2] = {{3, 1}, {4, 1}, {8, 4}, {128, 64}};
+
+    for (size_t i = 0; i < HL_ARRAY_SIZE(steps); i++) {
+        size_t step = steps[i][0], width = steps[i][1];
+        struct bed b = new_bed();
+        for (int j = 0; j < FORGOTTEN; j++) {
+            write_each(&b, 2, 1);
+            (void)epoch(&b);
+        }
+        for (int j = 0; j < 2 * FORGOTTEN; j++) {
+            write_each(&b, step, width);
+            (void)epoch(&b);
+        }
+        CHECK(b.hot.count >= PAGES * width / step);
+        CHECK(b.hot.count <= PAGES * width / step + 64);
+        free_bed(&b);
+    }
+}
+
 /* What is said of the next epoch comes true in it. */
 static void rests_when_nothing_is_sampled(void)
 {
@@ -232,6 +281,8 @@ int main(void)
     RUN(who_settles_cools_down);
     RUN(who_was_left_unarmed_is_watched);
     RUN(who_never_wandered_is_not_watched);
+    RUN(who_is_spread_is_hot_whole);
+    RUN(who_lies_together_cools_down);
     RUN(rests_when_nothing_is_sampled);
     return 0;
 }
