@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import mmap
+import statistics
 from contextlib import ExitStack
 
 import pytest
@@ -199,12 +201,13 @@ def test_lines_are_as_short_as_a_figure_is_wide() -> None:
 
 
 def test_late_ones_are_compared_with_early_ones() -> None:
-    row = grown(
-        "g", "thing", "made", [9.0] * 10 + [1.0] * 50 + [3.0] * 40, 10, 1.5
-    )
+    took = [9.0] * 10 + [1.0] * 240 + [3.0] * 90 + [13.0] * 10
+    row = grown("g", "thing", "made", took, 10, 1.5)
     assert (row.against, row.value, row.ratio) == (1, 3, 3)
     assert row.kept is False
-    assert row.what == "thing number 100 made, against number 10"
+    assert row.what == "thing number 350 made, against number 10"
+    row = grown("g", "thing", "made", took, 10, 4, statistics.fmean)
+    assert (row.against, row.value, row.kept) == (1, 4, True)
 
 
 def test_python_has_a_share() -> None:
@@ -212,11 +215,16 @@ def test_python_has_a_share() -> None:
     assert [row.limit for row in rows] == ["<= 0.5 µs", "<= 1.5"]
 
 
+def filled() -> mmap.mmap:
+    """New memory: an allocator could have some that is resident already."""
+    new = mmap.mmap(-1, 8 * MIB)
+    new.write(b"x" * len(new))
+    return new
+
+
 def test_memory_is_counted() -> None:
-    held = [bytearray(b"x") * (4 * MIB)]
-    resident, _ = memory.added(lambda: bytearray(b"x") * (8 * MIB))
+    resident, _ = memory.added(filled)
     assert resident == pytest.approx(8 * MIB, rel=0.2)
-    del held
     saved = Saved("w", "uffd", 4, 4 << 16, 4 << 12, 4 << 26)
     assert saved.each == (1 << 16) + (1 << 12)
     assert saved.times == pytest.approx((1 << 26) / saved.each)

@@ -88,6 +88,8 @@ size_t hl_joined_waiting(void)
     return bytes;
 }
 
+void hl_joined_adopt(void) { atomic_fetch_add(&in_use, 1); }
+
 int hl_joined_reserve(size_t size, void **addr)
 {
     int err = hl_memory_reserve(&hl_anonymous, size, true, addr);
@@ -96,7 +98,7 @@ int hl_joined_reserve(size_t size, void **addr)
         err = hl_memory_reserve(&hl_anonymous, size, true, addr);
     if (err < 0)
         return err;
-    atomic_fetch_add(&in_use, 1);
+    hl_joined_adopt();
     hl_memory_want_huge(*addr, size, false);
     return 0;
 }

@@ -19,11 +19,14 @@
 
 #define HL_JOINED_MANY ((size_t)128)
 #define HL_JOINED_WAIT ((size_t)16 << 20)
-#define HL_JOINED_RANGES 8
+#define HL_JOINED_RANGES 16
 
 /* Zero-filled, private, without huge pages; `size` is whole pages. */
 int hl_joined_reserve(size_t size, void **addr) HL_MUST_CHECK;
-/* All of what was reserved. */
+/* One more is in use, which was mapped elsewhere: a machine of the kernel,
+ * which ends with its last mapping. */
+void hl_joined_adopt(void);
+/* All of what was reserved or adopted. */
 void hl_joined_release(void *addr, size_t size);
 
 /* Give back what waits, at once; returns how many bytes. */

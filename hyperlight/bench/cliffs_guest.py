@@ -196,7 +196,15 @@ def many(driver: str, early: int, late: int) -> Iterator[Limit]:
         sandbox.close()
     closed.reverse()
     yield grown(CREATION, "live sandbox", "made", made, early, 1.5)
-    row = grown(CREATION, "live sandbox", "closed", closed, early, 1.5)
+    row = grown(
+        CREATION,
+        "live sandbox",
+        "closed",
+        closed,
+        early,
+        1.5,
+        statistics.fmean,
+    )
     yield dataclasses.replace(row, why=EACH_MACHINE)
     yield at_most(
         CREATION,

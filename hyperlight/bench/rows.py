@@ -251,15 +251,19 @@ def grown(
     took: list[float],
     early: int,
     limit: float,
+    average: Callable[[Iterable[float]], float] = statistics.median,
 ) -> Limit:
-    """The last numbers beside those from `early` on."""
-    window = min(100, early, len(took) // 2)
+    """The last numbers beside those from `early` on.
+
+    What is put off, and then done for several at once, asks for a mean.
+    """
+    window = min(100, len(took) // 2)
     first, last = took[early : early + window], took[-window:]
     return at_most(
         group,
         f"{noun} number {len(took)} {done}, against number {early}",
-        statistics.median(last),
-        statistics.median(first),
+        average(last),
+        average(first),
         limit,
         noise=NOISE,
         series=(Line(f"{done}, by number", thinned(took)),),

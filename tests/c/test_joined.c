@@ -161,6 +161,20 @@ static void maps_and_guards_go_whole(void)
     release_all(MORE);
 }
 
+/* It counts, and waits with the others. */
+static void an_adopted_mapping_is_like_the_others(void)
+{
+    reserve(HL_JOINED_MANY);
+    char *own = mmap(NULL, SIZE, PROT_READ, MAP_SHARED | MAP_ANON, -1, 0);
+    CHECK(own != MAP_FAILED);
+    hl_joined_adopt();
+    hl_joined_release(own, SIZE);
+    CHECK(hl_joined_waiting() == SIZE && is_mapped(own));
+    release(0);
+    CHECK(hl_joined_waiting() == 0 && !is_mapped(own));
+    release_all(HL_JOINED_MANY);
+}
+
 static void *releases(void *unused)
 {
     (void)unused;
@@ -209,6 +223,7 @@ int main(void)
 #else
     RUN(what_waits_makes_room);
 #endif
+    RUN(an_adopted_mapping_is_like_the_others);
     RUN(maps_and_guards_go_whole);
     RUN(threads_may_all_release);
     return 0;

@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "os/joined.h"
 #include "os/memory.h"
 #include "vm/kvm/machine.h"
 
@@ -118,7 +119,7 @@ void hl_kvm_close_files(struct hl_kvm *k)
     k->checked = 0; /* this time they are looked at in any case */
     int err = marked ? check(k, true) : 0;
     if (k->kvm_run)
-        munmap(k->kvm_run, k->kvm_run_size);
+        hl_joined_release(k->kvm_run, k->kvm_run_size);
     if (err == -EBADF)
         return;
     if (k->cpu_fd >= 0)

@@ -2,6 +2,7 @@
  *
  * A plain call is one KVM_RUN, and a look at the thread's signal mask before
  * and after it (kick.c): registers travel in the shared kvm_run page. */
+#include "os/joined.h"
 #include "os/memory.h"
 #include "vm/kvm/machine.h"
 #include "vm/slots.h"
@@ -160,6 +161,7 @@ static int map_kvm_run(struct hl_kvm *k, int kvm_fd)
     void *page = map_vcpu(k->cpu_fd, size);
     if (page == MAP_FAILED)
         return -errno;
+    hl_joined_adopt();
     k->kvm_run = page;
     k->kvm_run_size = size;
     k->kvm_run->kvm_valid_regs = KVM_SYNC_X86_REGS;
