@@ -1,0 +1,21 @@
+/* The system calls by which the mshv driver speaks to the kernel: one table,
+ * so that the driver can be tested where there is no Hyper-V. */
+#ifndef HL_VM_MSHV_CALLS_H
+#define HL_VM_MSHV_CALLS_H
+
+#include "base.h"
+
+/* As open, ioctl and close: -1 with errno. */
+struct hl_mshv_calls {
+    int (*open)(const char *path, int flags);
+    int (*ioctl)(int fd, unsigned long request, void *argument);
+    int (*close)(int fd);
+};
+
+/* The kernel's, unless tests said otherwise. */
+extern const struct hl_mshv_calls *hl_mshv_calls;
+
+/* From now on, for machines that are made then; NULL: the kernel's. */
+void hl_mshv_use_calls(const struct hl_mshv_calls *calls);
+
+#endif
