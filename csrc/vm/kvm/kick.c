@@ -21,32 +21,15 @@
  *    entry to become pending;
  *  - fork: nothing here outlives a run, and a child runs nothing of its
  *    parent's.
- *
- * SIGURG, because its default action is to do nothing, and debuggers pass it
- * on without stopping: Go preempts its own threads with it for these reasons.
  */
 #include <sched.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "os/forked.h"
 #include "vm/kvm/machine.h"
 
-#define KICK SIGURG
-#define KICK_BIT (UINT64_C(1) << (KICK - 1))
-
 _Static_assert(KVM_SET_SIGNAL_MASK == 0x4004ae8b, "linux/kvm.h");
-
-/* The kernel's own signal set, of 8 bytes; glibc's is larger. */
-static int set_mask(int how, uint64_t mask, uint64_t *old)
-{
-    return syscall(SYS_rt_sigprocmask, how, &mask, old, sizeof mask) < 0
-               ? -errno
-               : 0;
-}
 
 static int set_mask_of_run(struct hl_kvm *k, uint64_t mask)
 {
@@ -64,66 +47,24 @@ static int set_mask_of_run(struct hl_kvm *k, uint64_t mask)
     return 0;
 }
 
-static pid_t own_thread_id(void)
-{
-    static _Thread_local pid_t self;
-    static _Thread_local unsigned generation;
-
-    if (self == 0 || generation != hl_fork_generation()) {
-        generation = hl_fork_generation();
-        self = (pid_t)syscall(SYS_gettid);
-    }
-    return self;
-}
-
-/* Take one off the pending signals; false: there is none. */
-static bool take_it_off(siginfo_t *info)
-{
-    const struct timespec now = {0, 0};
-    const uint64_t kick = KICK_BIT;
-
-    return syscall(SYS_rt_sigtimedwait, &kick, info, &now, sizeof kick) ==
-           KICK;
-}
-
-/* A caller may block this very signal, and have one pending that it wants to
- * take itself: it would end each run at once.  So it is kept and queued again.
- */
-static void keep_callers(struct hl_kvm *k)
-{
-    if (k->callers_mask & KICK_BIT)
-        while (take_it_off(&k->kept_info))
-            k->kept = true;
-}
-
-static void give_back_callers(struct hl_kvm *k)
-{
-    if (k->kept && k->kept_info.si_code == SI_TKILL) /* to this thread */
-        (void)syscall(SYS_rt_tgsigqueueinfo, getpid(), own_thread_id(), KICK,
-                      &k->kept_info);
-    else if (k->kept)
-        (void)syscall(SYS_rt_sigqueueinfo, getpid(), KICK, &k->kept_info);
-    k->kept = false;
-}
-
 int hl_kvm_kick_probe(void)
 {
-    return syscall(SYS_tgkill, getpid(), own_thread_id(), 0) < 0 ? -errno : 0;
+    return syscall(SYS_tgkill, getpid(), hl_thread_id(), 0) < 0 ? -errno : 0;
 }
 
 int hl_kvm_kick_open(struct hl_kvm *k)
 {
-    int err = set_mask(SIG_BLOCK, KICK_BIT, &k->callers_mask);
+    int err = hl_signal_mask(SIG_BLOCK, HL_KICK_BIT, &k->callers_mask);
     if (err < 0)
         return err;
-    err = set_mask_of_run(k, k->callers_mask & ~KICK_BIT);
+    err = set_mask_of_run(k, k->callers_mask & ~HL_KICK_BIT);
     if (err < 0) {
-        if (!(k->callers_mask & KICK_BIT))
-            (void)set_mask(SIG_SETMASK, k->callers_mask, NULL);
+        if (!(k->callers_mask & HL_KICK_BIT))
+            (void)hl_signal_mask(SIG_SETMASK, k->callers_mask, NULL);
         return err;
     }
-    keep_callers(k);
-    k->runner = own_thread_id();
+    hl_signal_keep(&k->kept, k->callers_mask);
+    k->runner = hl_thread_id();
     atomic_store(&k->kick, HL_KVM_INSIDE);
     return 0;
 }
@@ -134,16 +75,16 @@ void hl_kvm_kick_close(struct hl_kvm *k)
 
     while (!atomic_compare_exchange_strong(&k->kick, &was, HL_KVM_OUTSIDE)) {
         if (was == HL_KVM_SENT) {
-            (void)take_it_off(NULL);
+            (void)hl_signal_take(NULL);
             atomic_store(&k->kick, HL_KVM_OUTSIDE);
             break;
         }
         sched_yield(); /* the sender is between two lines of hl_kvm_kick */
         was = HL_KVM_INSIDE;
     }
-    give_back_callers(k);
-    if (!(k->callers_mask & KICK_BIT))
-        (void)set_mask(SIG_SETMASK, k->callers_mask, NULL);
+    hl_signal_give_back(&k->kept);
+    if (!(k->callers_mask & HL_KICK_BIT))
+        (void)hl_signal_mask(SIG_SETMASK, k->callers_mask, NULL);
 }
 
 /* `kicked` is set before `kick` is looked at, and looked at after `kick` is
@@ -156,7 +97,7 @@ void hl_kvm_kick(struct hl_vm *vm)
 
     atomic_store(&k->kicked, true);
     if (atomic_compare_exchange_strong(&k->kick, &was, HL_KVM_SENDING)) {
-        long rc = syscall(SYS_tgkill, getpid(), k->runner, KICK);
+        long rc = syscall(SYS_tgkill, getpid(), k->runner, HL_KICK);
         atomic_store(&k->kick, rc == 0 ? HL_KVM_SENT : HL_KVM_INSIDE);
     }
     errno = saved;

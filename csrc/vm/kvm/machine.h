@@ -9,12 +9,12 @@
 #define HL_VM_KVM_MACHINE_H
 
 #include <linux/kvm.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
 #include "os/others.h"
 #include "vm/driver.h"
+#include "vm/signals.h"
 
 /* Headers before Linux 5.11 and 6.2 lack these. */
 #ifndef KVM_CAP_DIRTY_LOG_RING
@@ -105,8 +105,7 @@ struct hl_kvm {
     pid_t runner;       /* the thread that is inside */
     uint64_t callers_mask, run_mask;
     bool has_run_mask; /* run_mask is what KVM_RUN was told */
-    bool kept;         /* a signal of the caller's, to be queued again */
-    siginfo_t kept_info;
+    struct hl_kept_signal kept;
 
     /* Dirty ring. */
     size_t ring_size; /* entries; 0: it has none.  At HL_KVM_RING_AT bytes

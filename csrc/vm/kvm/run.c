@@ -5,7 +5,7 @@
 #include "os/joined.h"
 #include "os/memory.h"
 #include "vm/kvm/machine.h"
-#include "vm/slots.h"
+#include "vm/start.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -18,8 +18,6 @@
 /* Where VMX without "unrestricted guest" keeps pages of its own: between the
  * memory that slots may have, below 3 GiB and from 4 GiB on. */
 #define VMX_PAGES 0xfffbd000
-
-#define SYSCALL_SIZE 2 /* 0f 05 */
 
 /* The file was opened, but an ioctl of KVM was refused.  Other devices return
  * ENOTTY; KVM itself refuses neither of the two ioctls that are tried first.
@@ -283,19 +281,9 @@ static int read_exception(struct hl_kvm *k, struct hl_exit *exit)
 {
     struct kvm_sregs sregs;
 
-    exit->reason = HL_EXIT_EXCEPTION;
     if (ioctl(k->cpu_fd, KVM_GET_SREGS, &sregs) < 0)
         return -errno;
-    exit->cr2 = sregs.cr2;
-    const void *frame = hl_vm_host(&k->config, k->kvm_run->s.regs.regs.rsp,
-                                   sizeof exit->frame);
-    if (frame == NULL)
-        return -EFAULT;
-    memcpy(&exit->frame, frame, sizeof exit->frame);
-    /* SYSCALL kept the address behind it in RCX. */
-    if (exit->frame.rip == k->config.tables.system_call)
-        exit->frame.rip = k->kvm_run->s.regs.regs.rcx - SYSCALL_SIZE;
-    return 0;
+    return hl_vm_read_exception(&k->config, &k->regs, sregs.cr2, exit);
 }
 
 static int read_port(struct hl_kvm *k, struct hl_exit *exit)

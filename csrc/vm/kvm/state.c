@@ -5,32 +5,19 @@
  * state is loaded by the guest's own first instruction, at the entry code of
  * image/x86.h; everything else cannot have changed at CPL 3.  After any other
  * exit all of it is loaded. */
-#include <cpuid.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "vm/kvm/machine.h"
 #include "vm/slots.h"
+#include "vm/start.h"
 
 /* All end in a flexible array, whose size C++ counts and C does not. */
 _Static_assert(KVM_SET_CPUID2 == 0x4008ae90, "linux/kvm.h");
 _Static_assert(KVM_SET_MSRS == 0x4008ae89, "linux/kvm.h");
 _Static_assert(KVM_GET_XSAVE == 0x9000aea4, "linux/kvm.h");
 
-#define CR0_PE (UINT64_C(1) << 0)
-#define CR0_MP (UINT64_C(1) << 1)
-#define CR0_ET (UINT64_C(1) << 4)
-#define CR0_NE (UINT64_C(1) << 5)
-#define CR0_WP (UINT64_C(1) << 16)
-#define CR0_PG (UINT64_C(1) << 31)
-#define CR4_PAE (UINT64_C(1) << 5)
-#define CR4_OSFXSR (UINT64_C(1) << 9)
-#define CR4_OSXMMEXCPT (UINT64_C(1) << 10)
-#define CR4_OSXSAVE (UINT64_C(1) << 18)
-#define EFER_LME (UINT64_C(1) << 8)
-#define EFER_LMA (UINT64_C(1) << 10)
-#define EFER_NXE (UINT64_C(1) << 11)
 #define MSR_LSTAR 0xc0000082
 #define XSTATE_BV 512 /* of the XSAVE area: what is not in its first state */
 
@@ -60,23 +47,6 @@ static struct kvm_segment segment(uint16_t selector, uint8_t type, bool code)
     };
 }
 
-/* Intel's processors enter a guest with a busy TSS only (SDM vol. 3,
- * 26.3.1.2).  AMD's take any, but emulations of theirs look for the I/O bitmap
- * in an available one only. */
-static uint8_t tss_type(void)
-{
-    static _Atomic uint8_t known; /* below a hypervisor CPUID takes long */
-    unsigned eax, ebx, ecx, edx;
-    uint8_t type = known;
-
-    if (type == 0) {
-        bool intel = __get_cpuid(0, &eax, &ebx, &ecx, &edx) &&
-                     ebx == signature_INTEL_ebx;
-        known = type = intel ? 0xb : 0x9;
-    }
-    return type;
-}
-
 /* Long mode at CPL 3, on the tables. */
 static int set_sregs(struct hl_kvm *k)
 {
@@ -92,7 +62,7 @@ static int set_sregs(struct hl_kvm *k)
         .base = t->tss,
         .limit = (uint32_t)t->tss_limit,
         .selector = HL_X86_TSS,
-        .type = tss_type(),
+        .type = hl_start_tss_type(),
         .present = 1,
     };
     s.ldt = (struct kvm_segment){.unusable = 1};
@@ -100,11 +70,10 @@ static int set_sregs(struct hl_kvm *k)
         (struct kvm_dtable){.base = t->gdt, .limit = (uint16_t)t->gdt_limit};
     s.idt =
         (struct kvm_dtable){.base = t->idt, .limit = (uint16_t)t->idt_limit};
-    s.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
+    s.cr0 = HL_START_CR0;
     s.cr3 = t->cr3;
-    s.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT |
-            (k->has_xcrs ? CR4_OSXSAVE : 0);
-    s.efer = EFER_LME | EFER_LMA | EFER_NXE;
+    s.cr4 = HL_START_CR4 | (k->has_xcrs ? HL_CR4_OSXSAVE : 0);
+    s.efer = HL_START_EFER;
     return ioctl(k->cpu_fd, KVM_SET_SREGS, &s) < 0 ? -errno : 0;
 }
 
@@ -222,7 +191,7 @@ static int read_state(struct hl_kvm *k, struct hl_kvm_state *s)
         ioctl(k->cpu_fd, KVM_GET_XSAVE, &s->xsave) < 0)
         return -errno;
     hl_kvm_put_pkru(k, &s->xsave, hl_kvm_pkru(k, &s->xsave));
-    s->sregs.tr.type = tss_type(); /* what was read always says busy */
+    s->sregs.tr.type = hl_start_tss_type(); /* what was read always says busy */
     if (!k->plain)
         return read_rest(k, &s->rest);
     s->rest = k->rest;
