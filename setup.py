@@ -26,12 +26,13 @@ from setuptools.command.build_ext import build_ext
 SDK = Path("csrc/guest")
 GUESTS = Path("hyperlight/guest")  # the package that has both
 X86 = platform.machine().lower() in ("x86_64", "amd64")
+HYPERVISORS = {"kvm", "mshv", "start.c"}
 CSRC = sorted(
     str(path)
     for path in Path("csrc").rglob("*.c")
     if SDK not in path.parents
-    # Its structures are the processor's; the emulator runs anywhere.
-    and (X86 or path.parent.name != "kvm")
+    # Their structures are the processor's; the emulator runs anywhere.
+    and (X86 or not HYPERVISORS & {path.parent.name, path.name})
 )
 HEADERS = sorted(map(str, Path("csrc").rglob("*.h")))
 GLUE = sorted(map(str, Path("hyperlight/glue").rglob("*.pxi")))

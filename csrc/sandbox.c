@@ -88,6 +88,7 @@ static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
 {
     struct hl_vm_config *vm = &s->machine.config;
     const struct hl_abi_ops *abi = hl_abi_find(c->abi, &c->guest.image);
+    struct hl_abi_config guest = c->guest;
     char *tables = hl_vm_host(vm, c->tables.addr, c->tables.size);
 
     if (abi == NULL)
@@ -100,7 +101,8 @@ static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
                            c->region_count, &vm->tables);
     if (err < 0)
         return hl_why(why, err, "page tables: %s", strerror(-err));
-    err = abi->start(&c->guest, vm, regs, &s->abi, why);
+    guest.pinned = s->machine.driver->pins_memory;
+    err = abi->start(&guest, vm, regs, &s->abi, why);
     if (err == 0)
         s->abi->ops = abi;
     return err;

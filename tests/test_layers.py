@@ -21,6 +21,7 @@ C_LAYERS = {
     "snapshot": 3,
     "vm": 4,
     "vm/kvm": 5,
+    "vm/mshv": 5,
     "vm/emulator": 5,
     "abi": 5,
     "abi/native": 6,

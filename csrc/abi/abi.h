@@ -40,6 +40,7 @@ enum hl_left {
 struct hl_abi_config {
     struct hl_image image;
     struct hl_span thread, stack, heap, input, output;
+    bool pinned; /* pages must not be dropped (vm/driver.h) */
 };
 
 /* The state of one guest's conversation; an ABI's own begins with it. */

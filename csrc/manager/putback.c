@@ -110,7 +110,8 @@ static bool is_far(const struct hl_region *r)
         return false;
     for (size_t at = 0; next_wide(&r->todo, &at, &stretch);)
         cost += cost_of(r, &r->todo, stretch);
-    return cost > 0 && cost + ops->collect_cost + hl_pages_count(&r->dirty) >
+    return cost > 0 && cost + hl_tracker_cost(ops, r->page_count) +
+                               hl_pages_count(&r->dirty) >
                            r->page_count;
 }
 

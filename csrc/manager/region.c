@@ -50,7 +50,8 @@ static int allocate(struct hl_region *r)
     struct hl_pages *const sets[] = {&r->pending, &r->dirty, &r->todo,
                                      &r->differs, &r->piece};
     size_t words = hl_pages_words(r->page_count);
-    int err = hl_hot_init(&r->hot, r->page_count, r->wanted->collect_cost);
+    int err = hl_hot_init(&r->hot, r->page_count,
+                          hl_tracker_cost(r->wanted, r->page_count));
 
     r->sets = calloc(HL_ARRAY_SIZE(sets) * words, sizeof *r->sets);
     if (err == 0 && r->sets == NULL)

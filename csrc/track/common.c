@@ -52,6 +52,12 @@ bool hl_next_stretch(const struct hl_pages *pages, const struct hl_pages *open,
     return true;
 }
 
+size_t hl_tracker_cost(const struct hl_tracker_ops *ops, size_t page_count)
+{
+    return ops->collect_cost +
+           (ops->collect_pages ? page_count / ops->collect_pages : 0);
+}
+
 int hl_arm_all(struct hl_tracker *tracker)
 {
     struct hl_pages all;

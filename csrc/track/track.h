@@ -56,6 +56,8 @@ struct hl_tracker_ops {
     bool survives_fork;   /* can be opened in a child, whatever it lacks */
     bool walks_tables;   /* collect takes longer where huge pages were split */
     size_t collect_cost; /* at the least, in pages that could be copied */
+    size_t collect_pages; /* one such more for so many pages of the region; 0:
+                             what is clean costs nothing */
     size_t disarm_cost;  /* a run's, and its arming, in such; 0: nothing */
 
     /* Kinds of memory (enum hl_kind) that it tracks: on any other, open is
@@ -118,6 +120,10 @@ const struct hl_tracker_ops *hl_tracker_find(const char *name);
 /* For the trackers' own files. */
 extern const struct hl_tracker_ops hl_track_uffd, hl_track_uffd_sigbus,
     hl_track_sigsegv, hl_track_softdirty, hl_track_full;
+
+/* What asking it about so many pages costs at the least, in pages that could
+ * be copied. */
+size_t hl_tracker_cost(const struct hl_tracker_ops *ops, size_t page_count);
 
 /* Put into words what hl_vma_query said, and return it. */
 int hl_why_vma(char *why, int err);

@@ -9,6 +9,7 @@
 const struct hl_driver_ops *const hl_drivers[] = {
 #ifdef __x86_64__
     &hl_driver_kvm,
+    &hl_driver_mshv,
 #endif
     &hl_driver_emulator,
 };

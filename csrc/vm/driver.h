@@ -109,6 +109,8 @@ struct hl_driver_ops {
     bool is_boundary;      /* contains a hostile guest */
     bool host_sees_writes; /* the guest's writes are writes of this process:
                               its trackers track them */
+    bool pins_memory;      /* pages of its slots must not be dropped, nor others
+                              put in their place, while the machine is there */
 
     /* Its own, in order of preference. */
     const struct hl_vm_tracker *trackers;
@@ -165,7 +167,8 @@ int hl_driver_try(const struct hl_driver_ops *ops,
                   const struct hl_vm_tracker *tracker, char *why);
 
 /* For the drivers' own files. */
-extern const struct hl_driver_ops hl_driver_kvm, hl_driver_emulator;
+extern const struct hl_driver_ops hl_driver_kvm, hl_driver_mshv,
+    hl_driver_emulator;
 
 /* Where the emulator's library is, for those who know: a path, or NULL for the
  * usual name.  To be said before the emulator is first used. */

@@ -77,13 +77,13 @@ int hl_call_replied(struct hl_call *call, enum hl_message_kind kind)
     return end_message(call, kind);
 }
 
-/* Zero input[from, to); whole pages of much of it are dropped. */
-static void scrub(char *input, size_t from, size_t to)
+/* Zero input[from, to); whole pages of much of it are dropped, if they may. */
+static void scrub(char *input, size_t from, size_t to, bool pinned)
 {
     size_t page = hl_page_size();
     size_t first = hl_align_up(from, page);
 
-    if (to > first && to - first >= DROP_FROM) {
+    if (!pinned && to > first && to - first >= DROP_FROM) {
         size_t last = hl_align_up(to, page);
         if (hl_memory_drop(input + first, last - first))
             to = first;
@@ -94,7 +94,7 @@ static void scrub(char *input, size_t from, size_t to)
 size_t hl_call_send(struct hl_call *call)
 {
     if (call->sent < call->used)
-        scrub(call->input, call->sent, call->used);
+        scrub(call->input, call->sent, call->used, call->pinned);
     call->used = call->sent;
     return call->message;
 }

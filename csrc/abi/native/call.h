@@ -27,6 +27,7 @@ struct hl_call {
     size_t size;          /* of the call's own message */
     size_t message, sent; /* the last message: where it begins and ends */
     size_t used;          /* C3 */
+    bool pinned;          /* the input's pages must not be dropped */
     struct hl_wire_writer writer;
     struct hl_wire_reader reader;
     enum hl_message_kind kind; /* being read */

@@ -109,6 +109,7 @@ static int start(const struct hl_abi_config *c, struct hl_vm_config *vm,
     n->input_addr = c->input.addr;
     n->output = c->output;
     hl_call_init(&n->call, input, c->input.size, output, c->output.size);
+    n->call.pinned = c->pinned;
     *regs = (struct hl_vm_regs){
         .rip = c->image.base + c->image.elf->entry,
         .rflags = RFLAGS_FIXED,

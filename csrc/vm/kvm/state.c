@@ -191,7 +191,8 @@ static int read_state(struct hl_kvm *k, struct hl_kvm_state *s)
         ioctl(k->cpu_fd, KVM_GET_XSAVE, &s->xsave) < 0)
         return -errno;
     hl_kvm_put_pkru(k, &s->xsave, hl_kvm_pkru(k, &s->xsave));
-    s->sregs.tr.type = hl_start_tss_type(); /* what was read always says busy */
+    s->sregs.tr.type =
+        hl_start_tss_type(); /* what was read always says busy */
     if (!k->plain)
         return read_rest(k, &s->rest);
     s->rest = k->rest;

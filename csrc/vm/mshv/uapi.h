@@ -89,12 +89,10 @@ enum {
 };
 
 /* Messages: why a guest left. */
-enum {
-    HL_HVMSG_UNMAPPED_GPA = (int)0x80000000,
-    HL_HVMSG_GPA_INTERCEPT = (int)0x80000001,
-    HL_HVMSG_UNRECOVERABLE_EXCEPTION = (int)0x80000021,
-    HL_HVMSG_X64_IO_PORT_INTERCEPT = (int)0x80010000,
-};
+#define HL_HVMSG_UNMAPPED_GPA 0x80000000u
+#define HL_HVMSG_GPA_INTERCEPT 0x80000001u
+#define HL_HVMSG_UNRECOVERABLE_EXCEPTION 0x80000021u
+#define HL_HVMSG_X64_IO_PORT_INTERCEPT 0x80010000u
 
 struct hl_hv_message {
     uint32_t type;
@@ -190,7 +188,6 @@ struct hl_mshv_vp_state {
 struct hl_mshv_create_partition {
     uint64_t flags, isolation;
 };
-#define HL_MSHV_LAPIC 1 /* a flag: it has an interrupt controller */
 
 struct hl_mshv_memory {
     uint64_t size, guest_pfn, userspace_addr;
