@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "inject.h"
+#include "manager/rest.h"
 
 /* A page's states.  An epoch is a take or a restore; heat is heat[page], and
  * what is in capitals is in `pages`.
@@ -39,8 +40,10 @@
  * For the whole region at once:
  *  - Settling forgets the doubts of the sample, if from now on all hot pages
  *    are looked at, or if what cooled would be too little to ask about.
- *  - Resting, after regret: nothing is sampled, so nothing cools down.
- *  - Wary, after regret or a far restore: only watched.  The same sample is
+ *  - Resting, after regret or overspending (other pages are written in each
+ *    epoch, so many that copying all would cost less): nothing is sampled, so
+ *    nothing cools down, and what is dirty is HOT at once from any state.
+ *  - Wary, after a rest or a far restore: only watched.  The same sample is
  *    looked at in WATCH epochs, and heat counts down from FRESH.  If enough of
  *    it was never written, and what was quiet in the first half of them still
  *    is, it is wary no more; if not, it rests again.
@@ -66,20 +69,32 @@
  *  collect_cost)      copied pages                           to copy
  *  a page for each    what a run's first  clean pages are    copying spread
  *  run                page costs more     copied             pages takes
- * longer than copying all a quarter of them  whether all become  nothing cools
- * pages cool down, more, to cool      hot again at once   while half of a and
- * are hot again region is written MANY_PAGES 1024    regions that can larger
- * regions     a small region is be flooded          warm up page by    all hot
- * after one page               large write 1/2 of region      when tracking
- * three more epochs  one large write dirty: flooded     costs more than a   of
- * faults          is copied until plain copy                             it
- * cools 1/2 of what cooled when cooling was a  workloads that     a few
- * unlucky within 8 epochs    mistake             wander pay for     pages stop
- * all regretted                              each change        cooling WATCH
- * 8            how long pages      a workload that    pages that are must stay
- * quiet     settles is found   written now and after a mistake     later then
- * cool down 7/8 of those still whether pages stay  the same           the same
- *  quiet              quiet
+ *                                                            longer than all
+ *  a quarter of them  whether all become  nothing cools      pages cool down,
+ *  more, to cool      hot again at once   while half of a    and are hot again
+ *                                         region is written
+ *  MANY_PAGES 1024    regions that can    larger regions     a small region is
+ *                     be flooded          warm up page by    all hot after one
+ *                                         page               large write
+ *  1/2 of region      when tracking       three more epochs  one large write
+ *  dirty: flooded     costs more than a   of faults          is copied until
+ *                     plain copy                             it cools
+ *  1/2 of what cooled when cooling was a  workloads that     a few unlucky
+ *  within 8 epochs    mistake             wander pay for     pages stop all
+ *  regretted                              each change        cooling
+ *  WATCH 8            how long pages      a workload that    pages that are
+ *                     must stay quiet     settles is found   written now and
+ *                     after a mistake     later              then cool down
+ *  11/16 of those     whether pages stay  the same           the same
+ *  still quiet        quiet: fewer than
+ *                     1 in 11 written in
+ *                     an epoch
+ *  COLD_COST 8        when pages that     pages written now  writing ever
+ *                     are written now     and then are       other pages costs
+ *                     and then should be  copied in each     more than copying
+ *                     hot all the same    epoch              all
+ *  OVERSPENT 4        when that is        such a workload    a few wide epochs
+ *                     certain             is found later     make pages hot
  *  SHORTEST_REST 16   epochs without      a chance mistake   a repeated
  *                     sampling after a    costs longer       mistake costs
  *                     mistake                                more often
@@ -95,13 +110,6 @@
  * dirty pages become hot at once: arming and comparing them would cost more
  * than a plain copy. */
 #define MANY_PAGES 1024
-
-/* Epochs in which nothing cools down: at first, and at most. */
-#define SHORTEST_REST 16
-#define LONGEST_REST 40
-
-/* Epochs after cooling in which it can be regretted. */
-#define SOON 8
 
 /* Epochs that hot pages are watched, before any cools down after a mistake;
  * and the heat of those that are. */
@@ -152,6 +160,7 @@ void hl_hot_reset(struct hl_hot *hot)
         memset(hot->heat, 0, hot->page_count);
     hot->count = hot->rest = hot->rest_ends = hot->cooled_at = 0;
     hot->let_go = hot->regretted = hot->watched = 0;
+    hot->found = hot->spent = 0;
     hot->wary = false;
 }
 
@@ -173,35 +182,12 @@ static void found_dirty(struct hl_hot *hot, size_t page)
     uint8_t gap = (uint8_t)(epoch - hot->seen[page]);
 
     hot->seen[page] = epoch;
-    if (gap > 2)
+    if (hot->epoch < hot->rest_ends)
+        make_hot(hot, page);
+    else if (gap > 2)
         hot->heat[page] = 1;
     else if (gap < 2 && (++hot->heat[page] & ~COOLED) >= HL_HOT_AT)
         make_hot(hot, page);
-}
-
-/* Nothing cools down for a while. */
-static void rest(struct hl_hot *hot)
-{
-    size_t longer = hot->rest ? hot->rest * 2 : SHORTEST_REST;
-
-    hot->rest = longer < LONGEST_REST ? longer : LONGEST_REST;
-    hot->rest_ends = hot->epoch + hot->rest;
-    hot->watched = 0;
-    hot->wary = true;
-}
-
-/* Was it right to let pages cool down? */
-static void learn(struct hl_hot *hot)
-{
-    if (hot->let_go == 0)
-        return;
-    if (hot->regretted * 2 > hot->let_go && hot->regretted * 16 > hot->count)
-        rest(hot);
-    else if (hot->epoch <= hot->cooled_at + SOON)
-        return;
-    else
-        hot->rest = 0;
-    hot->let_go = hot->regretted = 0;
 }
 
 /* Words of which one is sampled, when hot pages are watched: so many words at
@@ -245,7 +231,10 @@ static bool nearly_all(const struct hl_hot *hot)
 {
     size_t cold = hot->page_count - hot->count;
 
-    if (hot->epoch <= HL_HOT_AT || cold >= hot->worth + hot->count)
+    /* Where asking costs nothing, the tracker may have closed pages, and an
+     * owner of the memory, too: only what was written is hot. */
+    if (hot->epoch <= HL_HOT_AT || hot->worth == 0 ||
+        cold >= hot->worth + hot->count)
         return false;
     return cold < hot->worth || cold < hot->worth + hot_runs(hot);
 }
@@ -266,6 +255,7 @@ static void heat_up(struct hl_hot *hot, const struct hl_pages *dirty)
             found_dirty(hot, page);
         }
     }
+    hot->found = found;
     bool flooded = found >= MANY_PAGES && found * 2 >= n;
     bool all = nearly_all(hot);
     if (!flooded && !all)
@@ -277,10 +267,14 @@ static void heat_up(struct hl_hot *hot, const struct hl_pages *dirty)
 
 void hl_hot_epoch(struct hl_hot *hot, const struct hl_pages *dirty)
 {
+    size_t before = hot->count;
+
     hot->epoch++;
+    hot->found = 0;
     if (hot->count < hot->page_count)
         heat_up(hot, dirty);
-    learn(hot);
+    hl_rest_if_regretted(hot);
+    hl_rest_if_overspent(hot, before);
     if (hot->wary && hot->watched == 0 && hot->epoch >= hot->rest_ends)
         begin_watch(hot);
 }
@@ -400,11 +394,11 @@ static void settle_watch(struct hl_hot *hot)
             hot->heat[word * 64 + (size_t)__builtin_ctzll(bits)] = HL_HOT_AT;
     hot->watched = 0;
     if (hot->sampled == 0 || (enough_cold(hot) && moved_on(hot) &&
-                              hot->cooled * 8 > hot->quiet * 7)) {
+                              hot->cooled * 16 > hot->quiet * 11)) {
         hot->wary = false;
         hot->period = 1; /* now look at all: it was put off long enough */
     } else {
-        rest(hot);
+        hl_rest(hot);
     }
 }
 

@@ -19,6 +19,10 @@
  * a mistake: nothing cools down for a while, which gets longer each time, and
  * after it only once a part of the hot pages was watched, and stayed quiet.
  *
+ * If pages that are not hot are written so often that copying everything would
+ * have cost less, though none in three epochs in a row, it is the same:
+ * nothing cools down for a while, and all that is dirty meanwhile becomes hot.
+ *
  * This is only advice: no decision made here can lose a write.  hot.c draws
  * the states of a page, and says what each number is for. */
 #ifndef HL_MANAGER_HOT_H
@@ -46,6 +50,9 @@ struct hl_hot {
     size_t regretted;       /* of those, cooled down too early: hot again */
     size_t rest, rest_ends; /* how long nothing cools down, and until when */
     size_t cooled_at;       /* the epoch in which the first of them did */
+    size_t found;           /* pages not hot that were dirty in this epoch */
+    size_t spent;           /* more on such pages, of late, than on copying
+                               everything; in pages copied */
     bool wary;              /* nothing cools down that was not watched */
     unsigned watched;       /* epochs that the same sample was watched; 0: it
                                is not */

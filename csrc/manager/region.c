@@ -318,7 +318,10 @@ static int find_differs(struct hl_region *r,
     if (compares(r)) {
         hl_pages_empty(&r->differs);
         compare(r, snapshot, &r->todo, &r->differs);
-        return hl_region_may_touch(r, &r->differs, PROT_READ | PROT_WRITE);
+        int err = hl_region_may_touch(r, &r->differs, PROT_READ | PROT_WRITE);
+        if (err == 0 && !r->guess) /* a guess is no epoch */
+            sample_hot(r, snapshot, &r->differs);
+        return err;
     }
     hl_pages_copy(&r->differs, &r->todo);
     sample_hot(r, snapshot, &r->differs);

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "os/lock.h"
-#include "os/memory.h"
 
 struct range {
     char *start, *end;
@@ -90,12 +89,20 @@ size_t hl_joined_waiting(void)
 
 void hl_joined_adopt(void) { atomic_fetch_add(&in_use, 1); }
 
-int hl_joined_reserve(size_t size, void **addr)
+int hl_joined_make_room(const struct hl_backing *backing, size_t size,
+                        bool usable, void **addr)
 {
-    int err = hl_memory_reserve(&hl_anonymous, size, true, addr);
+    int err = hl_memory_reserve(backing, size, usable, addr);
 
     if (err == -ENOMEM && hl_joined_flush() > 0)
-        err = hl_memory_reserve(&hl_anonymous, size, true, addr);
+        err = hl_memory_reserve(backing, size, usable, addr);
+    return err;
+}
+
+int hl_joined_reserve(size_t size, void **addr)
+{
+    int err = hl_joined_make_room(&hl_anonymous, size, true, addr);
+
     if (err < 0)
         return err;
     hl_joined_adopt();

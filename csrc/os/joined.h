@@ -16,6 +16,7 @@
 #define HL_OS_JOINED_H
 
 #include "base.h"
+#include "os/memory.h"
 
 #define HL_JOINED_MANY ((size_t)128)
 #define HL_JOINED_WAIT ((size_t)16 << 20)
@@ -28,6 +29,10 @@ int hl_joined_reserve(size_t size, void **addr) HL_MUST_CHECK;
 void hl_joined_adopt(void);
 /* All of what was reserved or adopted. */
 void hl_joined_release(void *addr, size_t size);
+
+/* hl_memory_reserve, for all that this library reserves (J3). */
+int hl_joined_make_room(const struct hl_backing *backing, size_t size,
+                        bool usable, void **addr) HL_MUST_CHECK;
 
 /* Give back what waits, at once; returns how many bytes. */
 size_t hl_joined_flush(void);

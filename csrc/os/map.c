@@ -28,7 +28,7 @@ int hl_map_create(struct hl_map *map, size_t size, enum hl_huge huge)
     size_t reserved = size + align + page;
     void *base;
 
-    int err = hl_memory_reserve(&hl_anonymous, reserved, false, &base);
+    int err = hl_joined_make_room(&hl_anonymous, reserved, false, &base);
     if (err < 0)
         return err;
     uintptr_t start = hl_align_up((uintptr_t)base + page, align);

@@ -58,7 +58,7 @@ struct hl_tracker_ops {
     size_t collect_cost; /* at the least, in pages that could be copied */
     size_t collect_pages; /* one such more for so many pages of the region; 0:
                              what is clean costs nothing */
-    size_t disarm_cost;  /* a run's, and its arming, in such; 0: nothing */
+    size_t disarm_cost;   /* a run's, and its arming, in such; 0: nothing */
 
     /* Kinds of memory (enum hl_kind) that it tracks: on any other, open is
      * refused with -EOPNOTSUPP.  None tracks the process's own heap, stacks or

@@ -109,8 +109,8 @@ struct hl_driver_ops {
     bool is_boundary;      /* contains a hostile guest */
     bool host_sees_writes; /* the guest's writes are writes of this process:
                               its trackers track them */
-    bool pins_memory;      /* pages of its slots must not be dropped, nor others
-                              put in their place, while the machine is there */
+    bool pins_memory; /* pages of its slots must not be dropped, nor others
+                         put in their place, while the machine is there */
 
     /* Its own, in order of preference. */
     const struct hl_vm_tracker *trackers;

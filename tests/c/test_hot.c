@@ -126,6 +126,64 @@ static void who_settles_cools_down(void)
         }
 }
 
+/* What an epoch costs in pages copied, on average, where writing to one that
+ * is not hot costs 8. */
+static size_t cost(struct bed *b, int epochs, unsigned chance)
+{
+    size_t spent = 0;
+
+    for (int i = 0; i < epochs; i++) {
+        write_some(b, 0, PAGES, chance);
+        spent += b->hot.count;
+        for (size_t page = 0; page < PAGES; page++)
+            spent += hl_pages_has(&b->written, page) &&
+                             !hl_pages_has(&b->hot.pages, page)
+                         ? 8
+                         : 0;
+        (void)epoch(b);
+    }
+    return spent / (size_t)epochs;
+}
+
+/* Other pages are written in each epoch, and too few for a flood: it costs
+ * about what it would if all pages were hot, or none, whichever is less, and
+ * whatever was before. */
+static void who_writes_elsewhere_pays_no_more_than_a_copy(void)
+{
+    const unsigned chances[] = {2, 4, 7, 20, 30, 45, 55};
+    struct hl_pages all;
+
+    CHECK(hl_pages_init(&all, PAGES) == 0);
+    hl_pages_fill(&all);
+    for (size_t i = 0; i < HL_ARRAY_SIZE(chances); i++)
+        for (int left_unarmed = 0; left_unarmed < 2; left_unarmed++) {
+            struct bed b = new_bed();
+            size_t cold = PAGES * chances[i] * 8 / 100;
+            if (left_unarmed)
+                hl_hot_add(&b.hot, &all);
+            (void)cost(&b, left_unarmed ? FORGOTTEN : 24, chances[i]);
+            if (cold > PAGES)
+                cold = PAGES;
+            CHECK(cost(&b, 40, chances[i]) < cold * 5 / 4);
+            CHECK(cost(&b, 500, chances[i]) < cold * 5 / 4);
+            free_bed(&b);
+        }
+    hl_pages_free(&all);
+}
+
+/* A wide epoch now and then is no reason to copy everything in the others. */
+static void who_writes_much_at_times_stays_cold(void)
+{
+    struct bed b = new_bed();
+
+    for (int i = 0; i < 500; i++) {
+        write_some(&b, 0, PAGES, i % 8 == 0 ? 45 : 0);
+        (void)epoch(&b);
+        CHECK(!b.hot.wary && b.hot.count < PAGES / 16);
+    }
+    free_bed(&b);
+}
+
 /* Pages that nobody wrote, but a restore left unarmed, cool down unless they
  * are left again and again. */
 static void who_was_left_unarmed_is_watched(void)
@@ -190,6 +248,28 @@ static void who_is_spread_is_hot_whole(void)
         CHECK(cooled == 0);
         free_bed(&b);
     }
+}
+
+/* But where asking costs nothing no page is hot that was not written: in
+ * somebody's memory the tracker or its owner may have closed it. */
+static void who_was_not_written_stays_cold_where_asking_is_free(void)
+{
+    const size_t pages = 2047;
+    struct hl_pages dirty;
+    struct hl_hot hot;
+
+    CHECK(hl_hot_init(&hot, pages, 0) == 0);
+    CHECK(hl_pages_init(&dirty, pages) == 0);
+    for (size_t page = 0; page < pages; page += 2)
+        hl_pages_add(&dirty, page);
+    for (int i = 0; i < 100; i++) {
+        hl_hot_epoch(&hot, &dirty);
+        hl_hot_settle(&hot);
+        CHECK(hot.count <= pages / 2 + 1);
+    }
+    CHECK(hot.count == pages / 2 + 1);
+    hl_hot_free(&hot);
+    hl_pages_free(&dirty);
 }
 
 /* Until they are fewer, or lie together. */
@@ -279,9 +359,12 @@ int main(void)
     RUN(who_wanders_stays_hot);
     RUN(who_wanders_slowly_stays_hot);
     RUN(who_settles_cools_down);
+    RUN(who_writes_elsewhere_pays_no_more_than_a_copy);
+    RUN(who_writes_much_at_times_stays_cold);
     RUN(who_was_left_unarmed_is_watched);
     RUN(who_never_wandered_is_not_watched);
     RUN(who_is_spread_is_hot_whole);
+    RUN(who_was_not_written_stays_cold_where_asking_is_free);
     RUN(who_lies_together_cools_down);
     RUN(rests_when_nothing_is_sampled);
     return 0;

@@ -134,12 +134,17 @@ static void what_waits_makes_room(void) /* J3 */
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
+        struct hl_map map;
         void *at;
         reserve(MORE);
         release(0);
         CHECK(hl_joined_waiting() == SIZE);
         CHECK(setrlimit(RLIMIT_AS, &none) == 0);
         CHECK(hl_joined_reserve(SIZE, &at) == -ENOMEM);
+        CHECK(hl_joined_waiting() == 0);
+        release(1);
+        CHECK(hl_joined_waiting() == SIZE);
+        CHECK(hl_map_create(&map, SIZE, HL_HUGE_NEVER) == -ENOMEM);
         CHECK(hl_joined_waiting() == 0);
         _exit(0);
     }

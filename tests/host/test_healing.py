@@ -140,3 +140,32 @@ def test_a_block_that_a_child_shares_is_not_copied(memory, manager) -> None:
         os.waitpid(pid, 0)
         os.close(ours)
     manager.verify()
+
+
+def test_what_a_fork_shares_is_not_copied_though_all_is_hot(
+    memory, manager
+) -> None:
+    """Takes only read it: nothing else would make it this process's own."""
+    manager.take()
+    while manager.stats["collapsed"] == 0:
+        memory.fill(0, memory.size, manager.stats["takes"] % 100 + 1)
+        manager.take()
+    ours, childs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(childs)
+        os.read(ours, 1)
+        os._exit(0)
+    try:
+        manager.take()
+        assert manager.stats["hot_pages"] == memory.page_count
+        assert manager.stats["collapsed"] == 1
+    finally:
+        os.close(childs)
+        os.waitpid(pid, 0)
+        os.close(ours)
+    memory.fill(0, memory.size, 111)
+    manager.take()
+    assert manager.stats["hot_pages"] == memory.page_count
+    assert manager.stats["collapsed"] == 2
+    manager.verify()

@@ -278,6 +278,33 @@ os._exit(0)
     run(MEMORY + HELPERS + script, tracker)
 
 
+def test_pages_cool_down_beside_one_that_was_closed(tracker: str) -> None:
+    """All were hot: what is not written any more is not looked at for ever."""
+    if tracker not in ("uffd", "uffd-sigbus"):
+        pytest.skip("it closes pages itself, or has no hot ones")
+    script = """
+manager = SnapshotManager(memory, tracker=tracker)
+manager.take()
+for _ in range(8):
+    for page in range(64):
+        write(page)
+    manager.restore()
+assert manager.stats["hot_pages"] == 64
+libc.mprotect(at + half, PAGE, 1)
+for _ in range(100):
+    write(3)
+    manager.restore()
+assert manager.stats["hot_pages"] <= 1, manager.stats
+libc.mprotect(at + half, PAGE, 3)
+write(32)
+assert set(manager.changed()) == {32}
+manager.restore()
+manager.verify()
+os._exit(0)
+"""
+    run(MEMORY + HELPERS + script, tracker)
+
+
 def test_a_guess_makes_no_page_exist(tracker: str) -> None:
     """Neither where mappings are read as text."""
     script = """

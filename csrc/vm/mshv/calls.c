@@ -26,3 +26,20 @@ void hl_mshv_use_calls(const struct hl_mshv_calls *calls)
 {
     hl_mshv_calls = calls ? calls : &kernels;
 }
+
+/* Each EAGAIN is a page that the kernel gave to the hypervisor meanwhile, and
+ * what it needs is counted in hundreds. */
+#define MOST_TRIES 4096
+
+int hl_mshv_ioctl(const struct hl_mshv_calls *calls, int fd,
+                  unsigned long request, void *argument)
+{
+    int result = -1;
+
+    for (int i = 0; i < MOST_TRIES && result < 0; i++) {
+        result = calls->ioctl(fd, request, argument);
+        if (result < 0 && errno != EINTR && errno != EAGAIN)
+            break;
+    }
+    return result < 0 ? -errno : result;
+}

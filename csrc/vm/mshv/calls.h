@@ -15,6 +15,10 @@ struct hl_mshv_calls {
 /* The kernel's, unless tests said otherwise. */
 extern const struct hl_mshv_calls *hl_mshv_calls;
 
+/* An ioctl that is made again where the kernel asks for it.  -errno. */
+int hl_mshv_ioctl(const struct hl_mshv_calls *calls, int fd,
+                  unsigned long request, void *argument) HL_MUST_CHECK;
+
 /* From now on, for machines that are made then; NULL: the kernel's. */
 void hl_mshv_use_calls(const struct hl_mshv_calls *calls);
 

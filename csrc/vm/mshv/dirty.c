@@ -68,8 +68,8 @@ static bool is_all_open(const struct dirty *d, struct hl_run piece)
 
 static int ask_slot(struct dirty *d, const struct hl_vm_slot *slot)
 {
-    size_t first = (size_t)((char *)slot->host - d->tracker.addr) /
-                   d->tracker.page_size;
+    size_t first =
+        (size_t)((char *)slot->host - d->tracker.addr) / d->tracker.page_size;
     size_t count = slot->size / d->tracker.page_size;
     int err = 0;
 
@@ -157,7 +157,8 @@ static int start(struct dirty *d, char *why)
     if (!m->tracks) {
         int err = m->interface->track(m);
         if (err < 0)
-            return hl_why(why, err, "HvPartitionPropertyGpaPageAccessTracking: %s",
+            return hl_why(why, err,
+                          "HvPartitionPropertyGpaPageAccessTracking: %s",
                           strerror(-err));
         m->tracks = true;
     }

@@ -3,9 +3,9 @@
  * RUN_VP returns EINTR for a signal that the thread does not block and that
  * has a handler; there is no way to unblock one for the time of the call only,
  * as KVM has.  So a signal may come after the last look at `kicked` and before
- * the kernel's first, and is then lost.  Therefore a kick starts a timer, whose
- * signal comes every millisecond, to the thread that runs, until the run is
- * over.
+ * the kernel's first, and is then lost.  Therefore a kick starts a timer,
+ * whose signal comes every millisecond, to the thread that runs, until the run
+ * is over.
  *
  * SIGURG gets a handler that does nothing, where it has none; a program's own
  * is left alone, and called for kicks, as for any SIGURG that nobody sent it.
@@ -31,8 +31,8 @@ static void nothing(int signal) { (void)signal; }
 /* Looked at before each run: it is the program's to change. */
 static int want_handler(void)
 {
-    struct sigaction now, ours = {.sa_handler = nothing,
-                                  .sa_flags = SA_RESTART | SA_ONSTACK};
+    struct sigaction now,
+        ours = {.sa_handler = nothing, .sa_flags = SA_RESTART | SA_ONSTACK};
 
     if (sigaction(HL_KICK, NULL, &now) < 0)
         return -errno;

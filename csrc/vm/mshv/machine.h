@@ -89,10 +89,6 @@ static inline struct hl_mshv *hl_mshv_of(struct hl_vm *vm)
     return (struct hl_mshv *)vm;
 }
 
-/* run.c: an ioctl that is made again where the kernel asks for it.  -errno. */
-int hl_mshv_ioctl(const struct hl_mshv_calls *calls, int fd,
-                  unsigned long request, void *argument) HL_MUST_CHECK;
-
 /* state.c.  What it holds is a number of registers, and bytes that only the
  * hypervisor understands. */
 #define HL_MSHV_REGISTERS 35

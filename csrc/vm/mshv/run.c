@@ -17,23 +17,6 @@
 
 #define DEVICE "/dev/mshv"
 
-/* Each EAGAIN is a page that the kernel gave to the hypervisor meanwhile, and
- * what it needs is counted in hundreds. */
-#define MOST_TRIES 4096
-
-int hl_mshv_ioctl(const struct hl_mshv_calls *calls, int fd,
-                  unsigned long request, void *argument)
-{
-    int result = -1;
-
-    for (int i = 0; i < MOST_TRIES && result < 0; i++) {
-        result = calls->ioctl(fd, request, argument);
-        if (result < 0 && errno != EINTR && errno != EAGAIN)
-            break;
-    }
-    return result < 0 ? -errno : result;
-}
-
 static int why_not_open(char *why, int err)
 {
     switch (-err) {
@@ -192,8 +175,8 @@ static int read_message(struct hl_mshv *m, const struct hl_hv_message *message,
 {
     struct hl_hv_memory_intercept memory;
 
-    *exit = (struct hl_exit){.reason = HL_EXIT_UNKNOWN,
-                             .value = message->type};
+    *exit =
+        (struct hl_exit){.reason = HL_EXIT_UNKNOWN, .value = message->type};
     switch (message->type) {
     case HL_HVMSG_X64_IO_PORT_INTERCEPT:
         return read_port(m, message, exit);
