@@ -19,6 +19,7 @@ TRACKERS = (
     ("full", None, True, False, False, False),
     ("kvm-ring", "kvm", False, True, False, False),
     ("kvm-log", "kvm", False, True, False, False),
+    ("mshv", "mshv", False, True, False, False),
 )
 ASKED_FOR, FIRST_CHOICE, NEXT_CHOICE, TOLD = range(4)
 CAN_FAIL = False
@@ -28,6 +29,7 @@ TYPES = (
 )
 DRIVERS = (
     ("kvm", "/dev/kvm", True, False),
+    ("mshv", "/dev/mshv", True, False),
     ("emulator", None, False, True),
 )
 REPLY_SIZE = 4096

@@ -330,5 +330,5 @@ def test_doctor_believes_the_driver_about_dev_kvm(tmp_path: Path) -> None:
     assert doctor._device(kvm, {"kvm"}) == "usable"
     assert doctor._device(kvm, set()) == "not usable: see driver kvm"
     works, not_ = DriverInfo("kvm", True, ""), DriverInfo("kvm", False, "no")
-    assert doctor._devices([works]) == {"/dev/kvm": "usable"}
+    assert doctor._devices([works])["/dev/kvm"] == "usable"
     assert "usable" not in doctor._devices([not_])["/dev/kvm"].split(":")
