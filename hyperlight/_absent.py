@@ -28,9 +28,9 @@ TYPES = (
     *("bool", "str", "bytes"),
 )
 DRIVERS = (
-    ("kvm", "/dev/kvm", True, False),
-    ("mshv", "/dev/mshv", True, False),
-    ("emulator", None, False, True),
+    ("kvm", "/dev/kvm", True, False, False),
+    ("mshv", "/dev/mshv", True, False, True),
+    ("emulator", None, False, True, False),
 )
 REPLY_SIZE = 4096
 LEFT_READY, LEFT_HOST_CALL, LEFT_LOG, LEFT_ABORT = range(1, 5)

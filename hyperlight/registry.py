@@ -38,6 +38,8 @@ class Driver(NamedTuple):
     is_boundary: bool
     #: A guest's writes are writes of this process.
     host_sees_writes: bool
+    #: Pages of guest memory must not be dropped: all of it is resident.
+    pins_memory: bool
 
 
 #: Both in order of preference; trackers of this process come first.

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake import mshv
+
+mshv.provide()
 
 import hyperlight
 from hyperlight import (

@@ -324,7 +324,13 @@ def test_doctor_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_doctor_believes_the_driver_about_dev_kvm(tmp_path: Path) -> None:
     path = tmp_path / "kvm"
-    kvm = Driver("kvm", str(path), is_boundary=True, host_sees_writes=False)
+    kvm = Driver(
+        "kvm",
+        str(path),
+        is_boundary=True,
+        host_sees_writes=False,
+        pins_memory=False,
+    )
     assert doctor._device(kvm, set()) == "absent"
     path.touch()
     assert doctor._device(kvm, {"kvm"}) == "usable"

@@ -14,7 +14,8 @@ cdef tuple tracker_row(const hl_tracker_ops *ops, driver):
 cdef tuple driver_row(const hl_driver_ops *ops):
     return (ops.name.decode(),
             None if ops.device == NULL else ops.device.decode(),
-            bool(ops.is_boundary), bool(ops.host_sees_writes))
+            bool(ops.is_boundary), bool(ops.host_sees_writes),
+            bool(ops.pins_memory))
 
 
 #: As hyperlight.registry.Driver, in order of preference.

@@ -1,18 +1,12 @@
-# For tests: planned failures (csrc/inject), and another /dev/mshv.
+# csrc/inject: planned failures, for tests.
 
 cdef extern from *:
     """
     #include "inject.h"
     #ifdef HL_FAULT_INJECTION
     #define HL_CAN_FAIL 1
-    #ifdef __x86_64__
-    #include "vm/mshv/calls.h"
-    #else
-    #define hl_mshv_use_calls(calls) ((void)(calls))
-    #endif
     #else
     #define HL_CAN_FAIL 0
-    #define hl_mshv_use_calls(calls) ((void)(calls))
     static inline void hl_inject_plan(int point, unsigned skip, unsigned count)
     {
         (void)point;
@@ -40,7 +34,6 @@ cdef extern from *:
         HL_INJECT_RIPE
         HL_INJECT_ROOM
     void HL_LINGER() nogil
-    void hl_mshv_use_calls(const void *calls)
     void hl_inject_plan(hl_inject_point point, unsigned skip, unsigned count)
 
 #: True in builds whose allocations and system calls can be made to fail.
@@ -71,11 +64,3 @@ def plan_failure(str point not None, unsigned skip=0, unsigned count=1):
     if not HL_CAN_FAIL:
         raise RuntimeError("built without fault injection")
     hl_inject_plan(inject_points[point], skip, count)
-
-
-def use_mshv_calls(size_t calls):
-    """The address of a struct hl_mshv_calls, which must outlive all machines
-    that are made with it; 0: the kernel's.  Tests only."""
-    if not HL_CAN_FAIL:
-        raise RuntimeError("built without fault injection")
-    hl_mshv_use_calls(<const void *>calls)

@@ -3,8 +3,9 @@
 Usage: run.py [--sanitize address,undefined | thread] [NAME ...]
 
 Each test_*.c here is linked with all of csrc but csrc/guest, which is not for
-this system; warnings are errors, and so is a circle of files that use each
-other. Prints what the programs print and ends with a count.
+this system, and with the fakes; warnings are errors, and so is a circle of
+files that use each other. Prints what the programs print and ends with a
+count.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CSRC = HERE.parent.parent / "csrc"
+FAKES = HERE.parent / "fake"
 
 FLAGS = [
     *("-std=c11", "-D_GNU_SOURCE", "-DHL_FAULT_INJECTION", "-g", "-O1"),
     *("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow"),
     *("-Wmissing-prototypes", "-Werror", "-pthread", f"-I{CSRC}", f"-I{HERE}"),
+    f"-I{FAKES.parent}",
 ]
 
 
@@ -101,11 +104,12 @@ def main() -> int:
         objects = Path(folder)
 
         def compile_one(source: Path) -> None:
-            name = str(source.relative_to(source.parents[1])).replace("/", "-")
+            name = str(source.relative_to(source.parents[2])).replace("/", "-")
             build(source, objects / f"{name}.o", arguments.sanitize)
 
         guest = CSRC / "guest"
         sources = [p for p in CSRC.rglob("*.c") if guest not in p.parents]
+        sources += FAKES.rglob("*.c")
         list(pool.map(compile_one, sorted(sources)))
         if found := circle(objects):
             print(f"a circle: {' -> '.join(found)}")

@@ -356,7 +356,7 @@ def test_signals_while_pages_are_protected(
         while not came and time.monotonic() < end:
             time.sleep(0.01)
         first = len(came)
-        for _ in range(150 if driver == "kvm" else 2):
+        for _ in range(2 if driver == "emulator" else 150):
             sandbox.call("Go", size, 1)
             sandbox.restore()
             sandbox.verify()

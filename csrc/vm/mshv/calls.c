@@ -1,6 +1,9 @@
 #include "vm/mshv/calls.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -21,6 +24,20 @@ static const struct hl_mshv_calls kernels = {
 };
 
 const struct hl_mshv_calls *hl_mshv_calls = &kernels;
+
+#ifdef HL_FAULT_INJECTION
+/* The test build takes them from a library, in child processes, too. */
+__attribute__((constructor)) static void take_from_library(void)
+{
+    const char *path = getenv("HYPERLIGHT_FAKE_MSHV_LIBRARY");
+    void *library = path && *path ? dlopen(path, RTLD_NOW) : NULL;
+
+    if (library != NULL)
+        hl_mshv_use_calls(dlsym(library, "fake_mshv_calls"));
+    else if (path && *path)
+        fprintf(stderr, "%s\n", dlerror());
+}
+#endif
 
 void hl_mshv_use_calls(const struct hl_mshv_calls *calls)
 {

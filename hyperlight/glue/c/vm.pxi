@@ -37,6 +37,7 @@ cdef extern from "vm/driver.h" nogil:
         const char *device
         bint is_boundary
         bint host_sees_writes
+        bint pins_memory
         const hl_vm_tracker *trackers
         size_t tracker_count
     struct hl_vm_tracker:

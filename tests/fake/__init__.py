@@ -1,0 +1,1 @@
+"""Fakes of what this machine does not have."""
