@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -44,16 +45,24 @@ void hl_mshv_use_calls(const struct hl_mshv_calls *calls)
     hl_mshv_calls = calls ? calls : &kernels;
 }
 
-/* Each EAGAIN is a page that the kernel gave to the hypervisor meanwhile, and
- * what it needs is counted in hundreds. */
-#define MOST_TRIES 4096
+/* What a hypercall's argument holds after EAGAIN (how far it came) the kernel
+ * refuses to be given: each try begins with the caller's. */
+#define LONGEST 256
 
 int hl_mshv_ioctl(const struct hl_mshv_calls *calls, int fd,
                   unsigned long request, void *argument)
 {
+    const size_t size = _IOC_SIZE(request);
+    char given[LONGEST];
     int result = -1;
 
-    for (int i = 0; i < MOST_TRIES && result < 0; i++) {
+    if (size > sizeof given)
+        return -EINVAL;
+    if (size > 0)
+        memcpy(given, argument, size);
+    for (int i = 0; i < HL_MSHV_TRIES && result < 0; i++) {
+        if (i > 0 && size > 0)
+            memcpy(argument, given, size);
         result = calls->ioctl(fd, request, argument);
         if (result < 0 && errno != EINTR && errno != EAGAIN)
             break;

@@ -15,7 +15,12 @@ struct hl_mshv_calls {
 /* The kernel's, unless tests said otherwise. */
 extern const struct hl_mshv_calls *hl_mshv_calls;
 
-/* An ioctl that is made again where the kernel asks for it.  -errno. */
+/* Each EAGAIN is a page that the kernel gave to the hypervisor meanwhile, and
+ * what it needs is counted in hundreds. */
+#define HL_MSHV_TRIES 4096
+
+/* An ioctl that is made again where the kernel asks for it, with the argument
+ * as it was.  -errno. */
 int hl_mshv_ioctl(const struct hl_mshv_calls *calls, int fd,
                   unsigned long request, void *argument) HL_MUST_CHECK;
 

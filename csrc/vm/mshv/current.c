@@ -4,7 +4,7 @@
 
 #include "vm/mshv/machine.h"
 
-/* A hypercall without repetitions, or with: its input is at most a page. */
+/* Its input is at most a page. */
 static int hypercall(const struct hl_mshv *m, int fd,
                      struct hl_mshv_hvcall *call)
 {
@@ -133,7 +133,8 @@ static int take_dirty(const struct hl_mshv *m, uint64_t gpa_page,
     };
 
     (void)room;
-    return hl_mshv_ioctl(m->calls, m->vm_fd, HL_MSHV_GET_ACCESS_BITMAP, &take);
+    int rc = m->calls->ioctl(m->vm_fd, HL_MSHV_GET_ACCESS_BITMAP, &take);
+    return rc < 0 ? -errno : 0;
 }
 
 const struct hl_mshv_interface hl_mshv_current = {

@@ -9,8 +9,8 @@
  *
  *  D1. A page that the guest wrote since it was armed is in `found` or has its
  *      bit set in the hypervisor.
- *  D2. Before a query that clears a piece has succeeded, all of the piece
- *      counts as found, if it fails at any point.
+ *  D2. If a query fails, all that it was about counts as found: it may have
+ *      cleared some of it.
  *
  * From switching on to the first query all pages are reported: that answer is
  * thrown away, since no page is armed by then (T1). */
@@ -44,15 +44,19 @@ static void add_bits(struct dirty *d, struct hl_run piece)
 static int ask(struct dirty *d, struct hl_run piece, uint64_t gpa)
 {
     const struct hl_mshv *m = d->mshv;
+    int err = -EAGAIN;
 
-    memset(d->bits, 0, sizeof d->bits);
-    int err = m->interface->take_dirty(m, gpa / HL_MSHV_PAGE, piece.count,
+    for (int i = 0; i < HL_MSHV_TRIES && (err == -EAGAIN || err == -EINTR);
+         i++) {
+        memset(d->bits, 0, sizeof d->bits);
+        err = m->interface->take_dirty(m, gpa / HL_MSHV_PAGE, piece.count,
                                        d->bits, d->room);
-    if (err == 0 && HL_INJECT(HL_INJECT_COLLECT))
-        err = -ENOMEM;
-    if (err < 0)
-        hl_pages_add_range(&d->found, piece); /* D2 */
-    else
+        if (err == 0 && HL_INJECT(HL_INJECT_COLLECT))
+            err = -ENOMEM;
+        if (err < 0)
+            hl_pages_add_range(&d->found, piece); /* D2 */
+    }
+    if (err == 0)
         add_bits(d, piece);
     return err;
 }

@@ -24,7 +24,7 @@
 
 struct hl_mshv;
 
-/* One of the two.  All return -errno, and are never interrupted. */
+/* One of the two.  All return -errno. */
 struct hl_mshv_interface {
     const char *name;
     unsigned long run; /* the number of RUN_VP */
@@ -44,7 +44,8 @@ struct hl_mshv_interface {
     int (*track)(const struct hl_mshv *m);
     /* Which of these pages it wrote, into zeroed bits of whole words; and
      * forget it.  On error, the guest may have written any of them, and it may
-     * be forgotten.  Needs HL_MSHV_PIECE bytes of room. */
+     * be forgotten: also on -EINTR and -EAGAIN, after which it is tried again.
+     * Needs HL_MSHV_PIECE bytes of room. */
     int (*take_dirty)(const struct hl_mshv *m, uint64_t gpa_page,
                       size_t page_count, uint64_t *bits, void *room);
 };

@@ -86,15 +86,13 @@ static int ask(const struct hl_mshv *m, uint64_t gpa_page, uint32_t *count,
         .states = (uintptr_t)states,
     };
 
-    int err =
-        hl_mshv_ioctl(m->calls, m->vm_fd, HL_MSHV_OLD_GET_ACCESS, &packed);
+    int rc = m->calls->ioctl(m->vm_fd, HL_MSHV_OLD_GET_ACCESS, &packed);
     *count = packed.count;
-    if (err != -ENOTTY)
-        return err;
-    err = hl_mshv_ioctl(m->calls, m->vm_fd, HL_MSHV_OLD_GET_ACCESS_PADDED,
-                        &padded);
+    if (rc >= 0 || errno != ENOTTY)
+        return rc < 0 ? -errno : 0;
+    rc = m->calls->ioctl(m->vm_fd, HL_MSHV_OLD_GET_ACCESS_PADDED, &padded);
     *count = padded.count;
-    return err;
+    return rc < 0 ? -errno : 0;
 }
 
 /* It may answer for fewer pages than it was asked about, but not for none. */

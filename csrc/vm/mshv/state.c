@@ -164,9 +164,9 @@ static int start(const struct hl_mshv *m)
 {
     const uint64_t own = own_xcr0();
     const uint64_t tries[] = {own, own & 7, 0};
-    int err = -EIO;
+    int err = -EINVAL;
 
-    for (size_t i = 0; i < HL_ARRAY_SIZE(tries) && err < 0; i++)
+    for (size_t i = 0; i < HL_ARRAY_SIZE(tries) && err == -EINVAL; i++)
         err = set_start(m, tries[i]);
     return err;
 }

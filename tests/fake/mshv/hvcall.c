@@ -153,9 +153,9 @@ static bool lacks_memory(struct fake_partition *p, uint16_t code)
 
     if (!fake_mshv_switched(FAKE_EAGAIN_ONCE))
         return false;
-    p->suspended ^= bit;
-    fake_count(FAKE_FAILED, (p->suspended & bit) != 0);
-    return p->suspended & bit;
+    const bool lacks = (p->suspended ^= bit) & bit;
+    fake_count(FAKE_FAILED, lacks);
+    return lacks;
 }
 
 static int perform(struct fake_partition *p, const struct fake_vp *vp,

@@ -62,7 +62,8 @@ static int enter(struct fake_cpu *cpu, bool at_once)
     return err;
 }
 
-#define MOST_EXITS 64
+/* An INS of 1024 bytes, each of which may leave, since memory is withheld. */
+#define MOST_EXITS 2048
 
 /* Completed, each instruction writes registers, and some write memory: none
  * can be written meanwhile, and the registers are put back. */

@@ -32,8 +32,9 @@ struct fake_partition {
     int refs;             /* files: files.c */
     bool lost;            /* a descriptor was closed by somebody else */
     bool older, initialized, tracking;
-    atomic_bool ran;    /* the guest, since accesses were last asked for */
-    uint64_t suspended; /* hypercalls that failed once, by their code: bits */
+    atomic_bool ran; /* the guest, since accesses were last asked for */
+    _Atomic uint64_t
+        suspended; /* hypercalls that failed once, by their code: bits */
     struct fake_machine *machine;
     struct fake_region regions[FAKE_SLOTS];
     struct fake_vp vp;

@@ -6,6 +6,8 @@
 
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -43,7 +45,7 @@ static int register_all(int ring, uint64_t addr, uint64_t size)
     return err;
 }
 
-static int hold(struct fake_pin *pin)
+static int hold_here(struct fake_pin *pin)
 {
     struct io_uring_params params = {0};
 
@@ -59,6 +61,37 @@ static int hold(struct fake_pin *pin)
                    MADV_POPULATE_WRITE) < 0
                ? -EFAULT
                : 0;
+}
+
+struct job {
+    struct fake_pin *pin;
+    int err;
+};
+
+static void *do_job(void *argument)
+{
+    struct job *job = argument;
+
+    job->err = hold_here(job->pin);
+    return NULL;
+}
+
+/* Closing a ring interrupts the thread that made it, as a signal would, and
+ * long after that: so it is made by a thread that is gone by then. */
+static int hold(struct fake_pin *pin)
+{
+    struct job job = {.pin = pin};
+    sigset_t all, before;
+    pthread_t thread;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int err = pthread_create(&thread, NULL, do_job, &job);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (err)
+        return -ENOMEM;
+    pthread_join(thread, NULL);
+    return job.err;
 }
 
 static int open_pagemap(void)
