@@ -8,16 +8,21 @@ HYPERLIGHT_DEBUG=1            no optimization, fault injection
 HYPERLIGHT_FAULT_INJECTION=1  tests can make allocations and calls fail
 HYPERLIGHT_SANITIZE=a,b       -fsanitize=a,b
 HYPERLIGHT_COVERAGE=1         gcov
+
+For packagers (tools/wheels.py):
+
+HYPERLIGHT_GUEST_CC           builds the guests, where CC is for other systems
+_PYTHON_HOST_PLATFORM         as Python itself has it: what is built for
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -25,7 +30,7 @@ from setuptools.command.build_ext import build_ext
 
 SDK = Path("csrc/guest")
 GUESTS = Path("hyperlight/guest")  # the package that has both
-X86 = platform.machine().lower() in ("x86_64", "amd64")
+X86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
 HYPERVISORS = {"kvm", "mshv", "start.c"}
 CSRC = sorted(
     str(path)
@@ -101,7 +106,13 @@ def build_guest(source: Path, target: Path) -> None:
     flags = strict if switched_on("WERROR") else []
     target.parent.mkdir(parents=True, exist_ok=True)
     # Without -g: who debugs a guest builds it himself.
-    command = cc.command(SDK, [source], target, flags=[*flags, "-g0"])
+    command = cc.command(
+        SDK,
+        [source],
+        target,
+        cc=os.environ.get("HYPERLIGHT_GUEST_CC"),
+        flags=[*flags, "-g0"],
+    )
     print(*command)
     subprocess.run(command, check=True)  # noqa: S603
 

@@ -18,6 +18,16 @@
 #define HL_MUST_CHECK __attribute__((warn_unused_result))
 #define HL_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
+/* For a slot of each thread (__thread) that signal handlers read: it is there
+ * before its first use, which then allocates nothing.  glibc allocates other
+ * slots on first use; elsewhere (musl) they come with the thread, and a
+ * library that is loaded later must not ask for this. */
+#ifdef __GLIBC__
+#define HL_THERE_AT_ONCE __attribute__((tls_model("initial-exec")))
+#else
+#define HL_THERE_AT_ONCE
+#endif
+
 /* Page numbers are kept in 32 bits by snapshots: 16 TiB of 4 KiB pages. */
 #define HL_MAX_PAGES ((size_t)UINT32_MAX)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import operator
 import sys
 from typing import Any, NoReturn
 
 from hyperlight.errors import DriverUnavailable, TrackerUnavailable
 
-PAGE_SIZE = 4096
+PAGE_SIZE = mmap.PAGESIZE
 HUGE_NEVER, HUGE_AUTO, HUGE_ALWAYS = range(3)
 # As the core's rows: hyperlight/registry.py.
 TRACKERS = (

@@ -148,6 +148,9 @@ print(*(info.name for info in hyperlight.trackers()))
 
 def test_elsewhere_page_sets_work() -> None:
     script = """
+import mmap
+from hyperlight._binding import core
+assert core.PAGE_SIZE == mmap.PAGESIZE
 some = hyperlight.PageSet.from_pages(130, [0, 1, 64, 129])
 assert some.runs() == [(0, 2), (64, 1), (129, 1)]
 assert list(some) == [0, 1, 64, 129] and len(some) == 4

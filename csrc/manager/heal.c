@@ -25,7 +25,7 @@
 static bool wants_huge(struct hl_region *r)
 {
     if (!r->asked_for_huge)
-        r->wants_huge = hl_vma_wants_huge(r->memory);
+        r->wants_huge = hl_huge_is_wanted() && hl_vma_wants_huge(r->memory);
     r->asked_for_huge = true;
     return r->wants_huge;
 }

@@ -27,7 +27,7 @@ int hl_split_init(struct hl_split *split, const void *addr, size_t page_count)
     size_t end = whole.first + whole.count;
 
     *split = (struct hl_split){0};
-    if (whole.count == 0)
+    if (whole.count == 0 || !hl_huge_is_wanted())
         return 0;
     *split = (struct hl_split){
         .grid = grid,

@@ -18,8 +18,8 @@ static size_t first_count;
 unsigned hl_fork_generation(void) { return atomic_load(&generation); }
 
 #ifdef HL_FAULT_INJECTION
-/* Ranks that this thread holds.  initial-exec: no allocation at first use. */
-static __thread unsigned held __attribute__((tls_model("initial-exec")));
+/* Ranks that this thread holds. */
+static __thread unsigned held HL_THERE_AT_ONCE;
 
 static void note_taken(enum hl_rank rank)
 {

@@ -13,14 +13,15 @@ size_t hl_map_count(void) { return atomic_load(&live); }
 static bool wants_huge(size_t size, enum hl_huge huge)
 {
     return huge == HL_HUGE_ALWAYS ||
-           (huge == HL_HUGE_AUTO && size >= HL_HUGE_AUTO_SIZE);
+           (huge == HL_HUGE_AUTO && size >= HL_HUGE_AUTO_SIZE &&
+            hl_huge_is_wanted());
 }
 
 int hl_map_create(struct hl_map *map, size_t size, enum hl_huge huge)
 {
     size_t page = hl_page_size();
     /* A huge page must start on its own boundary: leave room to move up. */
-    size_t align = wants_huge(size, huge) ? HL_HUGE_SIZE : page;
+    size_t align = wants_huge(size, huge) ? hl_huge_size() : page;
 
     if (size == 0 || size > SIZE_MAX - align - 3 * page)
         return -ENOMEM;

@@ -13,6 +13,13 @@ const struct hl_backing hl_anonymous = {
 
 size_t hl_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
+size_t hl_huge_size(void)
+{
+    size_t page = hl_page_size();
+
+    return page / sizeof(uint64_t) * page;
+}
+
 int hl_memory_reserve(const struct hl_backing *backing, size_t size,
                       bool usable, void **addr)
 {

@@ -5,10 +5,20 @@
 
 #include "base.h"
 
-/* A huge page of x86-64 and of arm64 with 4 KiB pages. */
+/* A huge page of x86-64, and of arm64 with pages of 4 KiB: the only one that
+ * this library asks for or makes by itself. */
 #define HL_HUGE_SIZE ((size_t)2 << 20)
 
 size_t hl_page_size(void);
+
+/* What a page table maps, and so a huge page: 32 MiB with pages of 16 KiB, 512
+ * with 64.  One write would zero as much, and its copy copy it. */
+size_t hl_huge_size(void);
+
+static inline bool hl_huge_is_wanted(void)
+{
+    return hl_huge_size() == HL_HUGE_SIZE;
+}
 
 /* To a multiple of `unit`. */
 static inline size_t hl_align_down(size_t value, size_t unit)

@@ -8,6 +8,7 @@
 #include "os/descriptor.h"
 #include "os/memory.h"
 #include "os/others.h"
+#include "os/uapi.h"
 
 bool hl_is_writable(uintptr_t addr)
 {

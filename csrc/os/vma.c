@@ -252,8 +252,10 @@ int hl_vma_query(const void *addr, size_t size, struct hl_vma *vma)
 
     w.fd = hl_descriptor_of_proc(HL_DESCRIPTOR_MAPS);
     int err = w.fd < 0 ? w.fd : walk(&w);
-    if (err == -ENOTTY || err == -EPERM || HL_INJECT(HL_INJECT_QUERY))
-        err = query_text(start, end, vma); /* an older kernel, or a filter */
+    if (err == -ENOTTY || err == -ENOSYS || err == -EPERM ||
+        HL_INJECT(HL_INJECT_QUERY))
+        err =
+            query_text(start, end, vma); /* an old kernel, emulator, filter */
     if (err == -ENOENT)
         err = without_proc(start, end, vma);
     if (err == 0)

@@ -98,7 +98,7 @@ void hl_slab_want_huge(const struct hl_slab *slab, size_t first, size_t count)
     size_t end =
         hl_align_down((first + count) * slab->page_size, HL_HUGE_SIZE);
 
-    if (start < end)
+    if (start < end && hl_huge_is_wanted())
         hl_memory_want_huge(slab->mem + start, end - start, true);
 }
 

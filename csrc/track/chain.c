@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "os/page.h"
+#include "track/context.h"
 
-/* What this thread is in the middle of passing on.  initial-exec: the slot is
- * there before the first fault, so that reading it in a handler cannot
- * allocate.
+/* What this thread is in the middle of passing on.  The slot is there before
+ * the first fault, so that reading it in a handler cannot allocate.
  *
  * nested: links that are on the stack above us and have had their turn.
  * deferred: links that returned after raising the signal again while it was
@@ -18,8 +18,7 @@ struct turn {
     int nested;
     int deferred;
 };
-static __thread struct turn turns[2]
-    __attribute__((tls_model("initial-exec")));
+static __thread struct turn turns[2] HL_THERE_AT_ONCE;
 
 static struct turn *turn_of(int signal)
 {
@@ -117,8 +116,8 @@ static bool dealt_with(const struct hl_chain *chain, const siginfo_t *info,
     if (sigaction(chain->signal, NULL, &now) < 0 || !same(&now, &chain->ours))
         return true;
     uintptr_t addr = (uintptr_t)info->si_addr;
-    return hl_context_is_write(context) ? hl_is_writable(addr)
-                                        : hl_is_readable(addr);
+    return hl_context_is_write(context, addr) ? hl_is_writable(addr)
+                                              : hl_is_readable(addr);
 }
 
 enum outcome { DONE, NEXT };

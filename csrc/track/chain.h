@@ -12,36 +12,10 @@
 #define HL_TRACK_CHAIN_H
 
 #include <signal.h>
-#include <ucontext.h>
 
 #include "base.h"
 
 #define HL_CHAIN_DEPTH 8
-
-/* Was the faulting access a write?  Where the machine's context does not tell
- * us, true: tracked pages stay readable, so that what faults on them writes.
- */
-static inline bool hl_context_is_write(const void *context)
-{
-#ifdef __x86_64__
-    /* Page-fault error code, bit 1 (Intel SDM vol. 3A, 4.7). */
-    return ((const ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2;
-#else
-    (void)context;
-    return true;
-#endif
-}
-
-/* Was there a page?  False where the machine's context does not tell us. */
-static inline bool hl_context_is_present(const void *context)
-{
-#ifdef __x86_64__
-    return ((const ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 1;
-#else
-    (void)context;
-    return false;
-#endif
-}
 
 struct hl_chain {
     int signal;

@@ -10,6 +10,7 @@
 #include "os/lock.h"
 #include "os/page.h"
 #include "track/chain.h"
+#include "track/context.h"
 
 /* Ascending by start, disjoint, never changed while it is published. */
 struct table {
@@ -93,23 +94,11 @@ static bool can_be_read(int signal, uintptr_t addr, const void *context)
 static bool is_write_fault(int signal, const siginfo_t *info,
                            const void *context)
 {
-    return info->si_code == (signal == SIGSEGV ? SEGV_ACCERR : BUS_ADRERR) &&
-           hl_context_is_write(context) &&
-           can_be_read(signal, (uintptr_t)info->si_addr, context);
-}
+    uintptr_t addr = (uintptr_t)info->si_addr;
 
-/* The kernel puts the context right above the return address of the handler
- * that it calls; `frame` is where that handler saved the frame pointer.  Where
- * we do not know the machine: no. */
-static bool is_called_by_kernel(const void *frame, const void *context)
-{
-#ifdef __x86_64__
-    return (const char *)context - (const char *)frame == 16;
-#else
-    (void)frame;
-    (void)context;
-    return false;
-#endif
+    return info->si_code == (signal == SIGSEGV ? SEGV_ACCERR : BUS_ADRERR) &&
+           hl_context_is_write(context, addr) &&
+           can_be_read(signal, addr, context);
 }
 
 /* The handler.  Async-signal-safe: atomics, the region's open_page, and
@@ -125,9 +114,10 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 
     if (!is_write_fault(signal, info, context) ||
         !(serve(signal, addr) || hl_is_writable(addr)))
-        hl_chain_pass(
-            &chains[index_of(signal)], info, context,
-            is_called_by_kernel(__builtin_frame_address(0), context));
+        hl_chain_pass(&chains[index_of(signal)], info, context,
+                      hl_context_is_from_kernel(context,
+                                                __builtin_frame_address(0),
+                                                __builtin_return_address(0)));
     errno = saved;
 }
 

@@ -28,7 +28,7 @@ static int can_open(const void *addr, size_t page_count, struct hl_vma *vma,
     if (!hl_uffd_choose(uffd, HL_DESCRIPTOR_UFFD_ASYNC, features))
         return hl_why(why, -EINVAL,
                       "this kernel is too old: asynchronous write protection "
-                      "and PAGEMAP_SCAN came with Linux 6.7");
+                      "and PAGEMAP_SCAN came with Linux " HL_UFFD_ASYNC_LINUX);
     if ((uintptr_t)addr % vma->page_size || size % vma->page_size)
         return hl_why(why, -EOPNOTSUPP,
                       "this memory does not start and end with whole huge "
@@ -81,7 +81,7 @@ static bool sees_holes(const struct hl_uffd_tracker *u)
 
     if (atomic_load(&known) != 0)
         return atomic_load(&known) > 0;
-    if (hl_map_create(&map, 2 * HL_HUGE_SIZE, HL_HUGE_ALWAYS) < 0)
+    if (hl_map_create(&map, 2 * hl_huge_size(), HL_HUGE_ALWAYS) < 0)
         return false;
     int err = hl_uffd_open(&uffd, map.addr, map.size, why);
     if (err == 0) {

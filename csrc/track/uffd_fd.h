@@ -8,6 +8,16 @@
 #include "os/descriptor.h"
 #include "os/uapi.h"
 
+/* The first Linux with write protection, and with the asynchronous one, on
+ * this machine. */
+#if defined(__aarch64__)
+#define HL_UFFD_LINUX "6.10"
+#define HL_UFFD_ASYNC_LINUX "6.10"
+#else
+#define HL_UFFD_LINUX "5.7"
+#define HL_UFFD_ASYNC_LINUX "6.7"
+#endif
+
 struct hl_uffd {
     enum hl_descriptor mode;
     uint64_t features; /* what the process's descriptor is made with */

@@ -37,7 +37,7 @@ static int choose(struct hl_uffd *uffd, char *why)
     if (err == 0 && !hl_uffd_choose(uffd, HL_DESCRIPTOR_UFFD_SIGBUS, features))
         err = hl_why(why, -EINVAL,
                      "this kernel is too old: userfaultfd write protection "
-                     "came with Linux 5.7");
+                     "came with Linux " HL_UFFD_LINUX);
     return err;
 }
 

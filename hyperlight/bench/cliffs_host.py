@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperlight import SharedMemory, Snapshot, SnapshotManager, trackers
-from hyperlight.bench.host import Bed, Case, Copies
+from hyperlight.bench.host import PAGE, Bed, Case, Copies
 from hyperlight.bench.results import Limit, Line
 from hyperlight.bench.rows import (
     Check,
@@ -81,7 +81,7 @@ class Sparse:
 
     def write(self) -> None:
         """Another page of few each time: none of them is hot."""
-        self.at = (self.at + 4096) % (TOUCHED * 4096)
+        self.at = (self.at + PAGE) % (TOUCHED * PAGE)
         self.view[self.at] = 2
 
     def loop(self) -> None:
@@ -366,7 +366,7 @@ def everything(sizes: Iterable[int]) -> Iterator[Check]:
     """Half of the pages dirty, and all of them."""
     for size in sizes:
         for part, name in ((2, "half"), (1, "all")):
-            case = Case("auto", size, size // 4096 // part, "dense")
+            case = Case("auto", size, size // PAGE // part, "dense")
             yield Check(
                 "everything dirty",
                 f"restore {format_size(size)}, {name} of it dirty, against "

@@ -24,7 +24,7 @@ import pyperf  # type: ignore[import-untyped,unused-ignore]
 
 from hyperlight import trackers
 from hyperlight.bench import guests, others
-from hyperlight.bench.host import Bed, Case, Copies
+from hyperlight.bench.host import PAGE, Bed, Case, Copies
 from hyperlight.units import format_size
 
 __all__ = ["Cell", "cells", "chosen", "sides"]
@@ -111,7 +111,7 @@ def _host(case: Case) -> Callable[[str, str], Run]:
 def _host_cells(coarse: bool) -> list[Cell]:
     found = []
     for size in COARSE_SIZES if coarse else SIZES:
-        total = size // 4096
+        total = size // PAGE
         shares = COARSE_SHARES if coarse else SHARES
         counts = {int(total * share) for share in shares}
         counts |= {*(COARSE_COUNTS if coarse else COUNTS)}

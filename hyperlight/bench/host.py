@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperlight import SharedMemory, Snapshot, SnapshotManager
+from hyperlight._binding import core
 
 PATTERNS = ("spread", "clustered", "dense")
 BLOCK = 4 << 20
+PAGE: int = core.PAGE_SIZE
 
 
 @dataclass(frozen=True)

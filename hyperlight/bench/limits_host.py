@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from hyperlight.bench import others
-from hyperlight.bench.host import Bed, Case, Copies
+from hyperlight.bench.host import PAGE, Bed, Case, Copies
 from hyperlight.bench.results import Limit
 from hyperlight.bench.rows import (
     NOISE,
@@ -38,7 +38,7 @@ def restores(
     Both in memory of the same kind that nothing tracks.
     """
     for size in sizes:
-        total = size // 4096
+        total = size // PAGE
         counts = {
             int(share * total) if isinstance(share, float) else share
             for share in SHARES
@@ -138,9 +138,9 @@ def snapshot_memory() -> Iterator[Limit]:
         bed.close()
         yield at_most(
             "memory",
-            f"a snapshot's bytes, {count} of 262144 pages changed",
+            f"a snapshot's bytes, {count} of {GIB // PAGE} pages changed",
             held,
-            count * 4096,
+            count * PAGE,
             1.1,
             unit="bytes",
         )

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperlight.bench.host import Bed, Case
+from hyperlight.bench.host import PAGE, Bed, Case
 from hyperlight.bench.rows import microseconds
 from hyperlight.units import format_size
 
@@ -168,7 +168,7 @@ def measure(sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
     terms = _terms()
     rows = []
     for size in sizes:
-        total = size // 4096
+        total = size // PAGE
         for dirty in sorted({1, 16, 256, 1024, total // 4, total}):
             if dirty > total:
                 continue

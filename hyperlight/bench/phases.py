@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperlight.bench.host import Bed, Case, Copies
+from hyperlight.bench.host import PAGE, Bed, Case, Copies
 from hyperlight.bench.rows import microseconds
 
 __all__ = ["main", "measure"]
@@ -43,7 +43,7 @@ PHASES = (
     Phase("moved, half of them", (16384 + 128 * 64, 256, 64)),
     Phase("grown to 4096", (16384, 4096, 8)),
     Phase("shrunk to 16", (16384, 16, 64)),
-    Phase("all of them", (0, SIZE // 4096, 1)),
+    Phase("all of them", (0, SIZE // PAGE, 1)),
     Phase("16 again", (0, 16, 64), 120),
 )
 

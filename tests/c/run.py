@@ -1,11 +1,21 @@
 """Compiles and runs the tests that are written in C.
 
-Usage: run.py [--sanitize address,undefined | thread] [NAME ...]
+Usage: run.py [--sanitize address,undefined | thread] [--runner COMMAND]
+              [--build FOLDER] [NAME ...]
 
 Each test_*.c here is linked with all of csrc but csrc/guest, which is not for
 this system, and with the fakes; warnings are errors, and so is a circle of
 files that use each other. Prints what the programs print and ends with a
 count.
+
+For another machine, set CC to a cross compiler and --runner to what runs its
+programs:
+
+    CC=aarch64-linux-gnu-gcc \\
+        run.py --runner "qemu-aarch64 -L /usr/aarch64-linux-gnu"
+
+Only x86-64 gets the tests that run guests. --build leaves the programs in
+FOLDER and runs none.
 """
 
 from __future__ import annotations
@@ -13,6 +23,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,11 +44,41 @@ FLAGS = [
 ]
 
 
+#: As in setup.py: what only x86-64 has.
+HYPERVISORS = {"kvm", "mshv", "start.c"}
+
+#: Tests that have code of x86-64 in them: guests, or the SDK's copies.
+X86_TESTS = {
+    *("test_batch", "test_guest", "test_kvm_ring", "test_kvm_ring_full"),
+    *("test_machine", "test_vm", "test_vm_ends", "test_vm_writes", "test_x86"),
+    *("test_mshv_fake", "test_mshv_fake_dirty", "test_mshv_fake_exits"),
+    "test_mshv_kernel",
+}
+
+#: Tests that a runner cannot run, such as user-mode QEMU.
+NOT_FOR_A_RUNNER = {
+    "test_track": "/proc/self/maps leaves out mappings that threads change",
+}
+
+
+def compiler() -> list[str]:
+    """The words of ``$CC``."""
+    return shlex.split(os.environ.get("CC", "cc"))
+
+
+def asked(*question: str) -> str:
+    """What the compiler answers to an option of the kind -dumpmachine."""
+    answer = subprocess.run(
+        [*compiler(), *question], check=True, capture_output=True, text=True
+    )
+    return answer.stdout.strip()
+
+
 def build(source: Path, target: Path, sanitize: str | None) -> None:
     """Compile one file, or link where the target is a program."""
     extra = ["-fno-omit-frame-pointer", f"-fsanitize={sanitize}"]
     command = [
-        os.environ.get("CC", "cc"),
+        *compiler(),
         *FLAGS,
         *(extra if sanitize else []),
     ]
@@ -59,14 +100,15 @@ def unicorn() -> str | None:
 
 def circle(objects: Path) -> list[str]:
     """Files that use each other's symbols in a circle; none: []."""
-    if shutil.which("nm") is None:
+    nm = shutil.which(asked("-print-prog-name=nm"))
+    if nm is None:
         print("circles: not looked for: there is no nm")
         return []
     defined: dict[str, str] = {}
     used: dict[str, set[str]] = {}
     for path in sorted(objects.glob("*.o")):
         listed = subprocess.run(
-            ["nm", "-g", path], check=True, capture_output=True, text=True
+            [nm, "-g", path], check=True, capture_output=True, text=True
         )
         for *_, kind, symbol in map(str.split, listed.stdout.splitlines()):
             if kind == "U":
@@ -84,10 +126,40 @@ def circle(objects: Path) -> list[str]:
     return []
 
 
+def sources(x86: bool) -> list[Path]:
+    """All of csrc that this machine can have, as setup.py chooses it."""
+    guest = CSRC / "guest"
+    found = [
+        path
+        for path in CSRC.rglob("*.c")
+        if guest not in path.parents
+        and (x86 or not HYPERVISORS & {path.name, path.parent.name})
+    ]
+    return sorted([*found, *(FAKES.rglob("*.c") if x86 else ())])
+
+
+def tests(x86: bool, direct: bool, names: list[str]) -> list[Path]:
+    """Those of these names, or all, that can be run so."""
+    found = []
+    for test in sorted(HERE.glob("test_*.c")):
+        if names and test.stem not in names:
+            continue
+        if test.stem in X86_TESTS and not x86:
+            print(f"{test.stem}: skipped: only for x86-64")
+            continue
+        if test.stem in NOT_FOR_A_RUNNER and not direct:
+            print(f"{test.stem}: skipped: {NOT_FOR_A_RUNNER[test.stem]}")
+            continue
+        found.append(test)
+    return found
+
+
 def main() -> int:
     """Build, run, count."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sanitize")
+    parser.add_argument("--runner", type=shlex.split, default=[])
+    parser.add_argument("--build", type=Path)
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     environment = {
@@ -96,8 +168,11 @@ def main() -> int:
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "TSAN_OPTIONS": "halt_on_error=1",
     }
-    # Not under ThreadSanitizer, which would have to know the library's code.
-    if arguments.sanitize != "thread" and (library := unicorn()):
+    x86 = asked("-dumpmachine").startswith("x86_64")
+    # Not under ThreadSanitizer, which would have to know the library's code,
+    # and not that of this machine for another.
+    native = not arguments.runner and arguments.sanitize != "thread"
+    if native and (library := unicorn()):
         environment["HYPERLIGHT_UNICORN"] = library
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
@@ -107,22 +182,24 @@ def main() -> int:
             name = str(source.relative_to(source.parents[2])).replace("/", "-")
             build(source, objects / f"{name}.o", arguments.sanitize)
 
-        guest = CSRC / "guest"
-        sources = [p for p in CSRC.rglob("*.c") if guest not in p.parents]
-        sources += FAKES.rglob("*.c")
-        list(pool.map(compile_one, sorted(sources)))
+        list(pool.map(compile_one, sources(x86)))
         if found := circle(objects):
             print(f"a circle: {' -> '.join(found)}")
             failed += 1
-        for test in sorted(HERE.glob("test_*.c")):
-            if arguments.names and test.stem not in arguments.names:
-                continue
+        for test in tests(x86, not arguments.runner, arguments.names):
             program, main_object = objects / test.stem, objects / "main.o"
             build(test, main_object, arguments.sanitize)
             build(main_object, program, arguments.sanitize)
+            if arguments.build:
+                shutil.copy(program, arguments.build)
+                passed += 1
+                continue
             print(f"{test.stem}:", flush=True)
             result = subprocess.run(
-                [program], env=environment, check=False, timeout=600
+                [*arguments.runner, program],
+                env=environment,
+                check=False,
+                timeout=600,
             )
             passed += result.returncode == 0
             failed += result.returncode != 0

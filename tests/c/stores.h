@@ -3,9 +3,10 @@
 #define HL_TESTS_STORES_H
 
 #include "check.h"
+#include "os/memory.h"
 #include "snapshot/apply.h"
 
-#define PAGE ((size_t)4096)
+#define PAGE hl_page_size()
 
 static inline struct hl_store *new_store(void)
 {

@@ -58,6 +58,7 @@ static void kicks_end_runs(void)
                        &config.tables) == 0);
     memcpy(memory, "\x48\xff\xc0\xeb\xfb", 5); /* inc %rax; jmp */
     if (hl_driver_emulator.create(&config, &vm, why) < 0) {
+        CHECK(hl_page_size() == PAGE || strstr(why, "pages of 4 KiB"));
         printf("skipped: %s\n", why);
         hl_map_destroy(&map);
         return;

@@ -134,11 +134,11 @@ static void memory_goes_back(void)
 }
 
 /* What the kernel was told about huge pages at an address: 'h' (use them),
- * 'n' (do not), 0 (nothing, or it has none). */
+ * 'n' (do not), 0 (nothing, or it has none), '?' (it does not show it). */
 static char huge_advice(const void *address)
 {
     uintptr_t at = (uintptr_t)address, from, to;
-    char line[512], answer = 0;
+    char line[512], answer = '?';
     bool here = false;
     FILE *file = fopen("/proc/self/smaps", "r");
 
@@ -162,8 +162,9 @@ static void holes_stay_holes(void)
     uint32_t *all = malloc(pages * sizeof *all);
 
     hold(&held, 1);
-    if (access("/sys/kernel/mm/transparent_hugepage", F_OK) < 0) {
-        printf("skipped: no transparent huge pages here\n");
+    if (access("/sys/kernel/mm/transparent_hugepage", F_OK) < 0 ||
+        huge_advice(held.store) == '?' || !hl_huge_is_wanted()) {
+        printf("skipped: no transparent huge pages, none shown, or large\n");
     } else {
         CHECK(huge_advice(hl_store_page(held.store, held.slots[0])) == 'n');
         give_back(&held, 0);

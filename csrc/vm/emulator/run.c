@@ -29,7 +29,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "os/memory.h"
 #include "os/wait.h"
+#include "vm/emulator/insn.h"
 #include "vm/slots.h"
 
 #define SLICE_NS UINT64_C(10000000) /* until run() looks for signals */
@@ -99,6 +101,12 @@ static void destroy(struct hl_vm *vm)
 static int create(const struct hl_vm_config *config, struct hl_vm **out,
                   char *why)
 {
+    /* Regions are whole pages of the guest's, and the host's trackers, which
+     * find its writes, have whole pages of the host's. */
+    if (hl_page_size() != HL_INSN_PAGE)
+        return hl_why(why, -ENOTSUP,
+                      "guests have pages of 4 KiB, and this system's have %zu",
+                      hl_page_size() >> 10);
     const struct hl_uc_library *uc = hl_uc_load(why);
     if (uc == NULL)
         return -ENOENT;
