@@ -32,13 +32,15 @@ def test_trackers_are_described() -> None:
         "full",
         "kvm-ring",
         "kvm-log",
+        "mshv",
     ]
     for info in infos:
         assert bool(info.reason) != info.available
         assert info.kernel_writes == (
             info.name in ("uffd", "softdirty", "full")
         )
-        assert info.driver == ("kvm" if "kvm" in info.name else None)
+        drivers = {"kvm-ring": "kvm", "kvm-log": "kvm", "mshv": "mshv"}
+        assert info.driver == drivers.get(info.name)
         assert isinstance(info, hyperlight.TrackerInfo)
     for handler in hyperlight.fault_handlers():
         assert isinstance(handler, hyperlight.FaultHandlerInfo)

@@ -18,7 +18,10 @@
 #include <string.h>
 
 #include "inject.h"
+#include "os/others.h"
 #include "vm/mshv/machine.h"
+
+#define COST_ASK 5 /* ns a page */
 
 struct dirty {
     struct hl_tracker tracker; /* first: they are cast to each other */
@@ -45,6 +48,8 @@ static int ask(struct dirty *d, struct hl_run piece, uint64_t gpa)
 {
     const struct hl_mshv *m = d->mshv;
     int err = -EAGAIN;
+
+    hl_spend(HL_COST_CALL + piece.count * COST_ASK);
 
     for (int i = 0; i < HL_MSHV_TRIES && (err == -EAGAIN || err == -EINTR);
          i++) {

@@ -198,7 +198,7 @@ int hl_mshv_save(struct hl_vm *vm, void *state)
     struct hl_mshv_state *s = state;
     struct hl_hv_register list[HL_MSHV_REGISTERS] = {0};
 
-    hl_let_others_run();
+    hl_spend(2 * HL_COST_CALL);
     for (size_t i = 0; i < HL_MSHV_REGISTERS; i++)
         list[i].name = names[i];
     int err = m->interface->get(m, list, HL_MSHV_REGISTERS);
@@ -221,7 +221,7 @@ int hl_mshv_load(struct hl_vm *vm, const void *state)
     const struct hl_mshv_state *s = state;
     struct hl_hv_register list[HL_MSHV_REGISTERS] = {0};
 
-    hl_let_others_run();
+    hl_spend(2 * HL_COST_CALL);
     for (size_t i = 0; i < HL_MSHV_REGISTERS; i++) {
         list[i].name = names[i];
         list[i].value = s->values[i];
