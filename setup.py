@@ -9,9 +9,10 @@ HYPERLIGHT_FAULT_INJECTION=1  tests can make allocations and calls fail
 HYPERLIGHT_SANITIZE=a,b       -fsanitize=a,b
 HYPERLIGHT_COVERAGE=1         gcov
 
-For packagers (tools/wheels.py):
+To build on one system for another (tools/wheels.py, tests/wine/build.py):
 
-HYPERLIGHT_GUEST_CC           builds the guests, where CC is for other systems
+HYPERLIGHT_SYSTEM=win32       as that system's sys.platform says
+HYPERLIGHT_GUEST_CC=cc        the compiler of guests, where CC is for others
 _PYTHON_HOST_PLATFORM         as Python itself has it: what is built for
 """
 
@@ -31,13 +32,33 @@ from setuptools.command.build_ext import build_ext
 SDK = Path("csrc/guest")
 GUESTS = Path("hyperlight/guest")  # the package that has both
 X86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
-HYPERVISORS = {"kvm", "mshv", "start.c"}
+SYSTEM = os.environ.get("HYPERLIGHT_SYSTEM", sys.platform)
+
+#: Folders and files of csrc that not every system compiles.
+FOLDERS = {
+    "linux": SYSTEM == "linux",
+    "windows": SYSTEM == "win32",
+    # Their structures are the processor's; the emulator runs anywhere.
+    **dict.fromkeys(("kvm", "mshv", "start.c"), SYSTEM == "linux" and X86),
+    "signals.c": SYSTEM == "linux",
+}
+#: What it is compiled and linked with there.
+SYSTEM_FLAGS = {
+    "linux": (["-fvisibility=hidden"], ["-pthread", "-ldl"]),
+    "win32": (
+        ["-D_WIN32_WINNT=0x0A00"],
+        [
+            *("-static-libgcc", f"-lpython3{sys.version_info.minor}"),
+            *("-lsynchronization", "-lbcrypt"),
+        ],
+    ),
+}
 CSRC = sorted(
     str(path)
     for path in Path("csrc").rglob("*.c")
     if SDK not in path.parents
-    # Their structures are the processor's; the emulator runs anywhere.
-    and (X86 or not HYPERVISORS & {path.parent.name, path.name})
+    and FOLDERS.get(path.parent.name, True)
+    and FOLDERS.get(path.name, True)
 )
 HEADERS = sorted(map(str, Path("csrc").rglob("*.h")))
 GLUE = sorted(map(str, Path("hyperlight/glue").rglob("*.pxi")))
@@ -74,8 +95,9 @@ def guest_sources() -> list[Path]:
 
 def flags() -> tuple[list[str], list[str]]:
     """Compiler and linker arguments for all of it."""
-    compile_args = ["-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-g"]
-    link_args = ["-pthread", "-ldl"]
+    of_system, libraries = SYSTEM_FLAGS[SYSTEM]
+    compile_args = ["-std=c11", "-D_GNU_SOURCE", "-g", *of_system]
+    link_args = [*libraries]
     debug = switched_on("DEBUG")
     compile_args.append("-O0" if debug else "-O2")
     if debug or switched_on("FAULT_INJECTION"):
@@ -164,8 +186,8 @@ class BuildExt(build_ext):
 
 
 def extensions() -> list[Extension]:
-    """The C core, on the system it is written for."""
-    if sys.platform != "linux":
+    """The C core, on the systems it is written for."""
+    if SYSTEM not in SYSTEM_FLAGS:
         return []
     compile_args, link_args = flags()
     return [

@@ -16,6 +16,15 @@
 #include <sys/types.h>
 
 #define HL_MUST_CHECK __attribute__((warn_unused_result))
+/* As printf does, from these arguments; by the C standard's rules, which are
+ * not those of an older Windows. */
+#ifdef __MINGW32__
+#define HL_FORMATS(format_, first)                                            \
+    __attribute__((format(gnu_printf, format_, first)))
+#else
+#define HL_FORMATS(format_, first)                                            \
+    __attribute__((format(printf, format_, first)))
+#endif
 #define HL_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* For a slot of each thread (__thread) that signal handlers read: it is there

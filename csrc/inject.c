@@ -2,7 +2,11 @@
 
 #ifdef HL_FAULT_INJECTION
 #include <stdatomic.h>
+#ifdef _WIN32
+#include <windows.h>
+#else
 #include <time.h>
+#endif
 
 /* skip in the high half, count in the low: one word, so that a pass in a
  * signal handler and a plan made elsewhere never see half of each other. */
@@ -26,9 +30,25 @@ bool hl_inject_now(enum hl_inject_point point)
     return plan >> 32 == 0;
 }
 
+static void wait_for_30_us(void)
+{
+#ifdef _WIN32 /* where a sleep takes a millisecond at least */
+    LARGE_INTEGER rate, begun, now;
+
+    QueryPerformanceFrequency(&rate);
+    QueryPerformanceCounter(&begun);
+    do {
+        (void)SwitchToThread();
+        QueryPerformanceCounter(&now);
+    } while ((now.QuadPart - begun.QuadPart) * 1000000 < 30 * rate.QuadPart);
+#else
+    nanosleep(&(struct timespec){.tv_nsec = 30000}, NULL);
+#endif
+}
+
 void hl_linger(void)
 {
     if (hl_inject_now(HL_INJECT_LINGER))
-        nanosleep(&(struct timespec){.tv_nsec = 30000}, NULL);
+        wait_for_30_us();
 }
 #endif

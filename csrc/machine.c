@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "os/lock.h"
-#include "track/scan.h"
+#include "track/look.h"
 
 /* The newest first.  Guarded by `lock`, which is not held while one is made or
  * destroyed. */
@@ -194,13 +194,10 @@ static void wipe_stretch(void *context, uintptr_t start, uintptr_t end)
  * a page, and the kernel a call to each machine of the process. */
 static bool wipe(const struct hl_machine *m)
 {
-    uintptr_t start = (uintptr_t)m->map.addr;
     size_t room = HL_BLANK_PAGES + 1;
-    struct hl_scan scan;
 
-    return hl_scan_open(&scan) == 0 &&
-           hl_scan_walk(&scan, HL_SCAN_TOUCHED, start, start + m->map.size,
-                        wipe_stretch, &room) == 0 &&
+    return hl_look_touched(m->map.addr, m->map.size, wipe_stretch, &room) ==
+               0 &&
            room > 0;
 }
 

@@ -10,8 +10,7 @@
 #define HL_WHY_SIZE 160
 
 /* Format `why`, return err. */
-int hl_why(char *why, int err, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+int hl_why(char *why, int err, const char *format, ...) HL_FORMATS(3, 4);
 
 /* "what: the error's text", and if the error is caused by a limit (on
  * descriptors, the system's files, tasks or mappings), its name and how to see

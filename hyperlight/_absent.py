@@ -43,7 +43,9 @@ ERROR_NO_FUNCTION, ERROR_ARGUMENTS, ERROR_HOST = 2, 3, 5
 UNION, INTERSECTION, SYMMETRIC_DIFFERENCE, DIFFERENCE = range(4)
 ABIS = ("native",)
 
-_REASON = f"not compiled in: needs Linux, and this is {sys.platform}"
+_REASON = (
+    f"not compiled in: needs Linux or Windows, and this is {sys.platform}"
+)
 
 
 def probe_tracker(name: str, driver: str | None = None) -> str | None:

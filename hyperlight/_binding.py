@@ -7,7 +7,7 @@ import sys
 TYPE_CHECKING = False  # as typing's, which takes long to import
 
 # Checkers of types see one library, whatever system they run on.
-if TYPE_CHECKING or sys.platform == "linux":
+if TYPE_CHECKING or sys.platform in ("linux", "win32"):
     from hyperlight import _core as core
 else:
     from hyperlight import _absent as core

@@ -43,15 +43,22 @@ def _read(path: str) -> str | None:
 
 
 def _host_facts() -> dict[str, Any]:
-    status = _read("/proc/self/status") or ""
-    fields = dict(
-        line.split(":\t", 1) for line in status.splitlines() if ":\t" in line
-    )
     return {
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "python": platform.python_version(),
         "page size": core.PAGE_SIZE,
+        "guest ABIs": ", ".join(ABIS),
+        **(_linux_facts() if sys.platform == "linux" else {}),
+    }
+
+
+def _linux_facts() -> dict[str, Any]:
+    status = _read("/proc/self/status") or ""
+    fields = dict(
+        line.split(":\t", 1) for line in status.splitlines() if ":\t" in line
+    )
+    return {
         "user": "root" if _is_root() else "unprivileged",
         "memory available": _meminfo("MemAvailable"),
         "swap": _meminfo("SwapTotal"),
@@ -63,7 +70,6 @@ def _host_facts() -> dict[str, Any]:
         "vm.unprivileged_userfaultfd": _number(
             "/proc/sys/vm/unprivileged_userfaultfd"
         ),
-        "guest ABIs": ", ".join(ABIS),
         "seccomp": _SECCOMP.get(fields.get("Seccomp", ""), "unknown"),
     }
 
@@ -170,12 +176,15 @@ def _advice_on_others(usable: set[str], count: int | None) -> list[str]:
 
 def _advice(found: list[TrackerInfo], host: dict[str, Any]) -> list[str]:
     """One line for each thing worth changing, most important first."""
-    if sys.platform != "linux":
-        return ["Run on Linux: every tracker is a Linux mechanism."]
+    if sys.platform not in ("linux", "win32"):
+        return ["Run on Linux or Windows: trackers are mechanisms of these."]
     lines = []
     best = next((info for info in found if info.driver is None), None)
     if best and not best.available:
         lines.append(_advice_on(best.name, best.reason))
+    if sys.platform != "linux":
+        return lines
+    if best and not best.available:
         lines += _advice_on_others(
             {info.name for info in found if info.available},
             host["vm.max_map_count"],

@@ -32,7 +32,8 @@ def _libraries() -> list[str]:
         found = [
             path
             for folder in (spec and spec.submodule_search_locations) or ()
-            for path in Path(folder).glob("lib/libunicorn.so*")
+            for pattern in ("libunicorn.so*", "unicorn.dll")
+            for path in Path(folder, "lib").glob(pattern)
             if path.is_file()
         ]
     except Exception:

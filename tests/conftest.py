@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from fake import mshv
+from systems import lacking_here
 
 mshv.provide()
 
@@ -42,8 +43,22 @@ _reasons: dict[str, str] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this system cannot run, and say what it lacks."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        lacking = lacking_here(
+            getattr(item, "function", None), call.params if call else {}
+        )
+        if lacking:
+            reason = f"needs {lacking}, which {sys.platform} has not"
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
 def require_tracker(name: str) -> str:
     """`name`, or skip with the tracker's own reason."""
+    if name not in TRACKERS:
+        pytest.skip(f"tracker {name}: {sys.platform} has none of that name")
     if name in _reasons:
         pytest.skip(f"tracker {name}: {_reasons[name]}")
     return name
@@ -61,7 +76,18 @@ def real_tracker(request: pytest.FixtureRequest) -> str:
     return require_tracker(request.param)
 
 
-@pytest.fixture(params=[t.name for t in _HOST if t.uses_signal])
+def require_tracks(memory: SharedMemory, name: str) -> None:
+    """Skip with the tracker's words if it does not track such memory."""
+    reason = core.why_not_tracked(memory, name)
+    if reason:
+        pytest.skip(f"tracker {name}: {reason}")
+
+
+#: Those that need a signal handler.
+TRAPS = [t.name for t in _HOST if t.uses_signal]
+
+
+@pytest.fixture(params=TRAPS)
 def trap(request: pytest.FixtureRequest) -> str:
     """Each tracker that needs a signal handler."""
     return require_tracker(request.param)

@@ -3,9 +3,8 @@
 #ifndef HL_IMAGE_ELF_FILE_H
 #define HL_IMAGE_ELF_FILE_H
 
-#include <elf.h>
-
 #include "image/elf.h"
+#include "image/elf_types.h"
 
 #define HL_ELF_NOT_STATIC                                                     \
     "it is linked dynamically: link with -static or -static-pie"

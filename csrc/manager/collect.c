@@ -1,7 +1,5 @@
 #include "manager/collect.h"
 
-#include <sys/mman.h>
-
 #include "os/forked.h"
 #include "os/memory.h"
 #include "os/others.h"
@@ -59,11 +57,11 @@ static bool is_readable(struct hl_region *r)
     if (!r->borrowed ||
         (r->tracker->ops->splits_mappings && r->tracker->armed))
         return true;
-    int err = hl_vma_allows(r->memory, size, PROT_READ | PROT_WRITE);
+    int err = hl_vma_allows(r->memory, size, HL_PROT_READ | HL_PROT_WRITE);
     r->intact = err == 0;
     r->changed = err < 0 && err != -ENOTTY;
     if (err == -EACCES)
-        err = hl_vma_allows(r->memory, size, PROT_READ);
+        err = hl_vma_allows(r->memory, size, HL_PROT_READ);
     return err == 0 || err == -ENOTTY;
 }
 

@@ -4,9 +4,8 @@
 #include "mem/grid.h"
 #include "os/memory.h"
 #include "os/others.h"
-#include "os/page.h"
 #include "os/vma.h"
-#include "track/scan.h"
+#include "track/look.h"
 
 /* Arming splits huge pages, and copying small ones takes about 5 % longer:
  * after this many full copies in a row, huge pages are made whole again, all
@@ -28,20 +27,6 @@ static bool wants_huge(struct hl_region *r)
         r->wants_huge = hl_huge_is_wanted() && hl_vma_wants_huge(r->memory);
     r->asked_for_huge = true;
     return r->wants_huge;
-}
-
-/* Whether all of these pages are in memory, and this process's alone: to make
- * a huge page of others would take memory that nobody asked for. */
-static bool are_own(const char *at, size_t pages)
-{
-    struct hl_pages found;
-
-    if (hl_pages_init(&found, pages) < 0)
-        return false;
-    bool own = hl_pagemap_find(at, HL_PAGEMAP_EXCLUSIVE, &found) == 0 &&
-               hl_pages_count(&found) == pages;
-    hl_pages_free(&found);
-    return own;
 }
 
 /* The blocks of the next step; none behind the last one. */
@@ -68,7 +53,9 @@ static void collapse_step(struct hl_region *r)
     hl_let_others_run();
     for (size_t i = 0; i < blocks.count && wants_huge(r); i++) {
         char *at = r->memory + hl_grid_start(&grid, blocks.first + i) * page;
-        if (are_own(at, pages))
+        /* Making a huge page of pages that are not this process's alone would
+         * take memory that nobody asked for. */
+        if (hl_look_is_own(at, pages))
             r->stats.collapsed += hl_memory_collapse(at, HL_HUGE_SIZE);
     }
 }
@@ -93,26 +80,6 @@ static bool has_any(const struct hl_pages *set, struct hl_run run)
     return hl_pages_next(set, run.first) < run.first + run.count;
 }
 
-/* Whether this is own memory, and no huge page.  Pages that are swapped out or
- * a huge page are told apart by a scan, for which the region is registered. */
-static bool is_split(const char *at, size_t pages)
-{
-    struct hl_run all = {0, pages};
-    struct hl_pages found;
-    struct hl_scan scan = {0};
-    bool split = false;
-
-    if (hl_pages_init(&found, pages) < 0)
-        return false;
-    if (hl_scan_open(&scan) == 0 &&
-        hl_scan_find(&scan, HL_SCAN_HUGE, at, all, &found) == 0 &&
-        hl_pages_count(&found) == 0 &&
-        hl_scan_find(&scan, HL_SCAN_EXISTS, at, all, &found) == 0)
-        split = hl_pages_count(&found) == pages && are_own(at, pages);
-    hl_pages_free(&found);
-    return split;
-}
-
 /* The kernel makes a huge page of pages that are not armed only.  A write by
  * another thread before they are armed again would be forgotten, so they are
  * pending meanwhile (M3), and then compared, as a restore does. */
@@ -123,7 +90,7 @@ static void mend(struct hl_region *r, struct hl_run block)
     if (has_any(&r->hot.pages, block) || has_any(&r->pending, block))
         return; /* arming the rest would split it again: later */
     hl_let_others_run();
-    if (!is_split(at, block.count)) {
+    if (!hl_look_is_split(at, block.count)) {
         hl_split_done(&r->split, block, false);
         return;
     }

@@ -31,7 +31,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "manager/collect.h"
 #include "manager/heal.h"
@@ -217,7 +216,7 @@ static int prepare_take(struct hl_region *r)
         return arm_first(r);
 
     note_epoch(r);
-    err = hl_region_may_touch(r, &r->dirty, PROT_READ);
+    err = hl_region_may_touch(r, &r->dirty, HL_PROT_READ);
     if (err < 0)
         return err;
     hl_pages_copy(&r->todo, &r->dirty);
@@ -281,7 +280,7 @@ static bool compares(const struct hl_region *r)
 static int find_todo(struct hl_region *r, const struct hl_snapshot *snapshot,
                      bool write)
 {
-    const int touch = PROT_READ | (compares(r) ? 0 : PROT_WRITE);
+    const int touch = HL_PROT_READ | (compares(r) ? 0 : HL_PROT_WRITE);
     const bool all = !r->tracker->collected; /* then dirty has every page */
     int err = write ? hl_region_may_touch(r, &r->dirty, touch) : 0;
 
@@ -318,7 +317,8 @@ static int find_differs(struct hl_region *r,
     if (compares(r)) {
         hl_pages_empty(&r->differs);
         compare(r, snapshot, &r->todo, &r->differs);
-        int err = hl_region_may_touch(r, &r->differs, PROT_READ | PROT_WRITE);
+        int err =
+            hl_region_may_touch(r, &r->differs, HL_PROT_READ | HL_PROT_WRITE);
         if (err == 0 && !r->guess) /* a guess is no epoch */
             sample_hot(r, snapshot, &r->differs);
         return err;

@@ -99,9 +99,10 @@ int hl_joined_make_room(const struct hl_backing *backing, size_t size,
     return err;
 }
 
-int hl_joined_reserve(size_t size, void **addr)
+int hl_joined_reserve(const struct hl_backing *backing, size_t size,
+                      void **addr)
 {
-    int err = hl_joined_make_room(&hl_anonymous, size, true, addr);
+    int err = hl_joined_make_room(backing, size, true, addr);
 
     if (err < 0)
         return err;

@@ -23,7 +23,8 @@
 #define HL_JOINED_RANGES 16
 
 /* Zero-filled, private, without huge pages; `size` is whole pages. */
-int hl_joined_reserve(size_t size, void **addr) HL_MUST_CHECK;
+int hl_joined_reserve(const struct hl_backing *backing, size_t size,
+                      void **addr) HL_MUST_CHECK;
 /* One more is in use, which was mapped elsewhere: a machine of the kernel,
  * which ends with its last mapping. */
 void hl_joined_adopt(void);

@@ -7,7 +7,7 @@
 #include "os/others.h"
 
 /* Before all ranks; held over a whole fork (L3). */
-static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static hl_mutex registry = HL_MUTEX_INIT;
 static struct hl_lock *locks[HL_RANK_COUNT];
 
 static atomic_uint generation;
@@ -42,26 +42,26 @@ static void check_none_held(void) {}
 #endif
 
 /* O3. */
-static void wait_for(pthread_mutex_t *mutex)
+static void wait_for(hl_mutex *mutex)
 {
-    if (pthread_mutex_trylock(mutex) == 0)
+    if (hl_mutex_try(mutex))
         return;
     hl_let_others_run();
-    pthread_mutex_lock(mutex);
+    hl_mutex_lock(mutex);
 }
 
 void hl_lock_init(struct hl_lock *lock, enum hl_rank rank)
 {
     check_none_held();
     *lock = (struct hl_lock){.rank = rank};
-    pthread_mutex_init(&lock->mutex, NULL);
+    hl_mutex_init(&lock->mutex);
     wait_for(&registry);
     lock->next = locks[rank];
     lock->link = &locks[rank];
     if (lock->next)
         lock->next->link = &lock->next;
     locks[rank] = lock;
-    pthread_mutex_unlock(&registry);
+    hl_mutex_unlock(&registry);
 }
 
 void hl_lock_destroy(struct hl_lock *lock)
@@ -71,8 +71,8 @@ void hl_lock_destroy(struct hl_lock *lock)
     *lock->link = lock->next;
     if (lock->next)
         lock->next->link = lock->link;
-    pthread_mutex_unlock(&registry);
-    pthread_mutex_destroy(&lock->mutex);
+    hl_mutex_unlock(&registry);
+    hl_mutex_destroy(&lock->mutex);
 }
 
 /* Noted before it is taken: a broken rule is found without the deadlock. */
@@ -84,7 +84,7 @@ void hl_lock_acquire(struct hl_lock *lock)
 
 bool hl_lock_try(struct hl_lock *lock)
 {
-    if (pthread_mutex_trylock(&lock->mutex) != 0)
+    if (!hl_mutex_try(&lock->mutex))
         return false;
     note_taken(lock->rank);
     return true;
@@ -96,7 +96,7 @@ void hl_lock_release(struct hl_lock *lock)
 {
     enum hl_rank rank = lock->rank;
 
-    pthread_mutex_unlock(&lock->mutex);
+    hl_mutex_unlock(&lock->mutex);
     note_let_go(rank);
 }
 
@@ -112,23 +112,23 @@ static void before_fork(void)
     check_none_held();
     for (size_t i = 0; i < first_count; i++)
         first_of_all[i]();
-    pthread_mutex_lock(&registry);
+    hl_mutex_lock(&registry);
     for (size_t rank = 0; rank < HL_RANK_COUNT; rank++)
         for (struct hl_lock *l = locks[rank]; l != NULL; l = l->next)
-            pthread_mutex_lock(&l->mutex);
+            hl_mutex_lock(&l->mutex);
 }
 
 static void let_all_go(void)
 {
     for (size_t rank = HL_RANK_COUNT; rank-- > 0;)
         for (struct hl_lock *l = locks[rank]; l != NULL; l = l->next)
-            pthread_mutex_unlock(&l->mutex);
+            hl_mutex_unlock(&l->mutex);
 }
 
 static void in_parent(void)
 {
     let_all_go();
-    pthread_mutex_unlock(&registry);
+    hl_mutex_unlock(&registry);
 }
 
 static _Atomic uintptr_t last_number, survivor;
@@ -158,11 +158,10 @@ static void in_child(void)
         for (struct hl_lock *l = locks[rank]; l != NULL; l = l->next)
             if (l->in_child)
                 l->in_child(l);
-    pthread_mutex_unlock(&registry);
+    hl_mutex_unlock(&registry);
 }
 
-/* If there is no memory for the hooks there is none for the module either. */
 __attribute__((constructor)) static void watch_forks(void)
 {
-    (void)pthread_atfork(before_fork, in_parent, in_child);
+    hl_at_fork(before_fork, in_parent, in_child);
 }

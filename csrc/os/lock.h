@@ -20,13 +20,13 @@
  * Builds with fault injection check L1 and L3 and abort where they are broken.
  *
  * This works by pthread_atfork, so fork() in C is covered like os.fork.  A
- * child made without it (by _Fork, vfork, a raw clone) may only exec. */
+ * child made without it (by _Fork, vfork, a raw clone) may only exec.  On
+ * Windows there is no fork, and locks are only locks. */
 #ifndef HL_OS_LOCK_H
 #define HL_OS_LOCK_H
 
-#include <pthread.h>
-
 #include "base.h"
+#include "os/native.h"
 
 /* In the order in which they are taken. */
 enum hl_rank {
@@ -46,7 +46,7 @@ enum hl_rank {
 };
 
 struct hl_lock {
-    pthread_mutex_t mutex;
+    hl_mutex mutex;
     enum hl_rank rank;
     /* NULL, or called in every child, with no lock held, to set right what
      * the threads left behind that the child does not have.  May take locks,

@@ -29,7 +29,7 @@ int hl_map_create(struct hl_map *map, size_t size, enum hl_huge huge)
     size_t reserved = size + align + page;
     void *base;
 
-    int err = hl_joined_make_room(&hl_anonymous, reserved, false, &base);
+    int err = hl_joined_make_room(&hl_watchable, reserved, false, &base);
     if (err < 0)
         return err;
     uintptr_t start = hl_align_up((uintptr_t)base + page, align);
@@ -56,7 +56,7 @@ int hl_map_create_joined(struct hl_map *map, size_t size)
         return -ENOMEM;
     size = hl_align_up(size, page);
     size_t reserved = size + 2 * page;
-    int err = hl_joined_reserve(reserved, &base);
+    int err = hl_joined_reserve(&hl_watchable, reserved, &base);
     if (err < 0)
         return err;
     char *addr = (char *)base + page;

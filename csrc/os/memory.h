@@ -13,7 +13,12 @@ size_t hl_page_size(void);
 
 /* What a page table maps, and so a huge page: 32 MiB with pages of 16 KiB, 512
  * with 64.  One write would zero as much, and its copy copy it. */
-size_t hl_huge_size(void);
+static inline size_t hl_huge_size(void)
+{
+    const size_t page = hl_page_size();
+
+    return page / sizeof(uint64_t) * page;
+}
 
 static inline bool hl_huge_is_wanted(void)
 {
@@ -34,11 +39,14 @@ static inline size_t hl_align_up(size_t value, size_t unit)
 /* What holds memory. */
 struct hl_backing {
     const char *name;
-    int flags;                /* of mmap */
+    int flags;                /* of mmap, or of VirtualAlloc */
     int (*open)(size_t size); /* a descriptor of that much; NULL: none */
 };
 
 extern const struct hl_backing hl_anonymous; /* zero-filled */
+/* The same, for memory that is tracked: where the system notes writes only to
+ * what was reserved for that (Windows), it is. */
+extern const struct hl_backing hl_watchable;
 
 /* Address space of `size` bytes at *addr, a multiple of the page size; usable:
  * it can be read and written at once, otherwise where hl_memory_allow was
@@ -48,9 +56,13 @@ int hl_memory_reserve(const struct hl_backing *backing, size_t size,
 int hl_memory_allow(void *addr, size_t size) HL_MUST_CHECK;
 void hl_memory_release(void *addr, size_t size);
 
-/* Any access ends in SIGSEGV.  Where the kernel can (Linux 6.13) it remains
- * one mapping with what is around it. */
+/* Any access ends in SIGSEGV, or an access violation.  Where the kernel can
+ * (Linux 6.13) it remains one mapping with what is around it. */
 int hl_memory_guard(void *addr, size_t size) HL_MUST_CHECK;
+
+/* Could so much memory be had that can be written and executed?  -EACCES or
+ * -EPERM: none at all. */
+int hl_memory_try_executable(size_t size) HL_MUST_CHECK;
 
 /* Whether huge pages are wanted there: only advice, since not every kernel has
  * them.  Some systems use them unless told otherwise. */
@@ -62,6 +74,9 @@ bool hl_memory_collapse(void *addr, size_t size);
 
 /* Give pages back: they read as zero.  False: they are as they were. */
 bool hl_memory_drop(void *addr, size_t size);
+
+/* What pages hold is not needed any more: it may be lost, or not. */
+void hl_memory_forget(void *addr, size_t size);
 
 /* Unpredictable bytes. */
 int hl_random(void *to, size_t size) HL_MUST_CHECK;

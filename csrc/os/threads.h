@@ -5,6 +5,14 @@
 #define HL_OS_THREADS_H
 
 #include "base.h"
+#include "os/native.h"
+
+/* Run `main` in a thread of its own, with every signal blocked and a small
+ * stack.  -EAGAIN and the like. */
+int hl_thread_start(hl_thread *thread, void *(*main)(void *),
+                    void *context) HL_MUST_CHECK;
+/* Wait for its end. */
+void hl_thread_join(hl_thread thread);
 
 /* The first and the last thing that such a thread does. */
 void hl_thread_begins(void);

@@ -1,5 +1,6 @@
 /* What the kernel knows about a range of our address space: PROCMAP_QUERY
- * (Linux 6.11), /proc/self/maps and smaps (proc(5)).  Single pages: page.h. */
+ * (Linux 6.11), /proc/self/maps and smaps (proc(5)); VirtualQuery on Windows.
+ * Single pages: page.h. */
 #ifndef HL_OS_VMA_H
 #define HL_OS_VMA_H
 
@@ -22,8 +23,11 @@ enum hl_kind {
     HL_KIND_LIBRARY = 512,  /* this library's own data */
 };
 
+/* Ways to touch memory; on POSIX, PROT_*. */
+enum hl_prot { HL_PROT_READ = 1, HL_PROT_WRITE = 2, HL_PROT_EXEC = 4 };
+
 struct hl_vma {
-    int prot;         /* PROT_*, the same over the whole stretch */
+    int prot;         /* enum hl_prot, the same over the whole stretch */
     bool anonymous;   /* private, no file behind it: untouched means zero */
     unsigned kinds;   /* enum hl_kind, each that it is of */
     size_t page_size; /* the largest unit in which it can be protected */
@@ -36,8 +40,8 @@ struct hl_vma {
 int hl_vma_query(const void *addr, size_t size,
                  struct hl_vma *vma) HL_MUST_CHECK;
 
-/* May all of [addr, addr + size) be touched in these ways (PROT_READ,
- * PROT_WRITE)?  0; -EFAULT: part of it is not mapped; -EACCES: all is, and
+/* May all of [addr, addr + size) be touched in these ways (enum
+ * hl_prot)?  0; -EFAULT: part of it is not mapped; -EACCES: all is, and
  * part of it may not be; or -ENOTTY: this kernel cannot be asked (before
  * Linux 6.11, or without /proc).  Costs 0.5 us a mapping. */
 int hl_vma_allows(const void *addr, size_t size, int prot) HL_MUST_CHECK;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "inject.h"
+#include "os/native.h"
 
 /* Chunk k has FIRST_CHUNK << k nodes: the first takes 4 KiB, and all of them
  * together use up the 32 bits of a number.  Doubling, so that a node's chunk
@@ -43,10 +44,10 @@ static bool add_chunk(struct hl_nodes *nodes, size_t count)
     if (k == HL_NODE_CHUNKS)
         return false;
     struct hl_node *chunk =
-        aligned_alloc(sizeof(struct hl_node), count * sizeof *chunk);
+        hl_aligned_new(sizeof(struct hl_node), count * sizeof *chunk);
     uint32_t *refs = malloc(count * sizeof *refs);
     if (chunk == NULL || refs == NULL) {
-        free(chunk);
+        hl_aligned_free(chunk);
         free(refs);
         return false;
     }
@@ -107,7 +108,7 @@ void hl_nodes_trim(struct hl_nodes *nodes)
 void hl_nodes_free(struct hl_nodes *nodes)
 {
     for (size_t k = 0; k < nodes->chunk_count; k++) {
-        free(nodes->chunks[k]);
+        hl_aligned_free(nodes->chunks[k]);
         free(nodes->refs[k]);
     }
     *nodes = (struct hl_nodes){0};

@@ -57,7 +57,8 @@ static void *map(size_t size)
 {
     void *mapping = take_spare(size);
 
-    if (mapping == NULL && hl_joined_reserve(size, &mapping) < 0)
+    if (mapping == NULL &&
+        hl_joined_reserve(&hl_anonymous, size, &mapping) < 0)
         return NULL;
     return mapping;
 }
@@ -131,8 +132,8 @@ size_t hl_slab_cool(struct hl_slab *slab)
 
     forbid_huge(slab);
     for (size_t at = 0; hl_run_next(slab->warm, slab->end, &at, &run);) {
-        (void)hl_memory_drop(slab->mem + run.first * slab->page_size,
-                             run.count * slab->page_size);
+        hl_memory_forget(slab->mem + run.first * slab->page_size,
+                         run.count * slab->page_size);
         count += run.count;
     }
     hl_bitmap_zero(slab->warm, slab->slots);

@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "os/map.h"
-#include "os/page.h"
-#include "track/scan.h"
+#include "track/look.h"
 
 int hl_why_vma(char *why, int err)
 {
@@ -72,15 +71,10 @@ int hl_arm_all(struct hl_tracker *tracker)
 
 /* Armed first, looked at second: a page first written in between is present
  * by then. */
-int hl_arm_first_by_pagemap(struct hl_tracker *tracker,
-                            struct hl_pages *touched)
+int hl_arm_first_by_look(struct hl_tracker *tracker, struct hl_pages *touched)
 {
     int err = hl_arm_all(tracker);
     if (err < 0)
         return err;
-    /* Not on a kernel before 6.7; a pagemap costs 8 bytes a page. */
-    if (hl_scan_touched(tracker->addr, touched) == 0)
-        return 0;
-    return hl_pagemap_find(tracker->addr,
-                           HL_PAGEMAP_PRESENT | HL_PAGEMAP_SWAPPED, touched);
+    return hl_look_find_touched(tracker->addr, touched);
 }

@@ -56,7 +56,8 @@ struct hl_fault_status {
     bool first;     /* and it is the one the kernel calls now */
 };
 
+/* Of all signals that this system has for it: returns how many. */
 #define HL_FAULT_SIGNALS 2
-void hl_fault_status(struct hl_fault_status status[HL_FAULT_SIGNALS]);
+size_t hl_fault_status(struct hl_fault_status status[HL_FAULT_SIGNALS]);
 
 #endif

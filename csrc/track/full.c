@@ -71,7 +71,7 @@ const struct hl_tracker_ops hl_track_full = {
     .collect = collect,
     .arm = ignore,
     .leave_unarmed = ignore,
-    .arm_first = hl_arm_first_by_pagemap,
+    .arm_first = hl_arm_first_by_look,
     .disarm = disarm,
     .close = full_close,
 };

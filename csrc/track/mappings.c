@@ -1,35 +1,10 @@
 #include "track/mappings.h"
 
-#include <stdlib.h>
-#include <sys/mman.h>
-
 #include "os/map.h"
 #include "os/vma.h"
+#include "track/look.h"
 #include "track/range.h"
-#include "track/scan.h"
-#include "track/uffd_fd.h"
 #include "why.h"
-
-static void count_guards(void *context, uintptr_t start, uintptr_t end)
-{
-    *(size_t *)context += end - start;
-}
-
-/* As mappings they are readable, but touching one ends the process.  A kernel
- * without this query (before 6.15) has none, or does not report them. */
-static bool has_guards(const void *memory, size_t size)
-{
-    uintptr_t start = (uintptr_t)memory;
-    struct hl_scan *scan = calloc(1, sizeof *scan);
-    size_t guarded = 0;
-
-    if (scan != NULL && hl_scan_open(scan) == 0 &&
-        hl_scan_walk(scan, HL_SCAN_GUARDED, start, start + size, count_guards,
-                     &guarded) < 0)
-        guarded = 0;
-    free(scan);
-    return guarded > 0;
-}
 
 int hl_mappings_check(void *memory, size_t size, bool *zero_filled,
                       bool *fetched, char *why)
@@ -40,21 +15,21 @@ int hl_mappings_check(void *memory, size_t size, bool *zero_filled,
     int err = hl_vma_query(memory, size, &vma);
 
     if (err == -EFAULT)
-        return hl_why(why, -EFAULT, "%p+%zu is not mapped throughout", memory,
-                      size);
+        return hl_why(why, -EFAULT, "%#zx+%zu is not mapped throughout",
+                      (size_t)memory, size);
     if (err == -EINVAL)
-        return hl_why(why, -EFAULT, "parts of %p+%zu differ in protection",
-                      memory, size);
+        return hl_why(why, -EFAULT, "parts of %#zx+%zu differ in protection",
+                      (size_t)memory, size);
     if (err < 0)
         return hl_why(why, err, "/proc/self/maps: %s", hl_strerror(-err));
-    if (has_guards(memory, size))
+    if (hl_look_has_guards(memory, size))
         return hl_why(why, -EFAULT,
-                      "%p+%zu holds guard pages (MADV_GUARD_INSTALL)", memory,
-                      size);
+                      "%#zx+%zu holds guard pages (MADV_GUARD_INSTALL)",
+                      (size_t)memory, size);
     /* Where it would change nothing, not even asked: a device's memory is not
      * to be registered. */
     bool far = vma.kinds & ~at_hand;
-    bool foreign = (vma.anonymous || !far) && hl_uffd_is_foreign(memory, size);
+    bool foreign = (vma.anonymous || !far) && hl_look_is_foreign(memory, size);
     *zero_filled = vma.anonymous && !foreign;
     *fetched = far || foreign;
     return 0;
@@ -126,7 +101,7 @@ static int look(const void *memory, size_t size, const struct hl_pages *pages,
 
 int hl_mappings_can_read(const void *memory, size_t size)
 {
-    return look(memory, size, NULL, PROT_READ);
+    return look(memory, size, NULL, HL_PROT_READ);
 }
 
 static bool all_exist(const char *memory, const struct hl_pages *pages,
@@ -167,7 +142,7 @@ bool hl_mappings_are_open(const void *memory, size_t size)
             start = stop = end;
         if (start > at && hl_vma_query((void *)at, start - at, &vma) < 0)
             return false;
-        if (start > at && ~vma.prot & (PROT_READ | PROT_WRITE))
+        if (start > at && ~vma.prot & (HL_PROT_READ | HL_PROT_WRITE))
             return false;
         at = stop;
     }

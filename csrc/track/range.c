@@ -77,8 +77,9 @@ int hl_range_claim(const void *addr, size_t size, char *why)
     if (i < count && nth(i)->start < end) {
         uintptr_t other = nth(i)->start;
         err = hl_why(why, -EEXIST,
-                     "%p+%zu overlaps %p+%zu, which is tracked already", addr,
-                     size, (void *)other, (size_t)(nth(i)->end - other));
+                     "%#zx+%zu overlaps %#zx+%zu, which is tracked already",
+                     (size_t)start, size, (size_t)other,
+                     (size_t)(nth(i)->end - other));
     } else if ((err = grow()) < 0) {
         (void)hl_why(why, err, "out of memory");
     } else {

@@ -3,8 +3,14 @@
 #include <string.h>
 
 const struct hl_tracker_ops *const hl_trackers[] = {
-    &hl_track_uffd,      &hl_track_uffd_sigbus, &hl_track_sigsegv,
-    &hl_track_softdirty, &hl_track_full,
+#ifdef _WIN32
+    &hl_track_writewatch,
+    &hl_track_vectored,
+#else
+    &hl_track_uffd,    &hl_track_uffd_sigbus,
+    &hl_track_sigsegv, &hl_track_softdirty,
+#endif
+    &hl_track_full,
 };
 const size_t hl_tracker_count = HL_ARRAY_SIZE(hl_trackers);
 

@@ -119,7 +119,8 @@ const struct hl_tracker_ops *hl_tracker_find(const char *name);
 
 /* For the trackers' own files. */
 extern const struct hl_tracker_ops hl_track_uffd, hl_track_uffd_sigbus,
-    hl_track_sigsegv, hl_track_softdirty, hl_track_full;
+    hl_track_sigsegv, hl_track_softdirty, hl_track_writewatch,
+    hl_track_vectored, hl_track_full;
 
 /* What asking it about so many pages costs at the least, in pages that could
  * be copied. */
@@ -144,8 +145,8 @@ bool hl_next_stretch(const struct hl_pages *pages, const struct hl_pages *open,
 /* Arm every page, or -ENOMEM. */
 int hl_arm_all(struct hl_tracker *tracker) HL_MUST_CHECK;
 
-/* arm_first for trackers whose armed pages keep their pagemap entries. */
-int hl_arm_first_by_pagemap(struct hl_tracker *tracker,
-                            struct hl_pages *touched);
+/* arm_first for trackers whose armed pages are looked at as others (look.h).
+ */
+int hl_arm_first_by_look(struct hl_tracker *tracker, struct hl_pages *touched);
 
 #endif

@@ -7,7 +7,7 @@
 /* First the one that contains a hostile guest (is_boundary); the emulator does
  * not, but runs everywhere. */
 const struct hl_driver_ops *const hl_drivers[] = {
-#ifdef __x86_64__
+#if defined(__x86_64__) && defined(__linux__)
     &hl_driver_kvm,
     &hl_driver_mshv,
 #endif

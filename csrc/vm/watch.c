@@ -1,7 +1,5 @@
 #include "vm/watch.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 
 #include "inject.h"
@@ -19,7 +17,7 @@ static uint64_t next_look; /* when the thread wakes by itself */
 
 /* The thread, and its number, or 0 where there is none: it goes on as long as
  * the number is its own.  `bell` changes when it is to look at once. */
-static pthread_t thread;
+static hl_thread thread;
 static _Atomic uint32_t thread_number;
 static uint32_t last_number;
 static _Atomic uint32_t bell;
@@ -66,33 +64,20 @@ static void *watch_all(void *number)
     return NULL;
 }
 
-/* With the lock held, and every signal blocked for the thread to inherit. */
+/* With the lock held. */
 static int make_thread(void)
 {
-    pthread_attr_t attributes;
-    sigset_t all, before;
-
     if (atomic_load(&thread_number))
         return 0;
-    int err = pthread_attr_init(&attributes);
-    if (err)
-        return -err;
-    (void)pthread_attr_setstacksize(&attributes, (size_t)64 << 10);
     if (++last_number == 0)
         last_number = 1;
     next_look = 0; /* it begins with a look */
-    sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    void *number = (void *)(uintptr_t)last_number;
-    err = HL_INJECT(HL_INJECT_THREAD)
-              ? EAGAIN
-              : pthread_create(&thread, &attributes, watch_all, number);
-    if (err == EINVAL) /* thread-local data may take more of it than that */
-        err = pthread_create(&thread, NULL, watch_all, number);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    (void)pthread_attr_destroy(&attributes);
-    atomic_store(&thread_number, err ? 0 : last_number);
-    return -err;
+    int err = HL_INJECT(HL_INJECT_THREAD)
+                  ? -EAGAIN
+                  : hl_thread_start(&thread, watch_all,
+                                    (void *)(uintptr_t)last_number);
+    atomic_store(&thread_number, err < 0 ? 0 : last_number);
+    return err;
 }
 
 int hl_watch_start(struct hl_watch *watch)
@@ -127,7 +112,7 @@ void hl_watch_stop(struct hl_watch *watch)
  * begins meanwhile makes a thread with another number. */
 static void before_fork(void)
 {
-    pthread_t ending;
+    hl_thread ending;
 
     hl_lock_acquire(&lock);
     bool idle = atomic_load(&thread_number) && watches == NULL;
@@ -138,7 +123,7 @@ static void before_fork(void)
     }
     hl_lock_release(&lock);
     if (idle)
-        (void)pthread_join(ending, NULL);
+        hl_thread_join(ending);
 }
 
 /* The thread is the parent's, and so is what it watched: calls of threads that

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -19,7 +20,9 @@ def _kernel_writes(row: dict[str, Any]) -> str:
     """What becomes of them; a driver's trackers only see its guests."""
     if row["driver"]:
         return "-"
-    return "seen" if row["kernel_writes"] else "EFAULT"
+    if row["kernel_writes"]:
+        return "seen"
+    return "ERROR_NOACCESS" if sys.platform == "win32" else "EFAULT"
 
 
 @click.command()

@@ -23,9 +23,9 @@ def why_not_tracked(MemoryCore memory not None, str name not None):
 def fault_status():
     """``[(signal number, installed, first), ...]``"""
     cdef hl_fault_status_t status[HL_FAULT_SIGNALS]
-    hl_fault_status(status)
+    cdef size_t n = hl_fault_status(status)
     return [(s.signal, bool(s.installed), bool(s.first))
-            for s in status[:HL_FAULT_SIGNALS]]
+            for s in status[:n]]
 
 
 def reclaim_faults():

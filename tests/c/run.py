@@ -1,7 +1,7 @@
 """Compiles and runs the tests that are written in C.
 
 Usage: run.py [--sanitize address,undefined | thread] [--runner COMMAND]
-              [--build FOLDER] [NAME ...]
+              [--build FOLDER] [--windows] [NAME ...]
 
 Each test_*.c here is linked with all of csrc but csrc/guest, which is not for
 this system, and with the fakes; warnings are errors, and so is a circle of
@@ -16,6 +16,10 @@ programs:
 
 Only x86-64 gets the tests that run guests. --build leaves the programs in
 FOLDER and runs none.
+
+--windows: compiled by x86_64-w64-mingw32-gcc and run by wine. Tests that need
+POSIX are skipped, by the headers that they include outside of
+"#ifndef _WIN32".
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -42,10 +47,22 @@ FLAGS = [
     *("-Wmissing-prototypes", "-Werror", "-pthread", f"-I{CSRC}", f"-I{HERE}"),
     f"-I{FAKES.parent}",
 ]
+WINDOWS = ["-D_WIN32_WINNT=0x0A00", "-static"]
+WINDOWS_LIBRARIES = ["-lsynchronization", "-lbcrypt"]
 
-
-#: As in setup.py: what only x86-64 has.
+#: As in setup.py: what only x86-64 has, and what only Linux has.
 HYPERVISORS = {"kvm", "mshv", "start.c"}
+LINUX = {"linux", "signals.c", *HYPERVISORS}
+
+#: Headers that Windows has not, and what else tests need that it has not.
+POSIX = r"(sys/(?!types|stat)\w+|linux/\w+|unistd|dirent|sched|semaphore)"
+NEEDS = {
+    **dict.fromkeys(("test_kvm_ring", "test_kvm_ring_full"), "KVM"),
+    **dict.fromkeys(("test_vm", "test_vm_writes"), "KVM"),
+    "test_context": "signal frame",
+    "test_vm_ends": "signals",
+    "test_guest_text": "long of 64 bits",
+}
 
 #: Tests that have code of x86-64 in them: guests, or the SDK's copies.
 X86_TESTS = {
@@ -74,19 +91,32 @@ def asked(*question: str) -> str:
     return answer.stdout.strip()
 
 
-def build(source: Path, target: Path, sanitize: str | None) -> None:
+def build(source: Path, target: Path, options: argparse.Namespace) -> None:
     """Compile one file, or link where the target is a program."""
-    extra = ["-fno-omit-frame-pointer", f"-fsanitize={sanitize}"]
+    extra = ["-fno-omit-frame-pointer", f"-fsanitize={options.sanitize}"]
     command = [
         *compiler(),
         *FLAGS,
-        *(extra if sanitize else []),
+        *(extra if options.sanitize else []),
+        *(WINDOWS if options.windows else []),
     ]
     inputs = [source] if target.suffix == ".o" else source.parent.glob("*.o")
     command += ["-c"] if target.suffix == ".o" else []
+    last = WINDOWS_LIBRARIES if options.windows else []
     subprocess.run(
-        [*command, "-o", str(target), *map(str, inputs)], check=True
+        [*command, "-o", str(target), *map(str, inputs), *last], check=True
     )
+
+
+def not_for_windows(test: Path) -> str | None:
+    """What the test needs that Windows has not."""
+    text = re.sub(
+        r"#ifndef _WIN32\n.*?#endif", "", test.read_text(), flags=re.DOTALL
+    )
+    found = re.search(rf"#include <{POSIX}\.h>", text)
+    if test.stem.startswith("test_mshv"):
+        return "/dev/mshv"
+    return f"<{found[1]}.h>" if found else NEEDS.get(test.stem)
 
 
 def unicorn() -> str | None:
@@ -126,29 +156,38 @@ def circle(objects: Path) -> list[str]:
     return []
 
 
-def sources(x86: bool) -> list[Path]:
+def sources(x86: bool, windows: bool) -> list[Path]:
     """All of csrc that this machine can have, as setup.py chooses it."""
-    guest = CSRC / "guest"
+    others = {"guest", *(LINUX if windows else ("windows",))}
+    if not x86:
+        others |= HYPERVISORS
     found = [
         path
         for path in CSRC.rglob("*.c")
-        if guest not in path.parents
-        and (x86 or not HYPERVISORS & {path.name, path.parent.name})
+        if not others & set(path.relative_to(CSRC).parts)
     ]
-    return sorted([*found, *(FAKES.rglob("*.c") if x86 else ())])
+    fakes = x86 and not windows
+    return sorted([*found, *(FAKES.rglob("*.c") if fakes else ())])
 
 
-def tests(x86: bool, direct: bool, names: list[str]) -> list[Path]:
+def why_not(test: Path, x86: bool, options: argparse.Namespace) -> str | None:
+    """Why this test cannot be run so."""
+    if options.windows and (lacking := not_for_windows(test)):
+        return f"Windows has no {lacking}"
+    if test.stem in X86_TESTS and not x86:
+        return "only for x86-64"
+    emulated = options.runner and not options.windows
+    return NOT_FOR_A_RUNNER.get(test.stem) if emulated else None
+
+
+def tests(x86: bool, options: argparse.Namespace) -> list[Path]:
     """Those of these names, or all, that can be run so."""
     found = []
     for test in sorted(HERE.glob("test_*.c")):
-        if names and test.stem not in names:
+        if options.names and test.stem not in options.names:
             continue
-        if test.stem in X86_TESTS and not x86:
-            print(f"{test.stem}: skipped: only for x86-64")
-            continue
-        if test.stem in NOT_FOR_A_RUNNER and not direct:
-            print(f"{test.stem}: skipped: {NOT_FOR_A_RUNNER[test.stem]}")
+        if reason := why_not(test, x86, options):
+            print(f"{test.stem}: skipped: {reason}")
             continue
         found.append(test)
     return found
@@ -160,8 +199,12 @@ def main() -> int:
     parser.add_argument("--sanitize")
     parser.add_argument("--runner", type=shlex.split, default=[])
     parser.add_argument("--build", type=Path)
+    parser.add_argument("--windows", action="store_true")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
+    if arguments.windows:
+        os.environ["CC"] = "x86_64-w64-mingw32-gcc"
+        arguments.runner = ["wine"]
     environment = {
         **os.environ,
         "ASAN_OPTIONS": "handle_segv=0:handle_sigbus=0",
@@ -179,19 +222,20 @@ def main() -> int:
         objects = Path(folder)
 
         def compile_one(source: Path) -> None:
-            name = str(source.relative_to(source.parents[2])).replace("/", "-")
-            build(source, objects / f"{name}.o", arguments.sanitize)
+            name = str(source.relative_to(CSRC.parent)).replace("/", "-")
+            build(source, objects / f"{name}.o", arguments)
 
-        list(pool.map(compile_one, sources(x86)))
+        list(pool.map(compile_one, sources(x86, arguments.windows)))
         if found := circle(objects):
             print(f"a circle: {' -> '.join(found)}")
             failed += 1
-        for test in tests(x86, not arguments.runner, arguments.names):
-            program, main_object = objects / test.stem, objects / "main.o"
-            build(test, main_object, arguments.sanitize)
-            build(main_object, program, arguments.sanitize)
+        for test in tests(x86, arguments):
+            program = objects / f"{test.stem}.exe"
+            main_object = objects / "main.o"
+            build(test, main_object, arguments)
+            build(main_object, program, arguments)
             if arguments.build:
-                shutil.copy(program, arguments.build)
+                shutil.copy(program, arguments.build / test.stem)
                 passed += 1
                 continue
             print(f"{test.stem}:", flush=True)
@@ -200,6 +244,7 @@ def main() -> int:
                 env=environment,
                 check=False,
                 timeout=600,
+                stdin=subprocess.DEVNULL,
             )
             passed += result.returncode == 0
             failed += result.returncode != 0

@@ -13,8 +13,9 @@
 #include "manager/split.h"
 #include "os/map.h"
 #include "os/memory.h"
-#include "track/blocks.h"
-#include "track/scan.h"
+#include "track/linux/blocks.h"
+#include "track/linux/scan.h"
+#include "track/look.h"
 #include "track/track.h"
 
 #define BLOCKS ((size_t)5)
@@ -76,7 +77,7 @@ static size_t touched(struct hl_map *map)
     struct hl_pages found;
 
     CHECK(hl_pages_init(&found, map->size / page) == 0);
-    CHECK(hl_scan_touched(map->addr, &found) == 0);
+    CHECK(hl_look_find_touched(map->addr, &found) == 0);
     size_t count = hl_pages_count(&found);
     hl_pages_free(&found);
     return count;

@@ -7,8 +7,8 @@
 
 #include "check.h"
 #include "os/memory.h"
-#include "track/context.h"
-#include "track/esr.h"
+#include "track/linux/context.h"
+#include "track/linux/esr.h"
 
 /* As Linux has them in asm/sigcontext.h. */
 #define FPSIMD 0x46508001u

@@ -22,7 +22,7 @@ static void reserve(size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         void *at;
-        CHECK(hl_joined_reserve(SIZE, &at) == 0);
+        CHECK(hl_joined_reserve(&hl_anonymous, SIZE, &at) == 0);
         ranges[i] = at;
         ranges[i][0] = (char)i;
         ranges[i][SIZE - 1] = 1;
@@ -118,7 +118,8 @@ static void few_bytes_wait(void) /* J2 */
     void *large;
 
     reserve(MORE);
-    CHECK(hl_joined_reserve(HL_JOINED_WAIT + SIZE, &large) == 0);
+    CHECK(hl_joined_reserve(&hl_anonymous, HL_JOINED_WAIT + SIZE, &large) ==
+          0);
     hl_joined_release(large, HL_JOINED_WAIT + SIZE);
     CHECK(hl_joined_waiting() == 0 && !is_mapped(large));
     release_all(MORE);
@@ -146,7 +147,7 @@ static void what_waits_makes_room(void) /* J3 */
             fflush(stdout);
             _exit(0);
         }
-        CHECK(hl_joined_reserve(SIZE, &at) == -ENOMEM);
+        CHECK(hl_joined_reserve(&hl_anonymous, SIZE, &at) == -ENOMEM);
         CHECK(hl_joined_waiting() == 0);
         release(1);
         CHECK(hl_joined_waiting() == SIZE);
@@ -192,7 +193,7 @@ static void *releases(void *unused)
     for (int i = 0; i < 300; i++) {
         void *at[3];
         for (size_t k = 0; k < 3; k++) {
-            CHECK(hl_joined_reserve(SIZE, &at[k]) == 0);
+            CHECK(hl_joined_reserve(&hl_anonymous, SIZE, &at[k]) == 0);
             *(char *)at[k] = (char)i;
         }
         for (size_t k = 0; k < 3; k++) {

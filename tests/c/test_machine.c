@@ -6,7 +6,7 @@
 
 #include "inject.h"
 #include "machine_bed.h"
-#include "track/scan.h"
+#include "track/linux/scan.h"
 
 #define MANY_PAGES ((size_t)600)
 

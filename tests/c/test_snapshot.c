@@ -5,6 +5,7 @@
 
 #include "inject.h"
 #include "mem/bitmap.h"
+#include "os/native.h"
 #include "stores.h"
 
 #define ALIVE 12
@@ -79,7 +80,7 @@ static void model_of_size(size_t pages)
     struct hl_store *store = new_store();
     struct hl_store_usage usage;
     struct copy alive[ALIVE] = {0};
-    char *memory = aligned_alloc(PAGE, pages * PAGE);
+    char *memory = hl_aligned_new(PAGE, pages * PAGE);
 
     memset(memory, 0, pages * PAGE);
     for (int step = 0; step < 150; step++) {
@@ -111,7 +112,7 @@ static void model_of_size(size_t pages)
     hl_store_usage(store, &usage);
     CHECK(usage.pages == 0 && usage.nodes == 0 && usage.bytes == 0);
     hl_store_unref(store);
-    free(memory);
+    hl_aligned_free(memory);
     check_nothing_alive();
 }
 
@@ -168,7 +169,7 @@ static void no_memory(void)
     struct hl_store *store = new_store();
     struct hl_store_usage before, after;
     struct hl_snapshot *base, *child = NULL;
-    char *memory = aligned_alloc(PAGE, pages * PAGE);
+    char *memory = hl_aligned_new(PAGE, pages * PAGE);
 
     memset(memory, 1, pages * PAGE);
     CHECK(take(store, NULL, memory, pages, &base) == 0);
@@ -194,7 +195,7 @@ static void no_memory(void)
     }
     hl_snapshot_unref(base);
     hl_store_unref(store);
-    free(memory);
+    hl_aligned_free(memory);
     check_nothing_alive();
 }
 #endif
@@ -208,7 +209,7 @@ static struct hl_snapshot *common;
 static void *churn(void *argument)
 {
     uint64_t mine = (uintptr_t)argument * 77 + 1;
-    char *memory = aligned_alloc(PAGE, SHARED_PAGES * PAGE);
+    char *memory = hl_aligned_new(PAGE, SHARED_PAGES * PAGE);
     struct hl_pages found;
     char page[64];
 
@@ -227,14 +228,14 @@ static void *churn(void *argument)
         hl_snapshot_unref(s);
     }
     hl_pages_free(&found);
-    free(memory);
+    hl_aligned_free(memory);
     return NULL;
 }
 
 static void threads(void)
 {
     pthread_t made[4];
-    char *memory = aligned_alloc(PAGE, SHARED_PAGES * PAGE);
+    char *memory = hl_aligned_new(PAGE, SHARED_PAGES * PAGE);
 
     memset(memory, 9, SHARED_PAGES * PAGE);
     shared = new_store();
@@ -245,7 +246,7 @@ static void threads(void)
         CHECK(pthread_join(made[i], NULL) == 0);
     hl_snapshot_unref(common);
     hl_store_unref(shared);
-    free(memory);
+    hl_aligned_free(memory);
     check_nothing_alive();
 }
 

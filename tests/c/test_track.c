@@ -4,8 +4,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
+#ifndef _WIN32
+#include <sys/mman.h>
+#else
+#include <windows.h>
+#endif
 
 #include "check.h"
 #include "inject.h"
@@ -41,6 +45,16 @@ static void *writer(void *argument)
 /* The memory of the next manager: a kind whose dropped pages leave no mark. */
 static bool of_shared_memory;
 
+static void make_shared(struct hl_map *map)
+{
+#ifndef _WIN32
+    CHECK(mmap(map->addr, map->size, PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == map->addr);
+#else
+    (void)map; /* nothing can be put there instead */
+#endif
+}
+
 static struct hl_manager *new_manager(const struct hl_tracker_ops *ops,
                                       struct hl_map *map, bool adaptive)
 {
@@ -49,9 +63,7 @@ static struct hl_manager *new_manager(const struct hl_tracker_ops *ops,
 
     CHECK(hl_map_create(map, PAGES * hl_page_size(), HL_HUGE_NEVER) == 0);
     if (of_shared_memory)
-        CHECK(mmap(map->addr, map->size, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1,
-                   0) == map->addr);
+        make_shared(map);
     int err = hl_manager_new(map->addr, PAGES, ops, adaptive, &m, why);
     if (err < 0)
         fprintf(stderr, "%s: %s\n", ops->name, why);
@@ -151,6 +163,7 @@ static void restores(const struct hl_tracker_ops *ops, bool adaptive)
     hl_map_destroy(&map);
 }
 
+#ifndef _WIN32
 /* An owner that drops pages while others write and all is put back. */
 static void *dropper(void *argument)
 {
@@ -205,6 +218,8 @@ static void restores_what_is_dropped(const struct hl_tracker_ops *ops,
     hl_map_destroy(&map);
 }
 
+#endif
+
 /* Trackers come and go under the writers' feet. */
 static void comes_and_goes(const struct hl_tracker_ops *ops)
 {
@@ -248,11 +263,16 @@ static void first_touches(const struct hl_tracker_ops *ops)
  * at once, and arms it page by page while a thread comes to meet it. */
 #define GIB ((size_t)1 << 30)
 #define STEP ((size_t)1 << 18)
+#ifndef _WIN32
+#define LONGEST_DELAY 10000000
+#else
+#define LONGEST_DELAY 200000 /* trackers that read all take seconds each */
+#endif
 static char *whole_gib;
 
 static void *touch_from_the_end(void *argument)
 {
-    nanosleep(&(struct timespec){.tv_nsec = (intptr_t)argument}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = (long)(intptr_t)argument}, NULL);
     for (size_t at = GIB; at > 0; at -= STEP)
         __atomic_store_n(&whole_gib[at - STEP], 1, __ATOMIC_SEQ_CST);
     return NULL;
@@ -336,7 +356,10 @@ static int says_it_opened(struct hl_trap *trap, struct hl_run run, bool closed)
     return 0;
 }
 
-static void *read_only;
+static char *read_only;
+
+#ifndef _WIN32
+#define TRAP hl_track_sigsegv
 
 static void make_writable(int signal)
 {
@@ -344,18 +367,44 @@ static void make_writable(int signal)
     CHECK(mprotect(read_only, hl_page_size(), PROT_READ | PROT_WRITE) == 0);
 }
 
+static void install_who_mends(void)
+{
+    struct sigaction mends = {.sa_handler = make_writable};
+
+    CHECK(mprotect(read_only, hl_page_size(), PROT_READ) == 0);
+    CHECK(sigaction(SIGSEGV, &mends, NULL) == 0);
+}
+#else
+#define TRAP hl_track_vectored
+
+static LONG CALLBACK make_writable(EXCEPTION_POINTERS *fault)
+{
+    DWORD before;
+
+    CHECK(fault->ExceptionRecord->ExceptionCode == EXCEPTION_ACCESS_VIOLATION);
+    CHECK(VirtualProtect(read_only, hl_page_size(), PAGE_READWRITE, &before));
+    return EXCEPTION_CONTINUE_EXECUTION;
+}
+
+static void install_who_mends(void)
+{
+    DWORD before;
+
+    CHECK(VirtualProtect(read_only, hl_page_size(), PAGE_READONLY, &before));
+    CHECK(AddVectoredExceptionHandler(TRUE, make_writable) != NULL);
+}
+#endif
+
 static void opened_in_vain(void)
 {
     struct hl_trap trap = {.protect = says_it_opened};
-    struct sigaction before, mends = {.sa_handler = make_writable};
     char why[HL_WHY_SIZE];
+    struct hl_map map;
 
-    read_only = mmap(NULL, hl_page_size(), PROT_READ,
-                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(read_only != MAP_FAILED);
-    CHECK(sigaction(SIGSEGV, &mends, &before) == 0);
-    CHECK(hl_trap_open(&trap, &hl_track_sigsegv, read_only, 1, SIGSEGV, why) ==
-          0);
+    CHECK(hl_map_create(&map, hl_page_size(), HL_HUGE_NEVER) == 0);
+    read_only = map.addr;
+    install_who_mends();
+    CHECK(hl_trap_open(&trap, &TRAP, read_only, 1, SIGSEGV, why) == 0);
     /* In front of the one that mends. */
     hl_fault_reclaim();
     uint64_t bits = 1, mark = 1, top = 1;
@@ -364,7 +413,7 @@ static void opened_in_vain(void)
     *(volatile char *)read_only = 1;
     CHECK(*(volatile char *)read_only == 1);
     hl_trap_close(&trap);
-    CHECK(munmap(read_only, hl_page_size()) == 0);
+    hl_map_destroy(&map);
 }
 
 /* A fault leaves errno alone, in the thread that it interrupts. */
@@ -398,17 +447,19 @@ int main(void)
             takes(ops, adaptive);
             restores(ops, adaptive);
         }
+#ifndef _WIN32
         of_shared_memory = true;
         takes(ops, false);
         restores(ops, true);
         of_shared_memory = false;
-        comes_and_goes(ops);
-        first_touches(ops);
-        for (intptr_t ns = 100000; ops->arms && ns < 10000000; ns *= 2)
-            first_touches_far_apart(ops, ns);
-        keeps_errno(ops);
         for (int written = 0; ops->sees_drops && written < 2; written++)
             restores_what_is_dropped(ops, written);
+#endif
+        comes_and_goes(ops);
+        first_touches(ops);
+        for (intptr_t ns = 100000; ops->arms && ns < LONGEST_DELAY; ns *= 2)
+            first_touches_far_apart(ops, ns);
+        keeps_errno(ops);
         removed_without_memory(ops);
         /* The same with handlers that take their time at the worst moments. */
         hl_inject_plan(HL_INJECT_LINGER, 0, UINT32_MAX);

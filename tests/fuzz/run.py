@@ -41,7 +41,11 @@ GRACE = 120
 def sources_of_core() -> list[Path]:
     """All of the core; not the guests, which are not for this system."""
     guest = CSRC / "guest"
-    return sorted(p for p in CSRC.rglob("*.c") if guest not in p.parents)
+    return sorted(
+        path
+        for path in CSRC.rglob("*.c")
+        if guest not in path.parents and path.parent.name != "windows"
+    )
 
 
 def build(part: str, folder: Path) -> Path:

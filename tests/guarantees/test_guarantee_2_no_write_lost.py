@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import random
 import struct
+import sys
 import threading
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from conftest import new_manager, require_tracker
 from hyperlight import SharedMemory, Snapshot, SnapshotManager
 from hyperlight._binding import core
 
+LIBC = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
 PAGE = core.PAGE_SIZE
 
 
@@ -99,7 +101,7 @@ class Writer(threading.Thread):
                     self.write_two(page, number)
                     continue
                 # ctypes lets go of the GIL around the copy
-                ctypes.CDLL(None).memcpy(
+                LIBC.memcpy(
                     ctypes.c_void_p(self.memory.address + page * PAGE + 64),
                     struct.pack("<Q", number),
                     ctypes.c_size_t(8),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import HERE, run_python
+
+if sys.platform != "win32":
+    import resource
 
 CASES = [
     # case, ends by the signal (or with this status), what it printed

@@ -8,7 +8,7 @@ import os
 import pickle
 
 import pytest
-from conftest import new_manager, run_python
+from conftest import TRAPS, new_manager, run_python
 from test_ownership import check_usable
 
 from hyperlight import (
@@ -81,7 +81,7 @@ def filled():
 def managed():
     made = SharedMemory("64MiB")
     made.fill(0, made.size, 1)
-    made = SnapshotManager(made, tracker="sigsegv")
+    made = SnapshotManager(made, tracker=sys.argv[1])
     made.take()
     return [made]
 memory = SharedMemory("64MiB")
@@ -106,7 +106,7 @@ def test_no_destructor_holds_the_gil() -> None:
 
     With a switch interval of an hour, they run only if the GIL is let go.
     """
-    result = run_python(DESTRUCTORS)
+    result = run_python(DESTRUCTORS, TRAPS[-1])
     assert result.returncode == 0, result
     lines = dict(line.rsplit(" ", 1) for line in result.stdout.splitlines())
     assert lines == dict.fromkeys(

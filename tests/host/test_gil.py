@@ -7,7 +7,7 @@ not timed.
 from __future__ import annotations
 
 import mmap
-import os
+import platform
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from hyperlight import PageSet, Sandbox, SharedMemory, SnapshotManager
 from hyperlight._binding import core
 
 # PROCMAP_QUERY: before it, what is mapped is read as text, which takes long.
-ASKS = [int(n) for n in re.findall(r"\d+", os.uname().release)[:2]] >= [6, 11]
+ASKS = [int(n) for n in re.findall(r"\d+", platform.release())[:2]] >= [6, 11]
 
 
 def given_away(call: Callable[[], Any]) -> int:

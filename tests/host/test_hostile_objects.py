@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import new_manager
+from conftest import TRAPS, new_manager
 
 from hyperlight import (
     PageSet,
@@ -143,7 +143,7 @@ def arena(kind: str, backing: mmap.mmap) -> Any:
         memoryview(backing) if kind == "view" else backing
     )
     if kind != "memory only":
-        made.manager = SnapshotManager(made, tracker="sigsegv")
+        made.manager = SnapshotManager(made, tracker=TRAPS[-1])
         made.snapshot = made.manager.push()
         made.snapshot.manager = made.manager
     if kind == "hooks":
@@ -170,7 +170,7 @@ def arena(kind: str, backing: mmap.mmap) -> Any:
             pass
 
         made.manager.close()
-        made.manager = Keeper(made, tracker="sigsegv")
+        made.manager = Keeper(made, tracker=TRAPS[-1])
         made.manager.me = made.manager
         made.manager.take()
     made.me = made

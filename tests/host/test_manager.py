@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 
 import pytest
-from conftest import new_manager
+from conftest import TRACKERS, new_manager
 
 from hyperlight import (
     ManagerStats,
@@ -26,7 +26,7 @@ def test_arguments() -> None:
         for bad in (None, b"bytes", bytearray(PAGE), mmap.mmap(-1, PAGE)):
             with pytest.raises(TypeError, match="from_buffer"):
                 SnapshotManager(bad)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="'auto', 'uffd'"):
+        with pytest.raises(ValueError, match=f"'auto', '{TRACKERS[0]}'"):
             SnapshotManager(memory, tracker="magic")
         with pytest.raises(ValueError, match="'adaptive', 'always'"):
             SnapshotManager(memory, rearm="never")  # type: ignore[arg-type]
@@ -59,8 +59,7 @@ APART = {
 def test_one_tracker_to_a_page(
     tracker: str, relation: str, second: str
 ) -> None:
-    backing = mmap.mmap(-1, 12 * PAGE)
-    view = memoryview(backing)
+    view = memoryview(SharedMemory(12 * PAGE))
     first, count = {**OVERLAPPING, **APART}[relation]
     one = SharedMemory.from_buffer(view[4 * PAGE : 8 * PAGE])
     two = SharedMemory.from_buffer(view[first * PAGE : (first + count) * PAGE])
@@ -74,14 +73,14 @@ def test_one_tracker_to_a_page(
                 with SnapshotManager(two, tracker=other) as neighbour:
                     manager.take()
                     neighbour.take()
-                    backing[:] = b"x" * 12 * PAGE
+                    view[:] = b"x" * 12 * PAGE
                     assert len(manager.changed()) == 4
                     assert len(neighbour.changed()) == count
                     manager.restore()
                     assert len(neighbour.changed()) == count
                     neighbour.verify()
             manager.take()
-            backing[5 * PAGE] = 7
+            view[5 * PAGE] = 7
             assert 1 in manager.dirty()
         # once it is closed, the pages are free again
         SnapshotManager(two, tracker=other).close()

@@ -6,7 +6,7 @@ import mmap
 import signal
 
 import pytest
-from conftest import new_manager, run_python
+from conftest import new_manager, require_tracks, run_python
 from huge import can_collapse, huge_bytes
 
 from hyperlight import (
@@ -32,9 +32,8 @@ def alias(tmp_path):
 
 def test_verify_after_every_restore(alias, real_tracker, monkeypatch) -> None:
     """HYPERLIGHT_VERIFY=1 finds a page that restore left wrong."""
-    if real_tracker == "uffd-sigbus":
-        pytest.skip("uffd-sigbus does not track file mappings")
     memory, unseen = alias
+    require_tracks(memory, real_tracker)
     monkeypatch.setenv("HYPERLIGHT_VERIFY", "1")
     with SnapshotManager(memory, tracker=real_tracker) as manager:
         manager.take()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -16,6 +15,9 @@ from hypothesis import strategies as st
 
 from hyperlight import SharedMemory, SnapshotManager
 from hyperlight._binding import core
+
+if sys.platform != "win32":
+    import resource
 
 PAGE = core.PAGE_SIZE
 
@@ -200,6 +202,7 @@ def test_after_close() -> None:
             call()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="asks by write(2)")
 def test_guard_pages() -> None:
     """Neither neighbour can be read: the kernel says so without a signal."""
     libc = ctypes.CDLL(None, use_errno=True)

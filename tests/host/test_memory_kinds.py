@@ -6,16 +6,21 @@ The table below is what docs/reference/memory-kinds.md shows.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import HERE, TRACKERS, require_tracker, run_python
+
+if sys.platform == "win32":
+    pytest.skip("the kinds of memory are Linux's", allow_module_level=True)
+else:
+    import fcntl
 
 COLUMNS = (*TRACKERS, "auto")
 

@@ -212,10 +212,10 @@ class Misfit:
 
 def test_a_configuration_holds_plain_values() -> None:
     config = SandboxConfig(
-        heap_size=Fickle(8192), driver=Text("kvm"), tracker=Text("full")
+        heap_size=Fickle(8192), driver=Text("emulator"), tracker=Text("full")
     )
     assert (type(config.heap_size), config.heap_size) == (int, 8192)
-    assert (type(config.driver), config.driver) == (str, "kvm")
+    assert (type(config.driver), config.driver) == (str, "emulator")
     assert str.__str__(config.tracker) == "full"
     for bad in (Text("magic"), None, b"kvm", "x" * 10**6):
         with pytest.raises(ValueError, match="valid are") as caught:

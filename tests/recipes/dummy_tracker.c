@@ -30,7 +30,7 @@ const struct hl_tracker_ops hl_track_dummy = {
     .collect = hl_trap_collect,
     .arm = hl_trap_arm,
     .leave_unarmed = hl_trap_leave_unarmed,
-    .arm_first = hl_arm_first_by_pagemap,
+    .arm_first = hl_arm_first_by_look,
     .disarm = hl_trap_disarm,
     .close = dummy_close,
 };

@@ -29,7 +29,7 @@ LINES = (
     ("csrc/vm/driver.h", "hl_driver_kvm, hl", "hl_driver_dummy, "),
     (
         "csrc/vm/driver.c",
-        "#ifdef __x86_64__\n    &",
+        "#if defined(__x86_64__) && defined(__linux__)\n    &",
         "    &hl_driver_dummy,\n",
     ),
     ("csrc/abi/abi.h", "hl_abi_native;", "hl_abi_dummy, "),

@@ -1,14 +1,20 @@
 #include "vm/emulator/unicorn.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "os/library.h"
 #include "os/lock.h"
+#include "os/memory.h"
 #include "track/track.h"
 #include "vm/driver.h"
+
+#ifdef _WIN32
+#define LIBRARY "unicorn.dll"
+#else
+#define LIBRARY "libunicorn.so.2"
+#endif
 
 static struct hl_lock lock;
 static char *path;
@@ -49,7 +55,7 @@ static const struct {
 static bool find_functions(void *handle, char *why)
 {
     for (size_t i = 0; i < HL_ARRAY_SIZE(functions); i++) {
-        void *function = dlsym(handle, functions[i].name);
+        void *function = hl_library_find(handle, functions[i].name);
         if (function == NULL) {
             (void)hl_why(why, 0, "the Unicorn library has no %s",
                          functions[i].name);
@@ -60,27 +66,25 @@ static bool find_functions(void *handle, char *why)
     return true;
 }
 
-/* The library stays loaded, whatever comes: its code may have left threads or
- * exit handlers. */
 static bool load(char *why)
 {
     unsigned (*version)(unsigned *, unsigned *);
     unsigned major = 0, minor = 0;
-    void *handle = dlopen(path ? path : "libunicorn.so.2", RTLD_NOW);
+    char reason[HL_WHY_SIZE];
+    void *handle = hl_library_load(path ? path : LIBRARY, reason);
 
     if (handle == NULL && path == NULL)
         (void)hl_why(why, 0,
                      "no Unicorn library: pip install "
                      "'pyhyperlight[emulator]'");
     else if (handle == NULL)
-        (void)hl_why(why, 0, "the Unicorn library does not load: %s",
-                     dlerror());
+        (void)hl_why(why, 0, "the Unicorn library does not load: %s", reason);
     if (handle == NULL)
         return false;
-    void *found = dlsym(handle, "uc_version");
+    void *found = hl_library_find(handle, "uc_version");
     if (found == NULL) {
         (void)hl_why(why, 0, "%s is not the Unicorn library",
-                     path ? path : "libunicorn.so.2");
+                     path ? path : LIBRARY);
         return false;
     }
     memcpy(&version, &found, sizeof version);
@@ -98,20 +102,17 @@ static bool load(char *why)
 int hl_uc_has_room(size_t buffer, char *why)
 {
     size_t size = buffer + HL_UC_ROOM;
-    void *tried = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int err = hl_memory_try_executable(size);
 
-    if (tried != MAP_FAILED) {
-        (void)munmap(tried, size);
+    if (err == 0)
         return 0;
-    }
-    if (errno == EACCES || errno == EPERM)
+    if (err == -EACCES || err == -EPERM)
         return hl_why(why, -EPERM,
                       "this process may not make memory executable "
                       "(PR_SET_MDWE, as systemd's MemoryDenyWriteExecute, or "
                       "SELinux)");
     return hl_why(why, -ENOMEM, "no %zu MiB of memory for it: %s", size >> 20,
-                  strerror(errno));
+                  strerror(-err));
 }
 
 const struct hl_uc_library *hl_uc_load(char *why)

@@ -140,7 +140,7 @@ const struct hl_tracker_ops hl_kvm_log_ops = {
     .collect = collect,
     .arm = arm,
     .leave_unarmed = leave_unarmed,
-    .arm_first = hl_arm_first_by_pagemap,
+    .arm_first = hl_arm_first_by_look,
     .disarm = disarm,
     .close = log_close,
 };

@@ -154,7 +154,7 @@ const struct hl_tracker_ops hl_mshv_dirty_ops = {
     .collect = collect,
     .arm = arm,
     .leave_unarmed = leave_unarmed,
-    .arm_first = hl_arm_first_by_pagemap,
+    .arm_first = hl_arm_first_by_look,
     .disarm = disarm,
     .close = dirty_close,
 };

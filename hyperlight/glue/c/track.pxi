@@ -26,5 +26,5 @@ cdef extern from "track/fault.h" nogil:
         int signal
         bint installed
         bint first
-    void hl_fault_status(hl_fault_status_t *status)
+    size_t hl_fault_status(hl_fault_status_t *status)
     void hl_fault_reclaim()

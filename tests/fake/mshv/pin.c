@@ -16,7 +16,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "os/uapi.h"
+#include "os/linux/uapi.h"
 
 #define PAGE UINT64_C(4096)
 #define MOST ((uint64_t)1 << 30) /* bytes that io_uring takes at once */

@@ -1,0 +1,14 @@
+/* Shared libraries that are loaded at run time, and stay loaded: their code
+ * may have left threads or exit handlers. */
+#ifndef HL_OS_LIBRARY_H
+#define HL_OS_LIBRARY_H
+
+#include "base.h"
+#include "why.h"
+
+/* NULL: `why` has the system's words. */
+void *hl_library_load(const char *path, char *why) HL_MUST_CHECK;
+/* A function of it; NULL: it has none of that name. */
+void *hl_library_find(void *library, const char *name) HL_MUST_CHECK;
+
+#endif
