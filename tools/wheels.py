@@ -100,7 +100,8 @@ def with_tools() -> dict[str, str]:
 
 def environment_of(target: Target, version: str) -> dict[str, str]:
     """What setuptools has to be told to build for another system."""
-    compiler = f"{sys.executable} -m ziglang cc -target {target.zig}"
+    # -E: a build in isolation hides this environment's packages.
+    compiler = f"{sys.executable} -E -m ziglang cc -target {target.zig}"
     number = version.replace(".", "")
     return {
         **os.environ,
