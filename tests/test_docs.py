@@ -93,7 +93,7 @@ def test_every_tracker_has_a_row() -> None:
     assert found > {*registry.HOST_TRACKERS}
     for name in found:
         rows = re.findall(rf"^\| `{name}` \|", text, re.MULTILINE)
-        assert len(rows) == 2
+        assert len(rows) >= 2, name  # in both tables
 
 
 def test_every_public_name_is_in_the_reference() -> None:
