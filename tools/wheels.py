@@ -32,9 +32,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PYTHONS = tuple(f"3.{minor}" for minor in range(10, 15))
-#: Where tests/arm64/root is called for.
+#: Where tests/arm64/userland is called for.
 CACHE = os.environ.get("HYPERLIGHT_VM_CACHE", "/var/tmp/hyperlight-vm")  # noqa: S108
-EMULATED = Path(CACHE, "arm64/root")
+EMULATED = Path(CACHE, "arm64/userland")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +193,7 @@ def interpreter(target: Target, version: str) -> list[str] | str:
         return [found(version) or version]
     qemu = shutil.which(f"qemu-{machine}")
     if qemu is None or not (EMULATED / "complete").exists():
-        return "no user-mode QEMU, or no tests/arm64/root"
+        return "no user-mode QEMU, or no tests/arm64/userland"
     if version != "3.11":
         return "Debian's Python is 3.11"
     return [qemu, "-L", str(EMULATED), str(EMULATED / "usr/bin/python3.11")]
