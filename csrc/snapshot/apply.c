@@ -72,9 +72,16 @@ void hl_apply(const struct hl_snapshot *s, void *memory, struct hl_run run,
     const struct hl_store *store = hl_snapshot_store(s);
     size_t size = hl_store_page_size(store);
     char *at = (char *)memory + run.first * size;
+    const char *pages = hl_snapshot_row(s);
     uint32_t slots[BATCH];
     struct copy copy = {.by = past ? hl_copy_past : hl_copy};
 
+    if (pages) { /* the cache misses of looking up: 1/30 of copying 1 MiB */
+        add(&copy, at, pages + run.first * size, run.count * size);
+        flush(&copy);
+        done->copied += run.count;
+        return;
+    }
     for (size_t i = 0, n; i < run.count; i += n) {
         n = look_up(s, run, i, slots);
         for (size_t j = 0, row; j < n; j += row, at += row * size) {
@@ -106,12 +113,15 @@ size_t hl_compare(const struct hl_snapshot *s, const void *memory,
     const struct hl_store *store = hl_snapshot_store(s);
     size_t size = hl_store_page_size(store), found = 0;
     const char *at = (const char *)memory + run.first * size;
+    const char *pages = hl_snapshot_row(s), *page;
     uint32_t slots[BATCH];
 
     for (size_t i = 0, n; i < run.count; i += n) {
-        n = look_up(s, run, i, slots);
+        n = pages ? run.count : look_up(s, run, i, slots);
         for (size_t j = 0; j < n; j++, at += size) {
-            if (page_equals(at, hl_store_page(store, slots[j]), size))
+            page = pages ? pages + (run.first + j) * size
+                         : hl_store_page(store, slots[j]);
+            if (page_equals(at, page, size))
                 continue;
             found++;
             if (differs)

@@ -18,8 +18,9 @@ struct hl_snapshot {
     struct hl_store *store;
     size_t page_count;
     atomic_uint refs;
-    uint32_t root; /* node, or 0: all zero */
-    int height;    /* levels of nodes; the leaves' is 0 */
+    uint32_t root;   /* node, or 0: all zero */
+    int height;      /* levels of nodes; the leaves' is 0 */
+    const char *row; /* hl_snapshot_row's answer */
 };
 
 static atomic_size_t alive;
@@ -172,6 +173,26 @@ static int make_root(struct hl_store *store, int height, uint32_t base,
     return err;
 }
 
+/* The answer of hl_snapshot_row.  It is not NULL for a first take of up to a
+ * slab of memory, all of it written, and for a take after it that finds
+ * nothing changed.  In what is larger, copies are long without it. */
+static const char *find_row(const struct hl_store *store, size_t page_count,
+                            const struct hl_snapshot *base,
+                            const struct hl_edit *edits, size_t count)
+{
+    if (count == 0)
+        return base ? base->row : NULL;
+    if (count != page_count || edits[0].slot == HL_SLOT_ZERO)
+        return NULL;
+    for (size_t i = 1; i < count; i++)
+        if (edits[i].slot != edits[0].slot + i)
+            return NULL;
+    const char *first = hl_store_page(store, edits[0].slot);
+    const char *last = hl_store_page(store, edits[count - 1].slot);
+    bool joined = last == first + (count - 1) * hl_store_page_size(store);
+    return joined ? first : NULL; /* or their slots are of two slabs */
+}
+
 int hl_snapshot_new(struct hl_store *store, size_t page_count,
                     const struct hl_snapshot *base,
                     const struct hl_edit *edits, size_t edit_count,
@@ -184,6 +205,7 @@ int hl_snapshot_new(struct hl_store *store, size_t page_count,
         .page_count = page_count,
         .refs = 1,
         .height = height_for(page_count),
+        .row = find_row(store, page_count, base, edits, edit_count),
     };
     int err = make_root(store, s->height, base ? base->root : 0, edits,
                         edit_count, &s->root);
@@ -278,6 +300,8 @@ size_t hl_snapshot_page_count(const struct hl_snapshot *s)
 {
     return s->page_count;
 }
+
+const char *hl_snapshot_row(const struct hl_snapshot *s) { return s->row; }
 
 /* The leaf that holds a page's slot; the empty one if a subtree above is 0. */
 static const struct hl_node *leaf_of(const struct hl_snapshot *s, size_t page)

@@ -49,6 +49,10 @@ size_t hl_snapshot_page_count(const struct hl_snapshot *snapshot);
 void hl_snapshot_slots(const struct hl_snapshot *snapshot, size_t first,
                        size_t count, uint32_t *slots);
 
+/* The first of its pages, if all of them follow each other in memory, none is
+ * zero, and so none need be looked up; else NULL.  Lives as long as it. */
+const char *hl_snapshot_row(const struct hl_snapshot *snapshot);
+
 /* Add to found every page that a and b may hold differently: where both are
  * of one store, those with different slots (a page with the same bytes in two
  * slots included); otherwise those that are not zero in both.  Sizes must

@@ -48,6 +48,8 @@ static void check_apply(const struct copy *from, char *memory, size_t pages)
         hl_apply(from->snapshot, memory, run, false, &done);
     CHECK(done.copied + done.zeroed == expected);
     CHECK(memcmp(memory, from->bytes, pages * PAGE) == 0);
+    run = (struct hl_run){pages / 3, pages - pages / 3};
+    CHECK(hl_compare(from->snapshot, memory, run, NULL) == 0);
     hl_pages_free(&differs);
 }
 
@@ -161,6 +163,46 @@ static void runs_stay_runs(void)
     check_nothing_alive();
 }
 
+/* A snapshot whose pages follow each other says so; any other does not. */
+static void row_of_pages(void)
+{
+    enum { PAGES = 256 }; /* the first slab's slots */
+    struct hl_store *store = new_store();
+    struct hl_snapshot *all, *same, *edited, *sparse;
+    char *memory = hl_aligned_new(PAGE, PAGES * PAGE);
+    char *bytes = hl_aligned_new(PAGE, PAGES * PAGE);
+
+    for (size_t p = 0; p < PAGES; p++)
+        memset(bytes + p * PAGE, (int)(p % 255) + 1, PAGE);
+    CHECK(take(store, NULL, bytes, PAGES, &all) == 0);
+    CHECK(take(store, all, bytes, PAGES, &same) == 0);
+    const char *row = hl_snapshot_row(all);
+    CHECK(row != NULL && memcmp(row, bytes, PAGES * PAGE) == 0);
+    CHECK(hl_snapshot_row(same) == row);
+    for (size_t p = 0; p < PAGES; p++) {
+        memcpy(memory, bytes, PAGES * PAGE);
+        memset(memory + p * PAGE, 0, (PAGES - p) / 2 * PAGE);
+        check_apply(&(struct copy){same, bytes}, memory, PAGES);
+    }
+
+    bytes[PAGE] = 0;
+    CHECK(take(store, all, bytes, PAGES, &edited) == 0);
+    CHECK(hl_snapshot_row(edited) == NULL);
+    memset(bytes, 0, PAGE);
+    CHECK(take(store, NULL, bytes, PAGES, &sparse) == 0);
+    CHECK(hl_snapshot_row(sparse) == NULL);
+    memset(memory, 7, PAGES * PAGE);
+    check_apply(&(struct copy){sparse, bytes}, memory, PAGES);
+
+    struct hl_snapshot *made[] = {all, same, edited, sparse};
+    for (size_t i = 0; i < HL_ARRAY_SIZE(made); i++)
+        hl_snapshot_unref(made[i]);
+    hl_store_unref(store);
+    hl_aligned_free(bytes);
+    hl_aligned_free(memory);
+    check_nothing_alive();
+}
+
 #ifdef HL_FAULT_INJECTION
 /* Every allocation of a take fails once; nothing changes when it does. */
 static void no_memory(void)
@@ -255,6 +297,7 @@ int main(void)
     RUN(model);
     RUN(lone_page_is_cheap);
     RUN(runs_stay_runs);
+    RUN(row_of_pages);
 #ifdef HL_FAULT_INJECTION
     RUN(no_memory);
 #endif

@@ -1,5 +1,6 @@
 #include "os/memory.h"
 
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -16,7 +17,18 @@ const struct hl_backing hl_watchable = {
     .flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 };
 
-size_t hl_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+/* Asked several times in each restore; sysconf is a call and a long table. */
+size_t hl_page_size(void)
+{
+    static atomic_size_t size;
+    size_t known = atomic_load_explicit(&size, memory_order_relaxed);
+
+    if (known == 0) {
+        known = (size_t)sysconf(_SC_PAGESIZE);
+        atomic_store_explicit(&size, known, memory_order_relaxed);
+    }
+    return known;
+}
 
 int hl_memory_reserve(const struct hl_backing *backing, size_t size,
                       bool usable, void **addr)
