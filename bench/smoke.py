@@ -35,6 +35,8 @@ def main() -> int:
         run(name, HERE / name, "--debug-single-value", *SMALL)
         for name in ("bench.py", "end.py")
     ]
+    one = ("--host", "--cells", "host_memory/restore_1MiB_16_spread")
+    fine.append(run("elsewhere.py", HERE / "elsewhere.py", *one))
     # A limit that is missed on a busy machine is not what is looked for here.
     small = ("--fast", "--sizes", "64KiB", "--part", "host,guest,cliffs")
     limits = ("-m", "hyperlight.bench.limits", *small)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import os
 import runpy
+import subprocess
+import sys
 import weakref
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +21,9 @@ for needed in ("click", "jinja2", "matplotlib", "numpy", "pyperf", "rich"):
 
 import numpy as np  # noqa: E402
 from click.testing import CliRunner  # noqa: E402
+from fake import mshv  # noqa: E402
 
+from hyperlight import drivers  # noqa: E402
 from hyperlight.bench import grid, others, session  # noqa: E402
 from hyperlight.bench.host import (  # noqa: E402
     PATTERNS,
@@ -27,6 +32,7 @@ from hyperlight.bench.host import (  # noqa: E402
     choose_pages,
 )
 from hyperlight.bench.model import Shape, Terms  # noqa: E402
+from hyperlight.bench.results import Counted, read  # noqa: E402
 from hyperlight.bench.rows import (  # noqa: E402
     Check,
     Effort,
@@ -35,6 +41,7 @@ from hyperlight.bench.rows import (  # noqa: E402
     at_least,
     at_most,
 )
+from hyperlight.bench.typed import load  # noqa: E402
 from hyperlight.cli import cli  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
@@ -234,6 +241,67 @@ def test_a_plan_is_what_was_asked_for(tmp_path: Path) -> None:
     assert len(names("host_memory", coarse=False)) > 500
     with pytest.raises(ValueError, match="no benchmark is called nonsense"):
         names("nonsense")
+
+
+def test_sandboxes_are_measured_with_each_driver(tmp_path: Path) -> None:
+    patterns = ("*/guest_call", "host_memory/restore_64KiB_1_spread")
+    of_host = len(grid.chosen(patterns)[-1].sides)
+    two = session.plan(tmp_path, patterns, driver=("kvm", "emulator"))
+    assert [task.name for task in two if "guest" in task.name] == [
+        f"guest_functions/guest_call@{driver}, {side}"
+        for driver in ("kvm", "emulator")
+        for side in ("before", "after")
+    ]
+    assert len(two) == 4 + of_host
+    usable = [info.name for info in drivers() if info.available] or ["auto"]
+    every = session.plan(tmp_path, patterns[:1], driver=("all",))
+    assert [name_of(task.command) for task in every] == [
+        driver for driver in usable for _ in ("before", "after")
+    ]
+
+
+def name_of(command: tuple[str, ...]) -> str:
+    return command[command.index("--driver") + 1]
+
+
+@pytest.mark.unsanitized
+def test_a_benchmark_carries_its_driver(tmp_path: Path) -> None:
+    usable = [info.name for info in drivers() if info.available]
+    if not usable:
+        pytest.skip("no driver")
+    for wanted, name in (("auto", ""), (usable[-1], f"@{usable[-1]}")):
+        args = ("bench", "--smoke", "--driver", wanted, "-o")
+        directory = tmp_path / wanted
+        cell = "guest_functions/guest_call"
+        result = CliRunner().invoke(cli, [*args, str(directory), cell])
+        assert result.exit_code == 0, result.output
+        (found,) = read(directory).comparisons()
+        assert found.name == "guest_call" + name
+        assert found.driver == (usable[0] if wanted == "auto" else wanted)
+
+
+@pytest.mark.skipif(not mshv.is_provided(), reason="the fake is off")
+@pytest.mark.parametrize("interface", ["current", "older"])
+def test_the_grid_is_counted_over_a_fake(
+    tmp_path: Path, interface: str
+) -> None:
+    path = tmp_path / "elsewhere.json"
+    command = [sys.executable, ROOT / "bench" / "elsewhere.py"]
+    command += ["--fake", interface, "--cells", "*/guest_[cr]*_restore"]
+    command += ["-o", path]
+    environment = {**os.environ, mshv.LIBRARY: ""}
+    for times in (1, 2):
+        subprocess.run(command, check=True, env=environment, timeout=300)
+        rows = load(tuple[Counted, ...], path)
+        assert len(rows) == times
+    assert rows[0] == rows[1]  # counts, not times
+    assert rows[0].what == "guest_functions/guest_call_with_restore"
+    assert f"mshv, {interface} interface" in rows[0].by
+    values = rows[0].values
+    # One query a restore, of the pages that are not hot, until it is armed.
+    assert values["queries"] == 1
+    assert values["pages reported"] <= values["pages asked about"]
+    assert 0 < values["pages copied"] <= values["pages reported"]
 
 
 def test_a_failure_does_not_end_a_run(tmp_path: Path) -> None:

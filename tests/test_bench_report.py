@@ -139,6 +139,10 @@ SAVED = [
         "full": 8 << 26,
     }
 ]
+ELSEWHERE = [
+    {"what": "a call", "by": "a fake", "values": {"queries": 3, "pages": 59}},
+    {"what": "a restore", "by": "Wine", "values": {"of a memmove": 0.25}},
+]
 MACHINE = {"CPU": "two of them", "kernel": "6.18"}
 
 
@@ -150,7 +154,8 @@ def dump(directory: Path, side: str, times: dict[str, float]) -> None:
                 [
                     pyperf.Run(
                         [time * 0.99, time, time * 1.01],
-                        metadata={"name": name, "unit": "second"},
+                        metadata={"name": name, "unit": "second"}
+                        | ({} if name in MEMORY else {"driver": "a-vm"}),
                         collect_metadata=False,
                     )
                 ]
@@ -183,6 +188,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
         limits=[*LIMITS, MISSED],
         cliffs=CLIFFS,
         memory=SAVED,
+        elsewhere=ELSEWHERE,
         phases=PHASES,
         model=MODEL,
         machine=MACHINE,
@@ -238,10 +244,26 @@ def test_everything_measured_is_shown(page: str) -> None:
     for told in ("stays", "moves", "call + copy * pages", "far off"):
         assert told in text
     assert "two of them" in text
-    saved = words(page.split('id="memory"')[1].split('id="phases"')[0])
+    saved = words(page.split('id="memory"')[1].split('id="elsewhere"')[0])
     for told in ("8 snapshots of a region", "68 KiB", "4 KiB", "64 MiB"):
         assert told in saved
     assert f"964 {TIMES}" in saved
+
+
+def test_sandboxes_carry_their_driver(page: str) -> None:
+    groups = page.split('<section id="group-')[1:]
+    for group in groups:
+        is_guests = "<code>host_memory</code>" not in group
+        assert ("<th>driver</th>" in group) is is_guests
+        assert ("<td>a-vm</td>" in group) is is_guests
+    assert any("<th>driver</th>" not in group for group in groups)
+
+
+def test_other_systems_are_counted(page: str) -> None:
+    tables = page.split('id="elsewhere"')[1].split("</section>")[0]
+    first, second = map(words, tables.split("<table>")[1:])
+    assert "what by queries pages a call a fake 3 59" in first
+    assert "what by of a memmove a restore Wine 0.25" in second
 
 
 def test_the_headline_counts(page: str, tmp_path: Path) -> None:
@@ -291,7 +313,10 @@ def test_the_same_results_make_the_same_page(full: Path, page: str) -> None:
 
 def test_before_and_after_suffice(tmp_path: Path) -> None:
     html = report.write(fill(tmp_path)).read_text()
-    for absent in ("beside", "limits", "cliffs", "memory", "phases", "model"):
+    for absent in (
+        *("beside", "limits", "cliffs", "memory", "elsewhere"),
+        *("phases", "model"),
+    ):
         assert f'id="{absent}"' not in html
         assert f'href="#{absent}"' not in html
     assert "limits kept" not in html

@@ -15,6 +15,7 @@ from click.testing import CliRunner  # noqa: E402
 from test_bench_report import (  # noqa: E402
     BEFORE,
     CLIFFS,
+    ELSEWHERE,
     LIMITS,
     MEMORY,
     MODEL,
@@ -69,6 +70,11 @@ pytestmark = pytest.mark.unsanitized  # no C runs, and figures take long
         ("model", '{"formula": "", "terms": {"a": NaN}}', "NaN"),
         ("cliffs", json.dumps([CLIFFS[0] | {"series": [1]}]), "an object"),
         ("memory", json.dumps([SAVED[0] | {"copies": 1.5}]), "whole number"),
+        (
+            "elsewhere",
+            json.dumps([ELSEWHERE[0] | {"values": {"queries": "3"}}]),
+            "values: queries: should be a number",
+        ),
         ("machine", '{"CPU": 2}', "CPU: should be text, not 2"),
     ],
 )

@@ -1,12 +1,16 @@
 """The grid of PR #683, and the same for memory of this process, by pyperf.
 
-Usage: grid.py --side after [--match 'guest_functions/*'] -o after.json
+Usage: grid.py --side after [--match 'guest_functions/*'] [--driver NAME]
+               -o after.json
 
 A *side* is one way to put memory back: ``before`` copies all of it (a memmove,
 or, for a guest's memory, a sandbox that tracks nothing), ``after`` tracks what
 was written, the name of a tracker uses that one, and others are
 what one would use without this library. Benchmarks have the same names on
 every side, so ``pyperf compare_to before.json after.json`` tells.
+
+Benchmarks of sandboxes carry their driver; where one is asked for by name, it
+is a part of theirs: ``guest_functions/guest_call@emulator``.
 
 host_memory: one iteration writes a word to each of so many pages, and puts
 everything back. Both are timed, since tracking makes writes slower.
@@ -50,6 +54,11 @@ class Cell:
     name: str
     sides: tuple[str, ...]
     prepare: Callable[[str, str], Run]
+    guest: bool = False
+
+    def named(self, driver: str) -> str:
+        """Its name where a sandbox's driver was asked for by name."""
+        return f"{self.name}@{driver}" if driver != "auto" else self.name
 
 
 def sides() -> tuple[str, ...]:
@@ -140,7 +149,10 @@ def cells(coarse: bool = False) -> list[Cell]:
     """All of them, in the order of the report."""
     both = ("before", "after")
     return [
-        *(Cell(name, both, made) for name, made in guests.cells().items()),
+        *(
+            Cell(name, both, made, guest=True)
+            for name, made in guests.cells().items()
+        ),
         *_host_cells(coarse),
     ]
 
@@ -177,10 +189,15 @@ def main() -> None:
     parser.add_argument("--driver", default="auto")
     args = runner.parse_args()
     for cell in chosen((args.match,)):
-        if args.side in cell.sides:
-            runner.bench_time_func(
-                cell.name, cell.prepare(args.side, args.driver)
-            )
+        if args.side not in cell.sides:
+            continue
+        run = cell.prepare(args.side, args.driver)
+        if cell.guest:
+            about = {"driver": guests.driver_of(args.driver)}
+            name = cell.named(args.driver)
+            runner.bench_time_func(name, run, metadata=about)
+        else:
+            runner.bench_time_func(cell.name, run)
 
 
 if __name__ == "__main__":

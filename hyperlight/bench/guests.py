@@ -7,9 +7,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hyperlight import Sandbox, SandboxConfig
+from hyperlight import Sandbox, SandboxConfig, drivers
 
-__all__ = ["LARGE", "Prepare", "call", "call_and_restore", "cells", "new"]
+__all__ = [
+    "HEAPS",
+    "LARGE",
+    "Prepare",
+    "call",
+    "call_and_restore",
+    "cells",
+    "driver_of",
+    "new",
+]
 
 MIB = 1 << 20
 #: Given a side and a driver, something that measures so many loops.
@@ -32,6 +41,12 @@ def new(side: str, driver: str, **config: Any) -> Sandbox:
     made = SandboxConfig(driver=driver, tracker=tracker, **config)
     functions = {"HostAdd": lambda a, b: a + b}
     return Sandbox("simple", host_functions=functions, config=made)
+
+
+def driver_of(wanted: str) -> str:
+    """The driver that a sandbox has if this one is wanted."""
+    usable = [info.name for info in drivers() if info.available]
+    return usable[0] if wanted == "auto" and usable else wanted
 
 
 def call(sandbox: Sandbox) -> None:

@@ -29,6 +29,7 @@ from hyperlight.bench.results import (
     NOTICEABLE,
     TRACKERS,
     Comparison,
+    Counted,
     Limit,
     Results,
     ResultsError,
@@ -156,6 +157,7 @@ def describe(results: Results, directory: Path) -> dict[str, Any]:
             for group, rows in grouped(results.cliffs)
         ],
         "memory": results.memory,
+        "elsewhere": by_columns(results.elsewhere),
         "phases": phases,
         "phases_plot": phases and save("phases", plots.phases(phases)),
         "model": model,
@@ -169,6 +171,16 @@ def describe(results: Results, directory: Path) -> dict[str, Any]:
         "machine": results.machine,
         "sides": [shlex.quote(f"{side}.json") for side in results.sides],
     }
+
+
+def by_columns(
+    rows: Sequence[Counted],
+) -> list[tuple[list[str], list[Counted]]]:
+    """Rows that have the same values make a table."""
+    found: dict[tuple[str, ...], list[Counted]] = {}
+    for row in rows:
+        found.setdefault(tuple(row.values), []).append(row)
+    return [(list(columns), members) for columns, members in found.items()]
 
 
 def grouped(limits: Sequence[Limit]) -> list[tuple[str, list[Limit]]]:

@@ -1,14 +1,13 @@
 """A directory of benchmark results: what it holds, read and checked.
 
 Every ``*.json`` in it is the pyperf suite of one *side* ("before", "after",
-a tracker, an alternative), but for the six files that `read` names. Only
+a tracker, an alternative), but for the files that `read` names. Only
 ``before.json`` and ``after.json`` have to be there.
 """
 
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,11 +16,13 @@ from typing import Any, Literal
 
 import pyperf  # type: ignore[import-untyped,unused-ignore]
 
+from hyperlight.bench.parts import Counted, Model, Phases, Saved
 from hyperlight.bench.typed import ResultsError, load
 from hyperlight.units import parse_size
 
 __all__ = [
     "Comparison",
+    "Counted",
     "Cut",
     "Limit",
     "Line",
@@ -71,6 +72,8 @@ class Timing:
     median: float
     spread: float
     """Median absolute deviation."""
+    driver: str = ""
+    """Where it is of a sandbox: whose machine it was."""
 
     @property
     def relative(self) -> float:
@@ -101,6 +104,13 @@ class Comparison:
     before: Timing
     after: Timing
     cell: Cell | None = None
+
+    @property
+    def driver(self) -> str:
+        """Of a sandbox: the driver of both; empty in older results."""
+        return " / ".join(
+            dict.fromkeys((self.before.driver, self.after.driver))
+        )
 
     @property
     def speedup(self) -> float:
@@ -154,101 +164,6 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Saved:
-    """Resident bytes of some copies of a state: a row of memory.json."""
-
-    what: str
-    by: str
-    """A tracker, and the driver that it belongs to."""
-    copies: int
-    resident: int
-    """Bytes of this process that they added, all of them together."""
-    tables: int
-    """Bytes of page tables that they added."""
-    full: int
-    """Bytes that as many full copies added, page tables included."""
-
-    @property
-    def each(self) -> float:
-        """Bytes of one."""
-        return (self.resident + self.tables) / self.copies
-
-    @property
-    def times(self) -> float:
-        """How much less that is; a page is the least that can be told."""
-        return self.full / max(self.resident + self.tables, 4096)
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Where the workload changes."""
-
-    name: str
-    start: int
-
-
-@dataclass(frozen=True)
-class Phases:
-    """phases.json: a loop whose dirty set stays, moves, grows and shrinks."""
-
-    tracker: str
-    size: int
-    phases: tuple[Phase, ...]
-    iterations: int
-    restore: tuple[float, ...]
-    full: tuple[float, ...]
-    dirty: tuple[float, ...]
-    hot: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        for name in ("restore", "full", "dirty", "hot"):
-            if len(getattr(self, name)) != self.iterations:
-                raise ValueError(f"{name} is not {self.iterations} long")
-        starts = [phase.start for phase in self.phases]
-        if starts != sorted({*starts} & {*range(self.iterations)}):
-            raise ValueError("phases do not start one after another")
-
-    def medians(self) -> list[tuple[str, float, float]]:
-        """(phase, restore, full) in µs."""
-        edges = [phase.start for phase in self.phases] + [self.iterations]
-        return [
-            (
-                phase.name,
-                statistics.median(self.restore[phase.start : end]),
-                statistics.median(self.full[phase.start : end]),
-            )
-            for phase, end in zip(self.phases, edges[1:], strict=True)
-        ]
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """A measurement in µs and what the cost model says of it."""
-
-    what: str
-    measured: float
-    model: float
-
-    def __post_init__(self) -> None:
-        if min(self.measured, self.model) <= 0:
-            raise ValueError("measured and model have to be above 0")
-
-    @property
-    def ratio(self) -> float:
-        """Above 1 if it costs more than the model says."""
-        return self.measured / self.model
-
-
-@dataclass(frozen=True)
-class Model:
-    """model.json: the cost as a sum of terms, and how well that holds."""
-
-    formula: str
-    terms: dict[str, float]
-    rows: tuple[ModelRow, ...]
-
-
-@dataclass(frozen=True)
 class Cut:
     """Cost along one axis of ``host_memory``, the other held."""
 
@@ -268,6 +183,7 @@ class Results:
     limits: tuple[Limit, ...] = ()
     cliffs: tuple[Limit, ...] = ()
     memory: tuple[Saved, ...] = ()
+    elsewhere: tuple[Counted, ...] = ()
     phases: Phases | None = None
     model: Model | None = None
     machine: Mapping[str, str] = field(default_factory=dict)
@@ -360,6 +276,7 @@ EXTRAS: dict[str, Any] = {
     "limits": tuple[Limit, ...],
     "cliffs": tuple[Limit, ...],
     "memory": tuple[Saved, ...],
+    "elsewhere": tuple[Counted, ...],
     "phases": Phases,
     "model": Model,
     "machine": dict[str, str],
@@ -385,7 +302,8 @@ def read(directory: Path) -> Results:
     """Read a directory.
 
     Beside the sides it may hold ``limits.json``, ``cliffs.json``,
-    ``memory.json``, ``phases.json``, ``model.json`` and ``machine.json``.
+    ``memory.json``, ``elsewhere.json``, ``phases.json``, ``model.json`` and
+    ``machine.json``.
 
     Raises:
         ResultsError: ``before.json`` or ``after.json`` is missing, they share
@@ -417,7 +335,11 @@ def _suite(path: Path) -> dict[str, Timing]:
         suite = pyperf.BenchmarkSuite.load(str(path))
         units = {bench.get_unit() for bench in suite}
         timings = {
-            bench.get_name(): Timing(bench.median(), bench.median_abs_dev())
+            bench.get_name(): Timing(
+                bench.median(),
+                bench.median_abs_dev(),
+                str(bench.get_metadata().get("driver", "")),
+            )
             for bench in suite
         }
     except Exception as error:  # pyperf fails in whatever way it comes to

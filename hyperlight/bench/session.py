@@ -6,6 +6,7 @@ after the other: what the machine does meanwhile, it does to all of them.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -54,13 +55,19 @@ def plan(
     *,
     effort: str = "usual",
     coarse: bool = True,
-    driver: str = "auto",
+    driver: tuple[str, ...] = ("auto",),
 ) -> list[Task]:
     """What these patterns stand for; none of them stands for everything.
+
+    Sandboxes are measured with each driver, "all" being those that are
+    available; parts of the report with the first.
 
     Raises:
         ValueError: Nothing has such a name.
     """
+    if "all" in driver:
+        driver = tuple(info.name for info in drivers() if info.available)
+        driver = driver or ("auto",)
     options = {"usual": (), "smoke": ("--debug-single-value",)}.get(
         effort, (f"--{effort}",)
     )
@@ -68,7 +75,7 @@ def plan(
         _grid_tasks(directory, patterns, options, coarse=coarse, driver=driver)
     )
     tasks += [
-        _part_task(directory, part, effort, driver)
+        _part_task(directory, part, effort, driver[0])
         for part in PARTS
         if not patterns or part in patterns
     ]
@@ -83,19 +90,20 @@ def _grid_tasks(
     options: tuple[str, ...],
     *,
     coarse: bool,
-    driver: str,
+    driver: tuple[str, ...],
 ) -> Iterator[Task]:
     names = tuple(name for name in patterns if name not in PARTS)
     if patterns and not names:
         return
     for cell in grid.chosen(names, coarse):
-        for side in cell.sides:
+        of_each = driver if cell.guest else driver[:1]
+        for one, side in itertools.product(of_each, cell.sides):
             yield Task(
-                f"{cell.name}, {side}",
+                f"{cell.named(one) if cell.guest else cell.name}, {side}",
                 (
                     _script("grid"),
                     *("--side", side, "--match", cell.name),
-                    *("--driver", driver, "--quiet", "--copy-env"),
+                    *("--driver", one, "--quiet", "--copy-env"),
                     *("--append", str(directory / f"{side}.json")),
                     *options,
                 ),

@@ -41,7 +41,14 @@ __all__ = ["bench"]
 @click.option(
     "--all", "everything", is_flag=True, help="Every size, count and pattern."
 )
-@click.option("--driver", default="auto", show_default=True, help="How.")
+@click.option(
+    "--driver",
+    "drivers",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    help="Of sandboxes; may be repeated; all: each that is available.",
+)
 @click.option("--list", "lists", is_flag=True, help="Only list benchmarks.")
 @click.option(
     "--report", "again", is_flag=True, help="Only rewrite the report."
@@ -51,7 +58,7 @@ def bench(
     output: str,
     effort: str | None,
     everything: bool,
-    driver: str,
+    drivers: tuple[str, ...],
     lists: bool,
     again: bool,
 ) -> None:
@@ -73,7 +80,7 @@ def bench(
             patterns,
             effort=effort or "usual",
             coarse=not everything,
-            driver=driver,
+            driver=drivers,
         )
         lines = [task.name for task in tasks]
         failures: list[Any] = []

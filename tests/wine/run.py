@@ -81,6 +81,16 @@ def pytest(environment: dict[str, str], python: Path, what: list[str]) -> int:
     )
 
 
+def ratios(environment: dict[str, str], python: Path) -> int:
+    """What its trackers gain there; for their life and for readers."""
+    return wine(
+        environment,
+        *(str(python), "-B", "elsewhere.py", "--host"),
+        *("--cells", "host_memory/restore_16MiB_*"),
+        cwd=TESTS.parent / "bench",
+    )
+
+
 def main() -> int:
     """Build, run the C tests, run the suite; the worst status."""
     folder, *rest = sys.argv[1:]
@@ -110,6 +120,8 @@ def main() -> int:
         )
         suite = rest or list(SMOKE if smoke else HOST)
         status = pytest(environment, python, suite)
+        if not smoke and not rest:
+            status |= ratios(environment, python)
     finally:
         # Of this prefix alone.
         subprocess.run(["wineserver", "-k"], env=environment, check=False)
