@@ -24,8 +24,6 @@ struct hl_sandbox {
     struct hl_machine machine;
     struct hl_manager *manager;
     struct hl_abi *abi;
-    char *tracked;                       /* the manager's first page */
-    size_t scratch_first, scratch_pages; /* of the manager's: S1 */
 };
 
 static atomic_size_t live;
@@ -109,8 +107,8 @@ static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
 }
 
 /* S1 */
-static int find_scratch(struct hl_sandbox *s, const struct tracked *t,
-                        char *why)
+static int find_scratch(const struct hl_sandbox *s, const struct tracked *t,
+                        struct hl_run *pages, char *why)
 {
     const struct hl_span scratch = s->abi->ops->scratch(s->abi);
     const char *host =
@@ -122,9 +120,8 @@ static int find_scratch(struct hl_sandbox *s, const struct tracked *t,
     if (host == NULL || host < t->memory ||
         (size_t)(host - t->memory) + scratch.size > t->page_count * page)
         return hl_why(why, -EINVAL, "the output buffer is not tracked");
-    s->tracked = t->memory;
-    s->scratch_first = (size_t)(host - t->memory) / page;
-    s->scratch_pages = scratch.size / page;
+    *pages = (struct hl_run){(size_t)(host - t->memory) / page,
+                             scratch.size / page};
     return 0;
 }
 
@@ -142,14 +139,17 @@ static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
     if (err < 0)
         return err;
     struct tracked t = tracked_memory(s, c);
-    err = find_scratch(s, &t, why);
+    struct hl_run scratch = {0};
+    err = find_scratch(s, &t, &scratch, why);
     if (err < 0)
         return err;
     struct hl_wish wish = {s->machine.driver, c->tracker, t.page_count};
     err = hl_choose(&wish, start, &t, choice, why);
-    if (err == 0)
-        *s->machine.driver->regs(s->machine.vm) = regs;
-    return err;
+    if (err < 0)
+        return err;
+    hl_manager_scratch(s->manager, scratch);
+    *s->machine.driver->regs(s->machine.vm) = regs;
+    return 0;
 }
 
 static void release(struct hl_sandbox *s)
@@ -377,34 +377,12 @@ size_t hl_sandbox_state_size(const struct hl_sandbox *s)
     return s->machine.driver->state_size;
 }
 
-/* S1.  Only what is dirty can be other than zero. */
-static int zero_scratch(struct hl_sandbox *s)
-{
-    size_t end = s->scratch_first + s->scratch_pages, page = hl_page_size();
-    uint64_t *dirty;
-    struct hl_run pages;
-
-    if (s->scratch_pages == 0 || hl_manager_current(s->manager) == NULL)
-        return 0; /* nothing has run yet */
-    dirty = calloc(hl_manager_page_count(s->manager) / 64 + 1, sizeof *dirty);
-    if (dirty == NULL)
-        return -ENOMEM;
-    int err = hl_manager_dirty(s->manager, dirty);
-    for (size_t at = s->scratch_first;
-         err == 0 && hl_run_next(dirty, end, &at, &pages);)
-        memset(s->tracked + pages.first * page, 0, pages.count * page);
-    free(dirty);
-    return err;
-}
-
 int hl_sandbox_take(struct hl_sandbox *s, struct hl_snapshot **out,
                     void *state)
 {
     if (s->rest != HL_READY)
         return -EBUSY;
-    int err = zero_scratch(s);
-    if (err == 0)
-        err = s->machine.driver->save(s->machine.vm, state);
+    int err = s->machine.driver->save(s->machine.vm, state);
     return err < 0 ? err : hl_manager_take(s->manager, out);
 }
 

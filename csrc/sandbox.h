@@ -18,8 +18,8 @@
  * which also says what becomes of a machine whose sandbox is closed).  Logged
  * slots are contiguous; snapshots hold those.
  *
- *  S1. The scratch memory of the ABI is in logged slots, and zeroed before a
- *      take.
+ *  S1. The scratch memory of the ABI is in logged slots, and zeroed by a take
+ *      (hl_manager_scratch).
  *  S2. Memory is put back only while the machine has no unfinished write to it
  *      (V5).
  *

@@ -1,5 +1,6 @@
 #include "manager/collect.h"
 
+#include "mem/copy.h"
 #include "os/forked.h"
 #include "os/memory.h"
 #include "os/others.h"
@@ -98,4 +99,15 @@ int hl_region_collect(struct hl_region *r)
         r->tracker->collected = true;
     hl_pages_or(&r->dirty, &r->pending);
     return 0;
+}
+
+/* Before the take arms them: then it is no fault, and a part of this take. */
+void hl_region_zero_scratch(struct hl_region *r)
+{
+    const size_t size = hl_page_size(),
+                 end = r->scratch.first + r->scratch.count;
+    size_t at = r->scratch.first;
+
+    while ((at = hl_pages_next(&r->dirty, at)) < end)
+        hl_zero(r->memory + at++ * size, size);
 }

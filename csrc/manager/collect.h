@@ -11,6 +11,9 @@
  * tracker, and nothing changed. */
 int hl_region_collect(struct hl_region *r) HL_MUST_CHECK;
 
+/* Of those pages, zero what is scratch: only that can be other than zero. */
+void hl_region_zero_scratch(struct hl_region *r);
+
 /* hl_spend, of the next step's cost for each of these pages. */
 void hl_region_spend(const struct hl_pages *pages, uint64_t each);
 

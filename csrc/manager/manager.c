@@ -345,6 +345,11 @@ void hl_manager_expect(struct hl_manager *m, struct hl_run run)
     hl_lock_release(&m->lock);
 }
 
+void hl_manager_scratch(struct hl_manager *m, struct hl_run pages)
+{
+    m->region.scratch = pages;
+}
+
 int hl_manager_dirty(struct hl_manager *m, uint64_t *bits)
 {
     int err = enter(m);

@@ -138,6 +138,11 @@ struct hl_snapshot *hl_manager_current(const struct hl_manager *manager);
  */
 void hl_manager_expect(struct hl_manager *manager, struct hl_run run);
 
+/* Zero these pages in each take but the first, as far as they are dirty: so no
+ * snapshot has anything in them that they did not have at first.  Before the
+ * manager is shared. */
+void hl_manager_scratch(struct hl_manager *manager, struct hl_run pages);
+
 /* Set in bits[], zeroed, the pages that may differ from current: all pages if
  * there is no current snapshot. */
 int hl_manager_dirty(struct hl_manager *manager, uint64_t *bits) HL_MUST_CHECK;

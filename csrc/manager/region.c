@@ -215,6 +215,7 @@ static int prepare_take(struct hl_region *r)
     if (r->current == NULL)
         return arm_first(r);
 
+    hl_region_zero_scratch(r);
     note_epoch(r);
     err = hl_region_may_touch(r, &r->dirty, HL_PROT_READ);
     if (err < 0)

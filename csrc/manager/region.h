@@ -67,8 +67,9 @@ struct hl_region {
     struct hl_tracker *tracker; /* NULL: a fork took it, none could be had */
     struct hl_store *store;     /* current's, or where the first take goes */
     struct hl_snapshot *current;
-    bool zero_filled; /* memory that nobody touched is zero */
-    bool fetched;     /* its pages may be: see hl_mappings_check */
+    struct hl_run scratch; /* zeroed in each take but the first */
+    bool zero_filled;      /* memory that nobody touched is zero */
+    bool fetched;          /* its pages may be: see hl_mappings_check */
     bool adaptive;
     bool borrowed; /* somebody else's memory, who may unmap or close it */
     bool intact;   /* ...and did neither, when the call under way looked... */

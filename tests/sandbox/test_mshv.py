@@ -149,6 +149,19 @@ def test_nothing_is_asked_where_all_is_hot(fake: FakeMshv) -> None:
         assert fake.count(Counter.PAGES_ASKED) - before < 12 * pages
 
 
+@pytest.mark.parametrize("act", ["snapshot", "restore"])
+def test_each_step_asks_once(fake: FakeMshv, act: str) -> None:
+    """Of 17 MiB in all, in one piece."""
+    config = SandboxConfig(driver="mshv", heap_size="16MiB")
+    with Sandbox("simple", config=config) as sandbox:
+        for _ in range(4):
+            before = fake.count(Kind.QUERY)
+            sandbox.call("Echo", "something for the output buffer")
+            assert fake.count(Kind.QUERY) == before
+            getattr(sandbox, act)()
+            assert fake.count(Kind.QUERY) == before + 1
+
+
 FAULTS = (errno.ENOMEM, errno.EINVAL, errno.EIO)
 CREATION = [
     Kind.OPEN,
