@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -234,6 +235,10 @@ def new_manager(
     return memory, SnapshotManager(memory, tracker=tracker, rearm=rearm)  # type: ignore[arg-type]
 
 
+#: The system call's number: x86-64's, or that of newer architectures.
+USERFAULTFD = "323" if platform.machine() == "x86_64" else "282"
+
+
 def run_python(
     script: str,
     *args: str,
@@ -250,7 +255,7 @@ def run_python(
         timeout=timeout,
         check=False,
         cwd=HERE,  # not the sources, which have no built core
-        env={**os.environ, **(env or {})},
+        env={**os.environ, "USERFAULTFD": USERFAULTFD, **(env or {})},
     )
 
 

@@ -164,7 +164,7 @@ for fd in ours():
             os.dup2(theirs, fd)
             os.close(theirs)
 for byte in 4, 5, 6:
-    memory.write(40 * PAGE, bytes([byte]) * 5000)
+    memory.write(40 * PAGE, bytes([byte]) * (PAGE + 900))
     assert {40, 41} <= set(manager.dirty()), manager.dirty()
     manager.verify()
     manager.restore()
@@ -191,7 +191,7 @@ memory.write(41 * PAGE, b"after one")
 manager.restore(base)
 assert memory.read(0, memory.size) == bytes([3]) * memory.size
 for byte in 4, 5:
-    memory.write(byte * PAGE, bytes([byte]) * 5000)
+    memory.write(byte * PAGE, bytes([byte]) * (PAGE + 900))
     manager.restore()
     assert memory.read(0, memory.size) == bytes([3]) * memory.size
 manager.close()
@@ -220,7 +220,7 @@ memory.fill(0, memory.size, 3)
 manager.take()
 for fd in ours():
     os.close(fd)
-theirs = libc.syscall(323, os.O_CLOEXEC | 1)
+theirs = libc.syscall(int(os.environ["USERFAULTFD"]), os.O_CLOEXEC | 1)
 fcntl.ioctl(theirs, 0xC018AA3F, struct.pack("QQQ", 0xAA, 1, 0))
 fcntl.ioctl(theirs, 0xC020AA00,
             struct.pack("QQQQ", memory.address, memory.size, 2, 0))

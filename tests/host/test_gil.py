@@ -252,9 +252,10 @@ faulthandler.dump_traceback_later(20, exit=True)
 PAGE = mmap.PAGESIZE
 lender = mmap.mmap(-1, 16 * PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory = SharedMemory.from_buffer(lender)
-fd = ctypes.CDLL(None).syscall(323, os.O_CLOEXEC)
+number = int(os.environ["USERFAULTFD"])
+fd = ctypes.CDLL(None).syscall(number, os.O_CLOEXEC)
 if fd < 0:
-    fd = ctypes.CDLL(None).syscall(323, os.O_CLOEXEC | 1)
+    fd = ctypes.CDLL(None).syscall(number, os.O_CLOEXEC | 1)
 if fd < 0:
     print("no userfaultfd")
     sys.exit(77)

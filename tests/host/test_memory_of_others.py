@@ -56,7 +56,7 @@ import errno, fcntl, resource
 if sys.argv[2] == "none":
     with SharedMemory(65536) as other:
         SnapshotManager(other, tracker=tracker).close()
-fd = libc.syscall(323, os.O_CLOEXEC)
+fd = libc.syscall(int(os.environ["USERFAULTFD"]), os.O_CLOEXEC)
 if fd < 0:
     print("no userfaultfd that takes the kernel's own faults")
     sys.exit(77)

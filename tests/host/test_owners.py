@@ -124,7 +124,7 @@ manager.take()
 where = at + 16 * PAGE
 assert libc.mmap(where, PAGE, 3, 0x32, -1, 0) == where
 write(16)
-fd = libc.syscall(323, os.O_CLOEXEC | 1)
+fd = libc.syscall(int(os.environ["USERFAULTFD"]), os.O_CLOEXEC | 1)
 if fd < 0:
     print("no userfaultfd")
     sys.exit(77)
