@@ -376,3 +376,18 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
     memcpy(page_at(&b, t->system_call), system_call, sizeof system_call);
     return err;
 }
+
+void hl_x86_let_system_calls_leave(void *memory, uint64_t addr,
+                                   const struct hl_x86_tables *t)
+{
+    static const uint8_t stub[] = {OUT_AL(HL_PORT_SYSTEM_CALL), HLT};
+    const struct builder b = {.memory = memory, .addr = addr};
+    uint8_t *bitmap = (uint8_t *)page_at(&b, t->tss) + TSS_SIZE;
+    uint64_t *idt = page_at(&b, t->idt);
+
+    memcpy(page_at(&b, t->system_call), stub, sizeof stub);
+    bitmap[HL_PORT_SYSTEM_CALL / 8] &=
+        (uint8_t)~(1 << HL_PORT_SYSTEM_CALL % 8);
+    for (unsigned v = 0; v < HL_X86_VECTORS; v++)
+        idt[2 * v] |= UINT64_C(1) << 32; /* IST1 */
+}

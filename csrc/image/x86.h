@@ -10,7 +10,8 @@
  *  X3. Nothing is both writable and executable.
  *  X4. Accessed and dirty bits are set from the start, so that no processor
  *      ever writes to the page tables.
- *  X5. Of all I/O ports the guest reaches HL_PORT_GUEST, by the TSS's bitmap.
+ *  X5. Of all I/O ports the guest reaches HL_PORT_GUEST, by the TSS's bitmap,
+ *      and HL_PORT_SYSTEM_CALL where its system calls leave.
  *
  * Pure: no system call, no lock; fills in bytes of memory that the caller
  * owns. */
@@ -23,6 +24,10 @@
 /* Where exceptions leave: the port behind HL_PORT_GUEST, which CPL 3 cannot
  * reach, not with a wider write either. */
 #define HL_PORT_EXCEPTION 0x49
+
+/* Where system calls leave.  A SYSCALL whose two bytes are replaced by an OUT
+ * to it does so without a detour. */
+#define HL_PORT_SYSTEM_CALL 0x4a
 
 #define HL_X86_VECTORS 32
 
@@ -45,7 +50,8 @@ struct hl_x86_tables {
     uint64_t entry_pkru;        /* the same, and PKRU */
     uint64_t entry_data;        /* where that lies */
     uint64_t rdpkru;            /* an RDPKRU that leaves, the guest's */
-    uint64_t system_call;       /* an undefined instruction, the guest's */
+    uint64_t system_call;       /* where SYSCALL goes: an undefined
+                                   instruction, or a stub; the guest's */
     uint64_t iret;              /* an IRETQ for the supervisor */
 };
 
@@ -87,6 +93,12 @@ size_t hl_x86_tables_size(uint64_t addr, const struct hl_x86_region *regions,
 int hl_x86_build(void *memory, size_t size, uint64_t addr,
                  const struct hl_x86_region *regions, size_t count,
                  struct hl_x86_tables *tables) HL_MUST_CHECK;
+
+/* In tables that hl_x86_build made: let SYSCALL and HL_PORT_SYSTEM_CALL leave.
+ * The stub may run at CPL 0, on a stack that the guest chose: so nothing may
+ * interrupt it there, or only on a stack of the tables. */
+void hl_x86_let_system_calls_leave(void *memory, uint64_t addr,
+                                   const struct hl_x86_tables *tables);
 
 /* What a stub leaves on its stack. */
 struct hl_x86_frame {

@@ -27,6 +27,13 @@
  *      are where they were.  It fails if descriptors of the machine were
  *      closed meanwhile, or are other files now; destroy() leaves those alone.
  *
+ *  V7. A system call leaves with the guest's registers, and goes on behind the
+ *      instruction with those that the caller puts there; RCX and R11 are the
+ *      address and the flags that SYSCALL leaves there, or untouched.  value:
+ *      where a SYSCALL is that would leave at less cost if its bytes were an
+ *      OUT to HL_PORT_SYSTEM_CALL; or 0.  The guest may lie about where it is:
+ *      it says RCX - 2, and can get to the stub without a SYSCALL.
+ *
  * Threads: one call at a time on a machine, on any thread; kick() at any
  * moment on any thread.  Fork: a child cannot use its parent's machines, but
  * destroy them. */
@@ -55,6 +62,8 @@ struct hl_vm_config {
     size_t region_count;
     struct hl_x86_tables tables;
     uint64_t fs_base;
+    bool system_calls; /* SYSCALL leaves (V7); else it is undefined.  The
+                          tables let it (image/x86.h). */
     /* That of the driver which will be opened; NULL: none, and no slot is
      * logged. */
     const struct hl_vm_tracker *tracker;
@@ -66,10 +75,21 @@ struct hl_vm_regs {
     uint64_t rip, rflags;
 };
 
-enum { HL_RAX, HL_RCX, HL_RDX, HL_RBX, HL_RSP, HL_RBP, HL_RSI, HL_RDI };
+enum {
+    HL_RAX,
+    HL_RCX,
+    HL_RDX,
+    HL_RBX,
+    HL_RSP,
+    HL_RBP,
+    HL_RSI,
+    HL_RDI,
+    HL_R11 = 11
+};
 
 enum hl_exit_reason {
     HL_EXIT_CALL,        /* a write to HL_PORT_GUEST; value: its RAX */
+    HL_EXIT_SYSTEM_CALL, /* value: see V7 */
     HL_EXIT_EXCEPTION,   /* frame and cr2 say which */
     HL_EXIT_SHUTDOWN,    /* a triple fault */
     HL_EXIT_BAD_ACCESS,  /* outside of every slot; value: the address */
@@ -111,6 +131,8 @@ struct hl_driver_ops {
                               its trackers track them */
     bool pins_memory; /* pages of its slots must not be dropped, nor others
                          put in their place, while the machine is there */
+
+    bool system_calls; /* V7: they can leave */
 
     /* Its own, in order of preference. */
     const struct hl_vm_tracker *trackers;

@@ -15,6 +15,19 @@
 #define HL_START_CODE 0xa0fb /* G, L, present, CPL 3, accessed */
 #define HL_START_DATA 0xc0f3 /* G, B, present, CPL 3, writable, accessed */
 
+/* SYSCALL, where it leaves: EFER.SCE; the selectors that it loads, those of
+ * the supervisor; and the flags that it clears: TF, IF, DF, IOPL, NT, AC. */
+#define HL_START_SCE UINT64_C(1)
+#define HL_START_STAR ((uint64_t)HL_X86_KERNEL_CODE << 32)
+#define HL_START_SFMASK UINT64_C(0x47700)
+
+/* A SYSCALL got to the stub of the tables, or the guest did: put the guest
+ * behind the instruction.  Fills in *exit: HL_EXIT_SYSTEM_CALL; or, where no
+ * processor could go on there, the exception. */
+void hl_vm_read_system_call(struct hl_vm_regs *regs, struct hl_exit *exit);
+/* Is RIP in that stub? */
+bool hl_vm_is_in_system_call(const struct hl_vm_config *config, uint64_t rip);
+
 /* The type of the TSS's descriptor. */
 uint8_t hl_start_tss_type(void);
 

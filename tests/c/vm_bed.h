@@ -21,6 +21,9 @@
 static const struct hl_driver_ops *ops;
 static const struct hl_vm_tracker *own;
 
+/* Whether system calls leave. */
+static bool system_calls;
+
 /* Position-independent guests. */
 #define GUEST(name, text)                                                     \
     __asm__(".pushsection .rodata\n" #name ":\n" text "\n" #name              \
@@ -31,6 +34,7 @@ struct bed {
     struct hl_map map;
     struct hl_vm *vm;
     char *input, *data;
+    uint64_t stub; /* for system calls */
 };
 
 static inline struct bed boot(const char *code, const char *end)
@@ -43,6 +47,7 @@ static inline struct bed boot(const char *code, const char *end)
         .region_count = 4,
         .slot_count = 5,
         .tracker = own,
+        .system_calls = system_calls,
     };
     size_t tables = hl_x86_tables_size(TABLES, config.regions, 4);
     char why[HL_WHY_SIZE] = "";
@@ -62,7 +67,10 @@ static inline struct bed boot(const char *code, const char *end)
     memcpy(config.slots, slots, sizeof slots);
     CHECK(hl_x86_build(memory, tables, TABLES, config.regions, 4,
                        &config.tables) == 0);
+    if (system_calls)
+        hl_x86_let_system_calls_leave(memory, TABLES, &config.tables);
     memcpy(memory + tables, code, (size_t)(end - code));
+    bed.stub = config.tables.system_call;
     int err = ops->create(&config, &bed.vm, why);
     if (err < 0)
         fprintf(stderr, "%s\n", why);

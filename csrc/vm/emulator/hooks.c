@@ -8,6 +8,7 @@
 #include "vm/emulator/machine.h"
 
 #define PAGE ((uint64_t)4096)
+#define SYSCALL_SIZE 2           /* 0f 05 */
 #define HOLE (UINT64_C(1) << 51) /* no slot's */
 
 /* Blocks between two looks at the clock, which costs as much as several of
@@ -146,6 +147,17 @@ static void on_interrupt(struct hl_uc *engine, uint32_t vector, void *user)
         e, vector >= 32 ? HL_VECTOR_PROTECTION : vector, error, 0);
 }
 
+/* E3 */
+static void leave_by_call(struct hl_emulator *e, enum hl_exit_reason reason,
+                          uint64_t value, size_t length)
+{
+    hl_emulator_leave(e, reason, value);
+    hl_emulator_record(e);
+    e->regs.rip += length;
+    e->state.regs = e->regs;
+    (void)e->uc->ctl(e->engine, HL_UC_CTL_TLB_FLUSH);
+}
+
 static void on_out(struct hl_uc *engine, uint32_t port, int size,
                    uint32_t value, void *user)
 {
@@ -159,16 +171,15 @@ static void on_out(struct hl_uc *engine, uint32_t port, int size,
         return;
     hl_emulator_read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code,
                                  &insn);
-    if (port != HL_PORT_GUEST || size != 1) {
+    bool calls = port == HL_PORT_SYSTEM_CALL && e->config.system_calls;
+    if ((port != HL_PORT_GUEST && !calls) || size != 1)
         hl_emulator_leave_by_exception(e, HL_VECTOR_PROTECTION, 0, 0);
-        return;
-    }
-    hl_emulator_leave(e, HL_EXIT_CALL,
-                      hl_emulator_reg(e, hl_emulator_gpr(HL_RAX)));
-    hl_emulator_record(e);
-    e->regs.rip += insn.length;
-    e->state.regs = e->regs;
-    (void)e->uc->ctl(e->engine, HL_UC_CTL_TLB_FLUSH);
+    else if (calls)
+        leave_by_call(e, HL_EXIT_SYSTEM_CALL, 0, insn.length);
+    else
+        leave_by_call(e, HL_EXIT_CALL,
+                      hl_emulator_reg(e, hl_emulator_gpr(HL_RAX)),
+                      insn.length);
 }
 
 static uint32_t on_in(struct hl_uc *engine, uint32_t port, int size,
@@ -184,8 +195,19 @@ static uint32_t on_in(struct hl_uc *engine, uint32_t port, int size,
     return 0;
 }
 
-/* Both are switched off: EFER.SCE and the MSRs of SYSENTER are 0. */
 static void on_system_call(struct hl_uc *engine, void *user)
+{
+    struct hl_emulator *e = user;
+
+    (void)engine;
+    if (!e->config.system_calls) /* EFER.SCE is 0 */
+        hl_emulator_refuse(e, "system call");
+    else if (!e->left)
+        leave_by_call(e, HL_EXIT_SYSTEM_CALL, 0, SYSCALL_SIZE);
+}
+
+/* Its MSRs are 0. */
+static void on_sysenter(struct hl_uc *engine, void *user)
 {
     (void)engine;
     hl_emulator_refuse(user, "system call");
@@ -294,7 +316,7 @@ int hl_emulator_add_hooks(struct hl_emulator *e)
         {HL_UC_HOOK_INSN, HL_UC_INS_OUT, (void (*)(void))on_out},
         {HL_UC_HOOK_INSN, HL_UC_INS_IN, (void (*)(void))on_in},
         {HL_UC_HOOK_INSN, HL_UC_INS_SYSCALL, (void (*)(void))on_system_call},
-        {HL_UC_HOOK_INSN, HL_UC_INS_SYSENTER, (void (*)(void))on_system_call},
+        {HL_UC_HOOK_INSN, HL_UC_INS_SYSENTER, (void (*)(void))on_sysenter},
     };
     int err = HL_UC_ERR_OK;
 

@@ -212,7 +212,8 @@ static void run_guest(struct hl_emulator *e)
     }
     explain(e, err);
     e->entering = false;
-    if (e->exit.reason != HL_EXIT_CALL)
+    if (e->exit.reason != HL_EXIT_CALL &&
+        e->exit.reason != HL_EXIT_SYSTEM_CALL)
         e->regs.rip = hl_emulator_reg(e, HL_UC_RIP);
     if (e->suspect_block != HL_EMULATOR_NOWHERE ||
         e->halt != HL_EMULATOR_NOWHERE)
@@ -280,6 +281,7 @@ static int load(struct hl_vm *vm, const void *state)
 const struct hl_driver_ops hl_driver_emulator = {
     .name = "emulator",
     .host_sees_writes = true,
+    .system_calls = true,
     .create = create,
     .destroy = destroy,
     .regs = registers,

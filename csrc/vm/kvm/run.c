@@ -286,6 +286,20 @@ static int read_exception(struct hl_kvm *k, struct hl_exit *exit)
     return hl_vm_read_exception(&k->config, &k->regs, sregs.cr2, exit);
 }
 
+/* An OUT to the port is completed by the next KVM_RUN, unless RIP was put
+ * elsewhere. */
+static int read_system_call(struct hl_kvm *k, struct hl_exit *exit)
+{
+    exit->reason = HL_EXIT_SYSTEM_CALL;
+    exit->value = 0;
+    if (!hl_vm_is_in_system_call(&k->config, k->regs.rip))
+        return 0;
+    int err = hl_kvm_leave_supervisor(k);
+    if (err == 0)
+        hl_vm_read_system_call(&k->regs, exit);
+    return err;
+}
+
 static int read_port(struct hl_kvm *k, struct hl_exit *exit)
 {
     const struct kvm_run *kvm_run = k->kvm_run;
@@ -297,6 +311,8 @@ static int read_port(struct hl_kvm *k, struct hl_exit *exit)
         exit->value = kvm_run->s.regs.regs.rax;
         return 0;
     }
+    if (out && kvm_run->io.port == HL_PORT_SYSTEM_CALL)
+        return read_system_call(k, exit);
     k->plain = false;
     k->pending = true;
     return out && kvm_run->io.port == HL_PORT_EXCEPTION
@@ -376,6 +392,7 @@ const struct hl_driver_ops hl_driver_kvm = {
     .name = "kvm",
     .device = "/dev/kvm",
     .is_boundary = true,
+    .system_calls = true,
     .trackers = trackers,
     .tracker_count = HL_ARRAY_SIZE(trackers),
     .create = create,

@@ -18,7 +18,9 @@ _Static_assert(KVM_SET_CPUID2 == 0x4008ae90, "linux/kvm.h");
 _Static_assert(KVM_SET_MSRS == 0x4008ae89, "linux/kvm.h");
 _Static_assert(KVM_GET_XSAVE == 0x9000aea4, "linux/kvm.h");
 
+#define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
+#define MSR_SFMASK 0xc0000084
 #define XSTATE_BV 512 /* of the XSAVE area: what is not in its first state */
 
 static int set_cpuid(struct hl_kvm *k, int kvm_fd)
@@ -73,7 +75,7 @@ static int set_sregs(struct hl_kvm *k)
     s.cr0 = HL_START_CR0;
     s.cr3 = t->cr3;
     s.cr4 = HL_START_CR4 | (k->has_xcrs ? HL_CR4_OSXSAVE : 0);
-    s.efer = HL_START_EFER;
+    s.efer = HL_START_EFER | (k->config.system_calls ? HL_START_SCE : 0);
     return ioctl(k->cpu_fd, KVM_SET_SREGS, &s) < 0 ? -errno : 0;
 }
 
@@ -94,7 +96,7 @@ static int set_xcr0(const struct hl_kvm *k)
 /* Those that instructions for user programs use, and PAT: none of them is
  * within a guest's reach as it is set up here. */
 static const uint32_t all_msrs[HL_KVM_MSRS] = {
-    0xc0000081, MSR_LSTAR,  0xc0000083, 0xc0000084, /* STAR to SFMASK */
+    MSR_STAR,   MSR_LSTAR,  0xc0000083, MSR_SFMASK, /* and that of 32 bits */
     0xc0000102, 0xc0000103,                         /* kernel GS, TSC_AUX */
     0x174,      0x175,      0x176,                  /* SYSENTER */
     0x277,                                          /* PAT */
@@ -169,19 +171,37 @@ static int write_rest(struct hl_kvm *k, const struct hl_kvm_rest *rest)
     return write_msrs(k, rest->msrs);
 }
 
-/* Where a SYSCALL goes if a KVM without hardware help lets it go anywhere: to
- * an instruction that reports it.  With hardware help it is undefined itself,
- * since EFER.SCE is 0. */
+/* Where a SYSCALL goes; without EFER.SCE, if a KVM without hardware help lets
+ * it go anywhere: to an instruction that reports it.  With hardware help it is
+ * undefined itself then. */
 static int set_system_call(const struct hl_kvm *k)
 {
     struct msrs m = {
-        .head.nmsrs = 1,
-        .entries = {{.index = MSR_LSTAR,
-                     .data = k->config.tables.system_call}},
+        .head.nmsrs = k->config.system_calls ? 3 : 1,
+        .entries = {{.index = MSR_LSTAR, .data = k->config.tables.system_call},
+                    {.index = MSR_STAR, .data = HL_START_STAR},
+                    {.index = MSR_SFMASK, .data = HL_START_SFMASK}},
     };
 
     int done = ioctl(k->cpu_fd, KVM_SET_MSRS, &m);
-    return done < 0 ? -errno : done != 1 ? -EIO : 0;
+    return done < 0 ? -errno : done != (int)m.head.nmsrs ? -EIO : 0;
+}
+
+/* A processor runs the stub at CPL 0; a KVM without hardware help leaves the
+ * guest where it was. */
+int hl_kvm_leave_supervisor(struct hl_kvm *k)
+{
+    struct kvm_sregs *s = &k->kvm_run->s.regs.sregs;
+
+    if (ioctl(k->cpu_fd, KVM_GET_SREGS, s) < 0)
+        return -errno;
+    if (s->cs.dpl == 3)
+        return 0;
+    s->cs = segment(HL_X86_USER_CODE, 0xb, true);
+    s->ss = segment(HL_X86_USER_DATA, 0x3, false);
+    s->tr.type = hl_start_tss_type();
+    k->sets_sregs = true;
+    return 0;
 }
 
 /* What the vCPU holds, but for k->regs. */

@@ -148,6 +148,15 @@ static int read_exception(struct hl_mshv *m, struct hl_exit *exit)
                    : hl_vm_read_exception(&m->config, &m->regs, cr2, exit);
 }
 
+static int read_system_call(struct hl_mshv *m, int cpl, struct hl_exit *exit)
+{
+    *exit = (struct hl_exit){.reason = HL_EXIT_SYSTEM_CALL};
+    if (!hl_vm_is_in_system_call(&m->config, m->regs.rip))
+        return 0;
+    hl_vm_read_system_call(&m->regs, exit);
+    return cpl == 3 ? 0 : hl_mshv_leave_supervisor(m);
+}
+
 static int read_port(struct hl_mshv *m, const struct hl_hv_message *message,
                      struct hl_exit *exit)
 {
@@ -163,6 +172,8 @@ static int read_port(struct hl_mshv *m, const struct hl_hv_message *message,
     m->regs.rip = io.header.rip + length;
     if (io.port_number == HL_PORT_EXCEPTION)
         return read_exception(m, exit);
+    if (io.port_number == HL_PORT_SYSTEM_CALL)
+        return read_system_call(m, io.header.execution_state & 3, exit);
     if (io.port_number == HL_PORT_GUEST) {
         exit->reason = HL_EXIT_CALL;
         exit->value = m->regs.gpr[HL_RAX];
@@ -239,6 +250,7 @@ const struct hl_driver_ops hl_driver_mshv = {
     .device = DEVICE,
     .is_boundary = true,
     .pins_memory = true,
+    .system_calls = true,
     .trackers = trackers,
     .tracker_count = HL_ARRAY_SIZE(trackers),
     .create = create,

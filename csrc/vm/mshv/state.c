@@ -140,12 +140,25 @@ static int set_start(const struct hl_mshv *m, uint64_t xcr0)
         word(HL_HV_CR0, HL_START_CR0),
         word(HL_HV_CR3, t->cr3),
         word(HL_HV_CR4, HL_START_CR4 | (xcr0 ? HL_CR4_OSXSAVE : 0)),
-        word(HL_HV_EFER, HL_START_EFER),
+        word(HL_HV_EFER,
+             HL_START_EFER | (m->config.system_calls ? HL_START_SCE : 0)),
+        word(HL_HV_STAR, HL_START_STAR),
         word(HL_HV_LSTAR, t->system_call),
+        word(HL_HV_SFMASK, HL_START_SFMASK),
         word(HL_HV_XFEM, xcr0),
     };
 
     return m->interface->set(m, list, HL_ARRAY_SIZE(list) - (xcr0 == 0));
+}
+
+int hl_mshv_leave_supervisor(const struct hl_mshv *m)
+{
+    const struct hl_hv_register list[] = {
+        segment(HL_HV_CS, HL_X86_USER_CODE, HL_START_CODE, 0),
+        segment(HL_HV_SS, HL_X86_USER_DATA, HL_START_DATA, 0),
+    };
+
+    return m->interface->set(m, list, HL_ARRAY_SIZE(list));
 }
 
 /* Vector state that this process has, of what guests can be given. */
