@@ -39,7 +39,9 @@ FOLDERS = {
     "linux": SYSTEM == "linux",
     "windows": SYSTEM == "win32",
     # Their structures are the processor's; the emulator runs anywhere.
-    **dict.fromkeys(("kvm", "mshv", "start.c"), SYSTEM == "linux" and X86),
+    **dict.fromkeys(("kvm", "mshv"), SYSTEM == "linux" and X86),
+    "whp": SYSTEM == "win32" and X86,
+    "start.c": X86,
     "signals.c": SYSTEM == "linux",
 }
 #: What it is compiled and linked with there.

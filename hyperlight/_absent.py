@@ -21,6 +21,7 @@ TRACKERS = (
     ("kvm-ring", "kvm", False, True, False, False),
     ("kvm-log", "kvm", False, True, False, False),
     ("mshv", "mshv", False, True, False, False),
+    ("whp", "whp", False, True, False, False),
 )
 ASKED_FOR, FIRST_CHOICE, NEXT_CHOICE, TOLD = range(4)
 CAN_FAIL = False
@@ -30,7 +31,8 @@ TYPES = (
 )
 DRIVERS = (
     ("kvm", "/dev/kvm", True, False, False),
-    ("mshv", "/dev/mshv", True, False, True),
+    ("mshv", "/dev/mshv", True, False, True, True),
+    ("whp", None, True, False, True, True),
     ("emulator", None, False, True, False),
 )
 REPLY_SIZE = 4096

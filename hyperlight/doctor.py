@@ -103,7 +103,7 @@ def _devices(found: list[DriverInfo]) -> dict[str, str]:
     return {
         driver.device: _device(driver, usable)
         for driver in DRIVERS
-        if driver.device
+        if driver.device and not driver.is_elsewhere
     }
 
 
@@ -118,11 +118,21 @@ def _device(driver: Driver, usable: set[str]) -> str:
 def _driver_advice(found: list[DriverInfo]) -> list[str]:
     """What to do if no hardware, or no driver at all, can run guests."""
     reasons = {info.name: info.reason for info in found if not info.available}
-    here = [d for d in DRIVERS if any(d.name == info.name for info in found)]
+    here = [
+        driver
+        for driver in DRIVERS
+        if not driver.is_elsewhere
+        and any(driver.name == info.name for info in found)
+    ]
     hardware = [d.name for d in here if d.is_boundary]
     software = [d.name for d in here if not d.is_boundary]
     if not hardware or not reasons.keys() >= set(hardware):
-        return []
+        return [
+            f"Driver {d.name} has been tested on a fake of its hypervisor, "
+            f"never on the hypervisor itself: expect surprises."
+            for d in here
+            if d.is_unseen and d.name not in reasons
+        ]
     lines = [f"Run sandboxes on hardware: {_any_of(hardware, reasons)}."]
     if not software:
         lines.append("Sandboxes cannot run here.")

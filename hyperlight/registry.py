@@ -40,6 +40,10 @@ class Driver(NamedTuple):
     host_sees_writes: bool
     #: Pages of guest memory must not be dropped: all of it is resident.
     pins_memory: bool
+    #: It has been tested on a fake of its hypervisor only.
+    is_unseen: bool = False
+    #: It is another system's: listed, with that for a reason.
+    is_elsewhere: bool = False
 
 
 #: Both in order of preference; trackers of this process come first.

@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def require_tracker(name: str) -> str:
     """`name`, or skip with the tracker's own reason."""
-    if name not in TRACKERS:
+    if name not in {t.name for t in registry.TRACKERS}:
         pytest.skip(f"tracker {name}: {sys.platform} has none of that name")
     if name in _reasons:
         pytest.skip(f"tracker {name}: {_reasons[name]}")
@@ -100,7 +100,7 @@ def rearm(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-DRIVERS = tuple(driver.name for driver in registry.DRIVERS)
+DRIVERS = tuple(d.name for d in registry.DRIVERS if not d.is_elsewhere)
 
 _driver_reasons: dict[str, str] = {
     info.name: info.reason

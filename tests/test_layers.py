@@ -27,6 +27,7 @@ C_LAYERS: dict[str, float] = {
     "vm": 4,
     "vm/kvm": 5,
     "vm/mshv": 5,
+    "vm/whp": 5,
     "vm/emulator": 5,
     "abi": 5,
     "abi/native": 6,

@@ -11,4 +11,9 @@ void *hl_library_load(const char *path, char *why) HL_MUST_CHECK;
 /* A function of it; NULL: it has none of that name. */
 void *hl_library_find(void *library, const char *name) HL_MUST_CHECK;
 
+/* From now on, memory that this library's code reserved for some access is
+ * there when its code first touches it: what systems other than Windows do by
+ * themselves.  For one library of the process.  -ENOMEM. */
+int hl_library_commits(void *library) HL_MUST_CHECK;
+
 #endif

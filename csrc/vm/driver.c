@@ -4,13 +4,13 @@
 
 #include "os/map.h"
 
-/* First the one that contains a hostile guest (is_boundary); the emulator does
- * not, but runs everywhere. */
+/* First those that contain a hostile guest (is_boundary); the emulator does
+ * not, but runs everywhere.  Those of other systems are listed, too, with that
+ * for a reason (elsewhere.c). */
 const struct hl_driver_ops *const hl_drivers[] = {
-#if defined(__x86_64__) && defined(__linux__)
     &hl_driver_kvm,
     &hl_driver_mshv,
-#endif
+    &hl_driver_whp,
     &hl_driver_emulator,
 };
 const size_t hl_driver_count = HL_ARRAY_SIZE(hl_drivers);

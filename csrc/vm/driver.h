@@ -129,8 +129,11 @@ struct hl_driver_ops {
     bool is_boundary;      /* contains a hostile guest */
     bool host_sees_writes; /* the guest's writes are writes of this process:
                               its trackers track them */
-    bool pins_memory; /* pages of its slots must not be dropped, nor others
-                         put in their place, while the machine is there */
+    bool pins_memory;  /* pages of its slots must not be dropped, nor others
+                          put in their place, while the machine is there */
+    bool is_unseen;    /* tested on a fake of its hypervisor only */
+    bool is_elsewhere; /* another system's: create() says so, and nothing else
+                          is there */
 
     bool system_calls; /* V7: they can leave */
 
@@ -189,7 +192,7 @@ int hl_driver_try(const struct hl_driver_ops *ops,
                   const struct hl_vm_tracker *tracker, char *why);
 
 /* For the drivers' own files. */
-extern const struct hl_driver_ops hl_driver_kvm, hl_driver_mshv,
+extern const struct hl_driver_ops hl_driver_kvm, hl_driver_mshv, hl_driver_whp,
     hl_driver_emulator;
 
 /* Where the emulator's library is, for those who know: a path, or NULL for the

@@ -60,6 +60,16 @@ void hl_vm_read_system_call(struct hl_vm_regs *regs, struct hl_exit *exit)
                              .value = to - SYSCALL_SIZE};
 }
 
+uint64_t hl_start_xcr0(void)
+{
+    unsigned eax, ebx, ecx, edx;
+
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE))
+        return 0;
+    __asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+    return (((uint64_t)edx << 32) | eax) & HL_X86_XCR0;
+}
+
 int hl_vm_read_exception(const struct hl_vm_config *config,
                          const struct hl_vm_regs *regs, uint64_t cr2,
                          struct hl_exit *exit)

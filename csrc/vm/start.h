@@ -31,6 +31,10 @@ bool hl_vm_is_in_system_call(const struct hl_vm_config *config, uint64_t rip);
 /* The type of the TSS's descriptor. */
 uint8_t hl_start_tss_type(void);
 
+/* Vector state that this process has, of what guests can be given; 0: a
+ * processor or system without XSAVE. */
+uint64_t hl_start_xcr0(void);
+
 /* The guest left by a stub for exceptions, with these registers and this CR2.
  * -EFAULT: the stub's stack is not where it was. */
 int hl_vm_read_exception(const struct hl_vm_config *config,

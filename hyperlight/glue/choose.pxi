@@ -15,7 +15,8 @@ cdef tuple driver_row(const hl_driver_ops *ops):
     return (ops.name.decode(),
             None if ops.device == NULL else ops.device.decode(),
             bool(ops.is_boundary), bool(ops.host_sees_writes),
-            bool(ops.pins_memory))
+            bool(ops.pins_memory), bool(ops.is_unseen),
+            bool(ops.is_elsewhere))
 
 
 #: As hyperlight.registry.Driver, in order of preference.

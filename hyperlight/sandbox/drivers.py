@@ -69,7 +69,7 @@ def choose_driver(wanted: str, known: Sequence[Driver] = DRIVERS) -> str:
     reasons = []
     for driver in known:
         name = driver.name
-        if wanted not in ("auto", name):
+        if wanted != name and (wanted != "auto" or driver.is_elsewhere):
             continue
         if name not in _working:
             info = _probe(name)

@@ -50,9 +50,10 @@ FLAGS = [
 WINDOWS = ["-D_WIN32_WINNT=0x0A00", "-static"]
 WINDOWS_LIBRARIES = ["-lsynchronization", "-lbcrypt"]
 
-#: As in setup.py: what only x86-64 has, and what only Linux has.
-HYPERVISORS = {"kvm", "mshv", "start.c"}
-LINUX = {"linux", "signals.c", *HYPERVISORS}
+#: As in setup.py: what only x86-64 has, only Linux, and only Windows.
+HYPERVISORS = {"kvm", "mshv", "whp", "start.c"}
+LINUX = {"linux", "signals.c", "kvm", "mshv"}
+WINDOWS_ONLY = {"windows", "whp"}
 
 #: Headers that Windows has not, and what else tests need that it has not.
 POSIX = r"(sys/(?!types|stat)\w+|linux/\w+|unistd|dirent|sched|semaphore)"
@@ -158,16 +159,15 @@ def circle(objects: Path) -> list[str]:
 
 def sources(x86: bool, windows: bool) -> list[Path]:
     """All of csrc that this machine can have, as setup.py chooses it."""
-    others = {"guest", *(LINUX if windows else ("windows",))}
+    others = {"guest", *(LINUX if windows else WINDOWS_ONLY)}
     if not x86:
         others |= HYPERVISORS
-    found = [
+    return sorted(
         path
-        for path in CSRC.rglob("*.c")
-        if not others & set(path.relative_to(CSRC).parts)
-    ]
-    fakes = x86 and not windows
-    return sorted([*found, *(FAKES.rglob("*.c") if fakes else ())])
+        for folder in (CSRC, *((FAKES,) if x86 else ()))
+        for path in folder.rglob("*.c")
+        if not others & set(path.relative_to(folder).parts)
+    )
 
 
 def why_not(test: Path, x86: bool, options: argparse.Namespace) -> str | None:
@@ -176,6 +176,8 @@ def why_not(test: Path, x86: bool, options: argparse.Namespace) -> str | None:
         return f"Windows has no {lacking}"
     if test.stem in X86_TESTS and not x86:
         return "only for x86-64"
+    if test.stem.startswith("test_whp") and not options.windows:
+        return "only for Windows"
     emulated = options.runner and not options.windows
     return NOT_FOR_A_RUNNER.get(test.stem) if emulated else None
 

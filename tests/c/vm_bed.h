@@ -25,9 +25,15 @@ static const struct hl_vm_tracker *own;
 static bool system_calls;
 
 /* Position-independent guests. */
+#ifdef _WIN32
+#define RODATA ".section .rdata, \"dr\"\n"
+#define BACK ".text\n"
+#else
+#define RODATA ".pushsection .rodata\n"
+#define BACK ".popsection\n"
+#endif
 #define GUEST(name, text)                                                     \
-    __asm__(".pushsection .rodata\n" #name ":\n" text "\n" #name              \
-            "_end:\n.popsection\n");                                          \
+    __asm__(RODATA #name ":\n" text "\n" #name "_end:\n" BACK);               \
     extern const char name[], name##_end[]
 
 struct bed {

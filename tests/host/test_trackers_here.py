@@ -33,13 +33,19 @@ def test_trackers_are_described() -> None:
         "kvm-ring",
         "kvm-log",
         "mshv",
+        "whp",
     ]
     for info in infos:
         assert bool(info.reason) != info.available
         assert info.kernel_writes == (
             info.name in ("uffd", "softdirty", "full")
         )
-        drivers = {"kvm-ring": "kvm", "kvm-log": "kvm", "mshv": "mshv"}
+        drivers = {
+            "kvm-ring": "kvm",
+            "kvm-log": "kvm",
+            "mshv": "mshv",
+            "whp": "whp",
+        }
         assert info.driver == drivers.get(info.name)
         assert isinstance(info, hyperlight.TrackerInfo)
     for handler in hyperlight.fault_handlers():

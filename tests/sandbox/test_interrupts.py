@@ -22,10 +22,10 @@ New = Callable[..., Sandbox]
 
 
 def test_timeout(simple: Sandbox) -> None:
-    start = time.monotonic()
+    start = time.perf_counter()
     with pytest.raises(GuestTimeout):
         simple.call("Spin", timeout=0.05)
-    assert 0.05 <= time.monotonic() - start < 20
+    assert 0.05 <= time.perf_counter() - start < 20
     assert simple.poisoned
     simple.restore()
     assert simple.call("Echo", "on") == "on"

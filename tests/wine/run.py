@@ -1,8 +1,9 @@
-"""Runs the C tests and the suite's host part on Windows, which Wine is.
+"""Runs the C tests and the suite on Windows, which Wine is.
 
 Usage: run.py FOLDER [--smoke] [PYTEST ARGUMENTS]
 
-Builds into FOLDER, see build.py, and runs there what needs no guest; --smoke:
+Builds into FOLDER, see build.py, and runs there what needs no guest, and then
+what runs guests on driver whp, over a fake of its library (fake/whp); --smoke:
 only some of it. Where Wine or the compiler are missing, says so and ends well.
 """
 
@@ -19,6 +20,10 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 sys.path.insert(0, str(HERE))
 
+sys.path.insert(0, str(TESTS))
+
+from fake import whp  # noqa: E402
+
 import build  # noqa: E402
 
 #: The suite's host part; each skips what needs more than Windows has.
@@ -31,10 +36,24 @@ HOST = (
     "test_cli.py",
     "test_text.py",
 )
+#: The suite's part with guests, as far as it runs on that driver, but for what
+#: looks at the limits and tables of POSIX.
+GUESTS = (
+    *("-k", "whp", "sandbox"),
+    "--ignore=sandbox/test_many_sandboxes.py",
+    "--ignore=sandbox/test_used_again.py",
+    "guarantees/test_guarantee_6_all_that_is_read.py",
+    "guarantees/test_guarantee_6_nothing_left.py",
+    "guarantees/test_guarantee_7_hostile_guest.py",
+    "guarantees/test_guarantee_7_hostile_messages.py",
+)
 SMOKE = (
     *("host/test_windows.py", "host/test_manager.py", "host/test_snapshot.py"),
 )
-SMOKE_C = ("test_choose", "test_snapshot", "test_hot")
+SMOKE_C = (
+    *("test_choose", "test_snapshot", "test_hot"),
+    *("test_whp", "test_whp_dirty"),
+)
 
 #: For everything: Wine under a busy machine is slow, and nothing may hang.
 PATIENCE = 3600
@@ -91,6 +110,11 @@ def ratios(environment: dict[str, str], python: Path) -> int:
     )
 
 
+def windows_path(path: Path) -> str:
+    """As Wine knows it."""
+    return f"Z:{path}".replace("/", "\\")
+
+
 def main() -> int:
     """Build, run the C tests, run the suite; the worst status."""
     folder, *rest = sys.argv[1:]
@@ -105,7 +129,12 @@ def main() -> int:
         **os.environ,
         "WINEPREFIX": str(root / "prefix"),
         "WINEDEBUG": "-all",
+        whp.UNICORN: windows_path(root / "site/unicorn/lib/unicorn.dll"),
     }
+    with_whp = environment
+    if not smoke:
+        library = windows_path(whp.build(root, build.CC))
+        with_whp = {**environment, whp.LIBRARY: library}
     version = ("/v", "Version", "/d", "win10", "/f")
     key = r"HKCU\Software\Wine"
     wine(environment, "reg", "add", key, *version, cwd=root)
@@ -119,8 +148,9 @@ def main() -> int:
             check=False,
         )
         suite = rest or list(SMOKE if smoke else HOST)
-        status = pytest(environment, python, suite)
+        status = pytest(with_whp if rest else environment, python, suite)
         if not smoke and not rest:
+            status = pytest(with_whp, python, [*GUESTS]) or status
             status |= ratios(environment, python)
     finally:
         # Of this prefix alone.

@@ -15,3 +15,9 @@ void *hl_library_find(void *library, const char *name)
 {
     return dlsym(library, name);
 }
+
+int hl_library_commits(void *library)
+{
+    (void)library;
+    return 0;
+}

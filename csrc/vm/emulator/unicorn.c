@@ -96,6 +96,10 @@ static bool load(char *why)
                      major, minor);
         return false;
     }
+    if (hl_library_commits(handle) < 0) {
+        (void)hl_why(why, 0, "out of memory");
+        return false;
+    }
     return find_functions(handle, why);
 }
 

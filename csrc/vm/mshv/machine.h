@@ -19,9 +19,6 @@
 /* Vector state in whole pages; with AMX's tiles it is 11 KiB. */
 #define HL_MSHV_XSAVE (3 * HL_MSHV_PAGE)
 
-/* Pages of one query, at most. */
-#define HL_MSHV_PIECE ((size_t)65536)
-
 struct hl_mshv;
 
 /* One of the two.  All return -errno. */
@@ -45,7 +42,7 @@ struct hl_mshv_interface {
     /* Which of these pages it wrote, into zeroed bits of whole words; and
      * forget it.  On error, the guest may have written any of them, and it may
      * be forgotten: also on -EINTR and -EAGAIN, after which it is tried again.
-     * Needs HL_MSHV_PIECE bytes of room. */
+     * Needs a byte of room for each page. */
     int (*take_dirty)(const struct hl_mshv *m, uint64_t gpa_page,
                       size_t page_count, uint64_t *bits, void *room);
 };

@@ -251,6 +251,7 @@ const struct hl_driver_ops hl_driver_mshv = {
     .is_boundary = true,
     .pins_memory = true,
     .system_calls = true,
+    .is_unseen = true,
     .trackers = trackers,
     .tracker_count = HL_ARRAY_SIZE(trackers),
     .create = create,

@@ -2,7 +2,6 @@
  *
  * All of it is loaded, whatever the guest did: two calls.  General registers
  * go with the next run, so that the host may change them until then. */
-#include <cpuid.h>
 #include <string.h>
 
 #include "os/others.h"
@@ -161,21 +160,10 @@ int hl_mshv_leave_supervisor(const struct hl_mshv *m)
     return m->interface->set(m, list, HL_ARRAY_SIZE(list));
 }
 
-/* Vector state that this process has, of what guests can be given. */
-static uint64_t own_xcr0(void)
-{
-    unsigned eax, ebx, ecx, edx;
-
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE))
-        return 0;
-    __asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
-    return (((uint64_t)edx << 32) | eax) & HL_X86_XCR0;
-}
-
 /* A partition may have less than that: AVX, or nothing beyond SSE. */
 static int start(const struct hl_mshv *m)
 {
-    const uint64_t own = own_xcr0();
+    const uint64_t own = hl_start_xcr0();
     const uint64_t tries[] = {own, own & 7, 0};
     int err = -EINVAL;
 

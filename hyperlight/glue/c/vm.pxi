@@ -38,6 +38,8 @@ cdef extern from "vm/driver.h" nogil:
         bint is_boundary
         bint host_sees_writes
         bint pins_memory
+        bint is_unseen
+        bint is_elsewhere
         const hl_vm_tracker *trackers
         size_t tracker_count
     struct hl_vm_tracker:
