@@ -100,7 +100,7 @@ int hl_machine_map(struct hl_machine *m, const struct hl_machine_slot *slots,
         total += slots[i].size;
     int err = hl_map_create_joined(&m->map, total);
     if (err < 0)
-        return hl_why(why, err, "mmap of %zu bytes: %s", total,
+        return hl_why(why, err, "%s of %zu bytes: %s", hl_memory_call, total,
                       strerror(-err));
     for (size_t i = 0; i < count; i++) {
         vm->slots[i] = (struct hl_vm_slot){

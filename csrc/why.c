@@ -16,6 +16,16 @@ int hl_why(char *why, int err, const char *format, ...)
 
 /* The errno says that a limit was reached, but not which: each of these has
  * one or two that can prevent a new machine, thread or descriptor. */
+#ifdef _WIN32
+static const char *limit_of(int err)
+{
+    return err == -ENOMEM ? " (or the system's commit limit: memory and page "
+                            "files; or a limit of the job)"
+                          : "";
+}
+
+const char *hl_strerror(int err) { return strerror(err); }
+#else
 static const char *limit_of(int err)
 {
     switch (-err) {
@@ -33,11 +43,6 @@ static const char *limit_of(int err)
     }
 }
 
-int hl_why_errno(char *why, int err, const char *what)
-{
-    return hl_why(why, err, "%s: %s%s", what, strerror(-err), limit_of(err));
-}
-
 const char *hl_strerror(int err)
 {
     if (err == EMFILE)
@@ -45,4 +50,10 @@ const char *hl_strerror(int err)
     if (err == ENFILE)
         return "too many open files on this system (fs.file-max)";
     return strerror(err);
+}
+#endif
+
+int hl_why_errno(char *why, int err, const char *what)
+{
+    return hl_why(why, err, "%s: %s%s", what, strerror(-err), limit_of(err));
 }

@@ -48,6 +48,9 @@ extern const struct hl_backing hl_anonymous; /* zero-filled */
  * what was reserved for that (Windows), it is. */
 extern const struct hl_backing hl_watchable;
 
+/* The calls that get memory and that change its protection, for errors. */
+extern const char hl_memory_call[], hl_protect_call[];
+
 /* Address space of `size` bytes at *addr, a multiple of the page size; usable:
  * it can be read and written at once, otherwise where hl_memory_allow was
  * called.  Memory is used when it is touched.  -ENOMEM and the like. */

@@ -12,6 +12,9 @@
 extern const int hl_handler_signals[];
 extern const size_t hl_handler_signal_count;
 
+/* What hl_handler_go_first calls, for errors. */
+extern const char hl_handler_call[];
+
 /* Has this process used our handler of this signal?  A load. */
 bool hl_handler_is_installed(int signal);
 

@@ -4,6 +4,7 @@
 #include "os/map.h"
 #include "os/others.h"
 #include "os/page.h"
+#include "track/handler.h"
 
 static int change(struct hl_trap *trap, struct hl_run run, bool closed)
 {
@@ -82,7 +83,7 @@ int hl_trap_open(struct hl_trap *trap, const struct hl_tracker_ops *ops,
     err = hl_fault_add(&trap->region);
     if (err < 0) {
         hl_pages_free(&trap->open);
-        return hl_why(why, err, "sigaction: %s", strerror(-err));
+        return hl_why(why, err, "%s: %s", hl_handler_call, strerror(-err));
     }
     return 0;
 }

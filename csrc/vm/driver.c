@@ -105,7 +105,7 @@ int hl_driver_try(const struct hl_driver_ops *ops,
 
     int err = hl_map_create(&map, PAGE + tables, HL_HUGE_NEVER);
     if (err < 0)
-        return hl_why(why, err, "mmap: %s", strerror(-err));
+        return hl_why(why, err, "%s: %s", hl_memory_call, strerror(-err));
     err = try_with(ops, tracker, map.addr, tables, why);
     hl_map_destroy(&map);
     return err;

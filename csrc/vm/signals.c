@@ -6,6 +6,20 @@
 
 #include "os/forked.h"
 
+sigset_t hl_signals_block(void)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    return before;
+}
+
+void hl_signals_put_back(const sigset_t *before)
+{
+    (void)pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 int hl_signal_mask(int how, uint64_t mask, uint64_t *old)
 {
     return syscall(SYS_rt_sigprocmask, how, &mask, old, sizeof mask) < 0

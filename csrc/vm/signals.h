@@ -17,6 +17,11 @@
 #define HL_KICK SIGURG
 #define HL_KICK_BIT (UINT64_C(1) << (HL_KICK - 1))
 
+/* All of them, while a machine is made: the kernel gives that up for any.
+ * Returns what was blocked before. */
+sigset_t hl_signals_block(void);
+void hl_signals_put_back(const sigset_t *before);
+
 int hl_signal_mask(int how, uint64_t mask, uint64_t *old);
 
 /* Also in a child of fork. */

@@ -130,6 +130,7 @@ cdef class ManagerOwner:
                 f"{what}: part of the memory is no longer mapped")
         if rc == -EACCES:
             raise ValueError(
-                f"{what}: its owner closed part of the memory (mprotect)")
+                f"{what}: its owner closed part of the memory "
+                f"({hl_protect_call.decode()})")
         check(rc, what)
         return 0

@@ -33,7 +33,7 @@ cdef class MemoryOwner:
     def _map(self, size_t size, int huge):
         self._claim_fresh()
         check(hl_map_create(&self.map, size, <hl_huge>huge),
-              f"mmap of {size} bytes")
+              f"{hl_memory_call.decode()} of {size} bytes")
         self.at = <char *>self.map.addr
         self.size = self.map.size
 

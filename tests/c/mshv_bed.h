@@ -24,6 +24,31 @@
             "_end:\n.popsection\n");                                          \
     extern const char name[], name##_end[]
 
+static bool older; /* which interface the tests use now */
+
+/* False, after a word on it: the fake cannot run here. */
+static inline bool begin(void)
+{
+    int fd = fake_mshv_calls.open("/dev/mshv", O_RDWR);
+
+    if (fd < 0) {
+        printf("skipped: %s\n", strerror(errno));
+        return false;
+    }
+    CHECK(fake_mshv_calls.close(fd) == 0);
+    fake_mshv_reset();
+    return true;
+}
+
+static inline void on_both(void (*run)(void))
+{
+    for (int i = 0; i < 2; i++) {
+        older = i;
+        printf("%s interface:\n", older ? "older" : "current");
+        run();
+    }
+}
+
 struct bed {
     bool older;
     struct hl_map map;
@@ -172,13 +197,13 @@ static inline int set_mode(const struct bed *bed)
     return set_registers(bed, registers, HL_ARRAY_SIZE(registers));
 }
 
-static inline int make_partition(bool older, int device)
+static inline int make_partition(bool of_older, int device)
 {
     struct hl_mshv_create_partition current = {.flags = 0};
     struct hl_mshv_old_create_partition old = {0};
 
-    return older ? call(device, HL_MSHV_OLD_CREATE_PARTITION, &old)
-                 : call(device, HL_MSHV_CREATE_PARTITION, &current);
+    return of_older ? call(device, HL_MSHV_OLD_CREATE_PARTITION, &old)
+                    : call(device, HL_MSHV_CREATE_PARTITION, &current);
 }
 
 static inline int make_vp(const struct bed *bed)
@@ -208,7 +233,7 @@ static inline void build_guest(struct bed *bed, const char *code,
 }
 
 /* One page of data is in the tables, but there is no memory for it. */
-static inline struct bed boot(bool older, const char *code, const char *end)
+static inline struct bed boot(const char *code, const char *end)
 {
     const unsigned rw = HL_MSHV_MEMORY_WRITABLE;
     struct bed bed = {.older = older};

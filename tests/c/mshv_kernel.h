@@ -417,11 +417,14 @@ static int64_t answer(const struct notified *child)
     if (child->call.nr != __NR_ioctl)
         return open_file(child);
     EXPECT(size <= sizeof argument);
-    if (_IOC_DIR(request) & _IOC_WRITE)
-        EXPECT(notify_read(child, child->call.args[2], argument, size));
+    const bool is_given =
+        !(_IOC_DIR(request) & _IOC_WRITE) ||
+        notify_read(child, child->call.args[2], argument, size);
     enum step step = step_of(request, call->code);
     if (step == STEPS || kernel->unknown)
         return -ENOTTY;
+    if (!is_given)
+        return -EFAULT;
     EXPECT(notify_is(child, child->call.args[0], steps[step].on));
     kernel->was_refused =
         kernel->twice && step != RUN_VP && step != ASK && !kernel->was_refused;

@@ -8,8 +8,6 @@
 
 #include "mshv_bed.h"
 
-static bool older;
-
 /* Writes a number to as many pages as RCX says, and reports it. */
 GUEST(count, "1: inc %eax\n"
              "mov $0x200000, %ebx\n"
@@ -25,7 +23,7 @@ GUEST(count, "1: inc %eax\n"
 
 static void runs_a_guest(void)
 {
-    struct bed bed = boot(older, count, count_end);
+    struct bed bed = boot(count, count_end);
 
     set(&bed, HL_HV_RAX + 1, 3);
     for (uint64_t i = 1; i <= 50; i++)
@@ -59,7 +57,7 @@ static void keeps_registers(void)
         HL_HV_SYSENTER_CS,  HL_HV_SYSENTER_EIP,
         HL_HV_SYSENTER_ESP, HL_HV_KERNEL_GS_BASE,
     };
-    struct bed bed = boot(older, count, count_end);
+    struct bed bed = boot(count, count_end);
     struct hl_hv_register list[HL_ARRAY_SIZE(names) + 1] = {0};
     union hl_hv_value value;
 
@@ -90,7 +88,7 @@ static void keeps_registers(void)
 
 static void refuses_registers(void)
 {
-    struct bed bed = boot(older, count, count_end);
+    struct bed bed = boot(count, count_end);
     struct hl_hv_register one = {.name = 0x12345678}, pair[2] = {0};
     union hl_hv_value value;
 
@@ -119,7 +117,7 @@ static void keeps_vector_state(void)
         older ? HL_MSHV_OLD_GET_VP_STATE : HL_MSHV_GET_VP_STATE;
     const unsigned long set_state =
         older ? HL_MSHV_OLD_SET_VP_STATE : HL_MSHV_SET_VP_STATE;
-    struct bed bed = boot(older, vector, vector_end);
+    struct bed bed = boot(vector, vector_end);
     char *area = aligned_alloc(PAGE, PAGE);
     const struct hl_mshv_vp_state good = {.type = HL_MSHV_STATE_XSAVE,
                                           .size = (uint32_t)PAGE,
@@ -150,7 +148,7 @@ static void keeps_vector_state(void)
 
 static void memory_is_checked(void)
 {
-    struct bed bed = boot(older, count, count_end);
+    struct bed bed = boot(count, count_end);
     char *more = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     const uint64_t at = (uint64_t)64 << 20;
@@ -181,7 +179,7 @@ static void notices_other_frames(void)
     struct hl_hv_message message;
 
     for (int way = 0; way < 3; way++) {
-        struct bed bed = boot(older, count, count_end);
+        struct bed bed = boot(count, count_end);
         char *page = bed.data + 5 * PAGE;
         set(&bed, HL_HV_RAX + 1, 1);
         CHECK(call_out(&bed) == 1);
@@ -203,7 +201,7 @@ static void notices_other_frames(void)
 
 static void has_one_interface(void)
 {
-    struct bed bed = boot(older, count, count_end);
+    struct bed bed = boot(count, count_end);
     struct hl_mshv_create_vp vp = {0};
 
     CHECK(make_partition(!older, bed.device) == -ENOTTY);
@@ -275,7 +273,7 @@ GUEST(loop, "1: jmp 1b");
 static void signals_interrupt(void)
 {
     struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
-    struct bed bed = boot(older, loop, loop_end);
+    struct bed bed = boot(loop, loop_end);
     pthread_t self = pthread_self(), other;
     struct hl_hv_message message;
 
@@ -294,7 +292,7 @@ static void signals_interrupt(void)
 static void partition_is_free_meanwhile(void)
 {
     struct sigaction action = {.sa_handler = ignore};
-    struct bed bed = boot(older, loop, loop_end);
+    struct bed bed = boot(loop, loop_end);
     pthread_t self = pthread_self(), other;
     struct hl_hv_message message;
 
@@ -317,7 +315,7 @@ static void partition_is_free_meanwhile(void)
 static void *run_one(void *unused)
 {
     for (int round = 0; round < 3; round++) {
-        struct bed bed = boot(older, count, count_end);
+        struct bed bed = boot(count, count_end);
         set(&bed, HL_HV_RAX + 1, 1);
         for (uint64_t i = 1; i <= 20; i++)
             CHECK(call_out(&bed) == i);
@@ -344,7 +342,7 @@ static void runs_on_threads(void)
 /* A child closes what it has, and the parent goes on. */
 static void forks(void)
 {
-    struct bed bed = boot(older, count, count_end);
+    struct bed bed = boot(count, count_end);
     int status, ends[2];
     char byte;
 
@@ -353,7 +351,7 @@ static void forks(void)
     CHECK(pipe(ends) == 0);
     pid_t child = fork();
     if (child == 0) {
-        struct bed mine = boot(older, count, count_end);
+        struct bed mine = boot(count, count_end);
         set(&mine, HL_HV_RAX + 1, 2);
         CHECK(call_out(&mine) == 1);
         CHECK(read(ends[0], &byte, 1) == 1);
@@ -375,7 +373,7 @@ static void forks(void)
 /* Descriptors that somebody else closed, and took the numbers of. */
 static void notices_closed_descriptors(void)
 {
-    struct bed bed = boot(older, count, count_end);
+    struct bed bed = boot(count, count_end);
     struct hl_hv_message message;
 
     close(bed.vp);
@@ -396,7 +394,7 @@ static void notices_closed_descriptors(void)
 /* A partition lives as long as any of its descriptors. */
 static void lives_until_all_are_closed(void)
 {
-    struct bed bed = boot(older, count, count_end);
+    struct bed bed = boot(count, count_end);
 
     set(&bed, HL_HV_RAX + 1, 1);
     CHECK(fake_mshv_calls.close(bed.device) == 0);
@@ -409,37 +407,27 @@ static void lives_until_all_are_closed(void)
     hl_map_destroy(&bed.map);
 }
 
-static void on_both(void)
+static void with_each_interface(void)
 {
-    for (int i = 0; i < 2; i++) {
-        older = i;
-        printf("%s interface:\n", older ? "older" : "current");
-        RUN(runs_a_guest);
-        RUN(keeps_registers);
-        RUN(refuses_registers);
-        RUN(keeps_vector_state);
-        RUN(memory_is_checked);
-        RUN(notices_other_frames);
-        RUN(has_one_interface);
-        RUN(signals_interrupt);
-        RUN(partition_is_free_meanwhile);
-        RUN(runs_on_threads);
-        RUN(forks);
-        RUN(notices_closed_descriptors);
-        RUN(lives_until_all_are_closed);
-    }
+    RUN(runs_a_guest);
+    RUN(keeps_registers);
+    RUN(refuses_registers);
+    RUN(keeps_vector_state);
+    RUN(memory_is_checked);
+    RUN(notices_other_frames);
+    RUN(has_one_interface);
+    RUN(signals_interrupt);
+    RUN(partition_is_free_meanwhile);
+    RUN(runs_on_threads);
+    RUN(forks);
+    RUN(notices_closed_descriptors);
+    RUN(lives_until_all_are_closed);
 }
 
 int main(void)
 {
-    int fd = fake_mshv_calls.open("/dev/mshv", O_RDWR);
-
-    if (fd < 0) {
-        printf("skipped: %s\n", strerror(errno));
+    if (!begin())
         return 0;
-    }
-    CHECK(fake_mshv_calls.close(fd) == 0);
-    fake_mshv_reset();
-    on_both();
+    on_both(with_each_interface);
     return 0;
 }

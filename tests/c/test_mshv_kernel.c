@@ -208,7 +208,8 @@ static const struct failure {
     {GET_STATE, 0, 1, "/dev/mshv: MSHV_GET_VP_STATE: "},
     {TRACK, 0, 1, "HvPartitionPropertyGpaPageAccessTracking: "},
     {ASK, 0, 1, "asking for dirty pages: "},
-    {SET, 1, 1, "an instruction did not run: "},
+    {SET, 1, 1, "/dev/mshv: marking the vCPU: "},
+    {SET, 2, 1, "an instruction did not run: "},
     {RUN_VP, 0, 1, "an instruction did not run: "},
     {GET, 0, 1, "an instruction did not run: "},
 };
@@ -225,9 +226,11 @@ static void fails(const struct failure *f, int error)
     kernel->skip = f->skip, kernel->times = error == EINVAL ? f->times : 1;
     int err = hl_driver_try(ops, &ops->trackers[0], why);
     snprintf(expected, sizeof expected, "%s%s", f->why, strerror(error));
-    if (err != -error || strcmp(why, expected) != 0)
+    const bool is_right =
+        err == -error && strncmp(why, expected, strlen(expected)) == 0;
+    if (!is_right)
         fprintf(stderr, "%d %s, not %d %s\n", err, why, -error, expected);
-    CHECK(err == -error && strcmp(why, expected) == 0);
+    CHECK(is_right); /* with ENOMEM, limits are named */
     CHECK(kernel->skip == 0 && kernel->times == 0);
     CHECK(count_descriptors() == before && hl_map_count() == 0);
 }

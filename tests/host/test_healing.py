@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
 
 import pytest
 from huge import can_collapse, huge_bytes
@@ -119,11 +121,9 @@ def test_a_block_with_holes_is_not_filled(memory, manager) -> None:
     manager.verify()
 
 
-def test_a_block_that_a_child_shares_is_not_copied(memory, manager) -> None:
-    """Its pages are this process's and the child's, in memory once."""
-    manager.take()
-    write_everywhere(memory)
-    manager.restore()
+@contextlib.contextmanager
+def a_child() -> Iterator[None]:
+    """One that shares every page, and does nothing."""
     ours, childs = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -131,14 +131,23 @@ def test_a_block_that_a_child_shares_is_not_copied(memory, manager) -> None:
         os.read(ours, 1)
         os._exit(0)
     try:
-        for i in range(64):
-            memory.write(5 * HUGE, bytes([i]))
-            manager.restore()
-        assert manager.stats["collapsed"] == huge_bytes(memory) == 0
+        yield
     finally:
         os.close(childs)
         os.waitpid(pid, 0)
         os.close(ours)
+
+
+def test_a_block_that_a_child_shares_is_not_copied(memory, manager) -> None:
+    """Its pages are this process's and the child's, in memory once."""
+    manager.take()
+    write_everywhere(memory)
+    manager.restore()
+    with a_child():
+        for i in range(64):
+            memory.write(5 * HUGE, bytes([i]))
+            manager.restore()
+        assert manager.stats["collapsed"] == huge_bytes(memory) == 0
     manager.verify()
 
 
@@ -150,20 +159,10 @@ def test_what_a_fork_shares_is_not_copied_though_all_is_hot(
     while manager.stats["collapsed"] == 0:
         memory.fill(0, memory.size, manager.stats["takes"] % 100 + 1)
         manager.take()
-    ours, childs = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(childs)
-        os.read(ours, 1)
-        os._exit(0)
-    try:
+    with a_child():
         manager.take()
         assert manager.stats["hot_pages"] == memory.page_count
         assert manager.stats["collapsed"] == 1
-    finally:
-        os.close(childs)
-        os.waitpid(pid, 0)
-        os.close(ours)
     memory.fill(0, memory.size, 111)
     manager.take()
     assert manager.stats["hot_pages"] == memory.page_count

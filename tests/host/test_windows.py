@@ -22,7 +22,8 @@ if sys.platform != "win32":
     pytest.skip("this is not Windows", allow_module_level=True)
 
 PAGE = core.PAGE_SIZE
-COMMIT, RESERVE, RELEASE, WRITE_WATCH = 0x1000, 0x2000, 0x8000, 0x200000
+COMMIT, RESERVE, DECOMMIT, RELEASE = 0x1000, 0x2000, 0x4000, 0x8000
+WRITE_WATCH = 0x200000
 READWRITE, READONLY, NOACCESS, GUARD = 4, 2, 1, 0x100
 ERROR_NOACCESS = 998
 
@@ -295,6 +296,45 @@ print(manager.stats["restores"])
     result = run_python(script)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.split() == ["3"]
+
+
+def test_errors_name_what_windows_has(allocated: Allocated) -> None:
+    """The call that failed, and no limit of another system."""
+    with pytest.raises(MemoryError, match=r"^VirtualAlloc of \d+ bytes") as e:
+        SharedMemory(1 << 60)
+    assert not any(w in str(e.value) for w in ("mmap", "vm.", "ulimit"))
+    memory = SharedMemory.from_buffer(allocated.buffer())
+    with memory, SnapshotManager(memory, tracker="full") as manager:
+        manager.take()
+        memory.write(4 * PAGE, b"x")
+        protect(allocated.at + 4 * PAGE, PAGE, NOACCESS)
+        for act in (manager.take, manager.restore):
+            with pytest.raises(ValueError, match="VirtualProtect"):
+                act()
+        protect(allocated.at + 4 * PAGE, PAGE, READWRITE)
+        manager.restore()
+        assert memory.read(4 * PAGE, 1) == b"\0"
+
+
+@pytest.mark.parametrize("tracker", ["writewatch", "full"])
+def test_memory_that_its_owner_took_back(tracker: str) -> None:
+    """Nothing is touched where there is nothing any more."""
+    made = Allocated(16, WRITE_WATCH)
+    memory = SharedMemory.from_buffer(made.buffer())
+    with memory, SnapshotManager(memory, tracker=tracker) as manager:
+        base = manager.take()
+        memory.write(4 * PAGE, b"x")
+        assert kernel.VirtualFree(made.at + 4 * PAGE, PAGE, DECOMMIT)
+        for act in (manager.take, manager.restore, manager.changed):
+            with pytest.raises(ValueError, match="no longer mapped"):
+                act()
+        assert kernel.VirtualAlloc(made.at + 4 * PAGE, PAGE, COMMIT, READWRITE)
+        manager.restore(base)
+        manager.verify()
+        made.free()
+        for act in (manager.take, manager.restore, manager.changed):
+            with pytest.raises(ValueError, match="no longer mapped"):
+                act()
 
 
 def test_own_heap_is_refused() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conftest import (
     interrupted,
+    run_python,
 )
 
 from hyperlight import (
@@ -97,6 +100,76 @@ def test_keyboard_interrupt(simple: Sandbox) -> None:
     assert simple.poisoned
     simple.restore()
     assert simple.call("Echo", "on") == "on"
+
+
+@pytest.mark.parametrize("how", ["SIG_IGN", "SIG_DFL"])
+def test_whatever_becomes_of_the_signal_meanwhile(
+    driver: str, how: str
+) -> None:
+    """Its handler is the program's to change, also during a call."""
+    script = """
+import os, signal, sys, threading, time
+from hyperlight import GuestTimeout, Sandbox, SandboxConfig
+sandbox = Sandbox("simple", config=SandboxConfig(driver=sys.argv[1]))
+
+def spin():
+    try:
+        sandbox.call("Spin", timeout=0.5)
+    except GuestTimeout:
+        print("ended", flush=True)
+
+give_up = time.monotonic() + 20
+thread = threading.Thread(target=spin, daemon=True)
+thread.start()
+while thread.is_alive():
+    signal.signal(signal.SIGURG, getattr(signal, sys.argv[2]))
+    thread.join(0.05)
+    if time.monotonic() > give_up:
+        break
+os._exit(0)  # without the thread
+"""
+    assert run_python(script, driver, how).stdout == "ended\n"
+
+
+def test_a_thread_that_got_the_id_of_another(driver: str) -> None:
+    """It was woken by that one's id, which is given again."""
+    last = Path("/proc/sys/kernel/ns_last_pid")
+    if not os.access(last, os.W_OK):
+        pytest.skip(f"{last} cannot be written")
+    script = """
+import os, sys, threading
+from hyperlight import GuestTimeout, Sandbox, SandboxConfig
+sandbox = Sandbox("simple", config=SandboxConfig(driver=sys.argv[1]))
+first = None
+
+def spin():
+    global first, again
+    me = threading.get_native_id()
+    if first not in (None, me):
+        return
+    again, first = first == me, me
+    try:
+        sandbox.call("Spin", timeout=0.1)
+    except GuestTimeout:
+        sandbox.restore()
+
+again = False
+for _ in range(1000):
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    thread.join(20)
+    if thread.is_alive():
+        os._exit(1)
+    if again:
+        break
+    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+        last.write(str(first - 1))
+print("again" if again else "never")
+"""
+    result = run_python(script, driver)
+    assert result.returncode == 0, result.stderr
+    if result.stdout == "never\n":
+        pytest.skip("the id was always taken")
 
 
 def test_signal_handlers_run_during_a_call(simple: Sandbox) -> None:

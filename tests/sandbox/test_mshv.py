@@ -187,7 +187,7 @@ def test_creation_fails_at_any_call(
         for nth in range(1, 40):
             fake.fail(kind, nth, fault, after=after)
             try:
-                Sandbox("simple", config=CONFIG).close()
+                sandbox = Sandbox("simple", config=CONFIG)
             except (
                 HyperlightError,
                 OSError,
@@ -195,8 +195,12 @@ def test_creation_fails_at_any_call(
                 ValueError,
             ) as error:
                 assert str(error)
-            if fake.fail_left:
-                break  # there are no more such calls
+            else:
+                left = fake.fail_left
+                fake.fail(kind, 0, 0)
+                sandbox.close()
+                if left:
+                    break  # there are no more such calls
         else:
             raise AssertionError("more calls than expected")
         fake.fail(kind, 0, 0)

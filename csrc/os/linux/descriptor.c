@@ -1,21 +1,18 @@
 #include "os/linux/descriptor.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "os/linux/file.h"
 #include "os/lock.h"
 
-/* A number does not identify a file: code that closes all descriptors of a
- * process frees ours, and the next file that is opened gets the number.  Every
- * userfaultfd has an inode of its own since Linux 5.17; before, all share one,
- * and another userfaultfd would be mistaken for ours. */
+/* Every userfaultfd has an inode of its own since Linux 5.17; before, all
+ * share one, and another userfaultfd would be mistaken for ours. */
 struct slot {
     bool open;
     int fd;
     unsigned serial; /* counts the files that were here */
-    dev_t device;
-    ino_t inode;
+    struct hl_file file;
 };
 
 static struct hl_lock lock;
@@ -23,27 +20,23 @@ static struct slot slots[HL_DESCRIPTORS];
 
 static bool is_still(const struct slot *slot)
 {
-    struct stat now;
-
-    return slot->open && fstat(slot->fd, &now) == 0 &&
-           now.st_dev == slot->device && now.st_ino == slot->inode;
+    return slot->open && hl_file_is(slot->fd, &slot->file);
 }
 
 /* On error the slot is as before. */
 static int fill(struct slot *slot, hl_descriptor_opener *opener, void *context)
 {
-    struct stat now;
+    struct hl_file file;
     int fd = opener(context);
 
     if (fd < 0)
         return fd;
-    if (fstat(fd, &now) < 0) {
-        int err = -errno;
+    int err = hl_file_of(fd, &file);
+    if (err < 0)
         close(fd);
-        return err;
-    }
-    *slot = (struct slot){true, fd, slot->serial + 1, now.st_dev, now.st_ino};
-    return 0;
+    else
+        *slot = (struct slot){true, fd, slot->serial + 1, file};
+    return err;
 }
 
 int hl_descriptor_get(enum hl_descriptor which, hl_descriptor_opener *opener,

@@ -17,6 +17,8 @@ const struct hl_backing hl_watchable = {
     .flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 };
 
+const char hl_memory_call[] = "mmap", hl_protect_call[] = "mprotect";
+
 /* Asked several times in each restore; sysconf is a call and a long table. */
 size_t hl_page_size(void)
 {

@@ -23,6 +23,9 @@ const struct hl_backing hl_watchable = {
     .flags = MEM_WRITE_WATCH,
 };
 
+const char hl_memory_call[] = "VirtualAlloc",
+           hl_protect_call[] = "VirtualProtect";
+
 size_t hl_page_size(void)
 {
     static atomic_size_t size;

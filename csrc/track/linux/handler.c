@@ -12,6 +12,8 @@
 const int hl_handler_signals[] = {SIGSEGV, SIGBUS};
 const size_t hl_handler_signal_count = HL_ARRAY_SIZE(hl_handler_signals);
 
+const char hl_handler_call[] = "sigaction";
+
 static struct hl_chain chains[HL_FAULT_SIGNALS] = {
     {.signal = SIGSEGV},
     {.signal = SIGBUS},

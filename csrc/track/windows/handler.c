@@ -12,7 +12,11 @@
 const int hl_handler_signals[] = {SIGSEGV};
 const size_t hl_handler_signal_count = HL_ARRAY_SIZE(hl_handler_signals);
 
-static void *_Atomic registration;
+const char hl_handler_call[] = "AddVectoredExceptionHandler";
+
+/* Ours, by what was registered: the first, which stays, and the one in front.
+ */
+static void *_Atomic first, *_Atomic front;
 
 /* ExceptionInformation: the kind of access, and the address. */
 enum { KIND_WRITE = 1 };
@@ -43,15 +47,19 @@ static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
     return served ? EXCEPTION_CONTINUE_EXECUTION : EXCEPTION_CONTINUE_SEARCH;
 }
 
-/* Nothing tells who is first, so it is put in front each time; before it is
- * taken away from where it was, so that there is always one. */
+/* Nothing tells who is first, so it is put in front each time, and then taken
+ * away from where it was.  A fault may be with a handler in between, which was
+ * in front until now: it would not meet ours any more.  So the first one stays
+ * where it is for good. */
 int hl_handler_go_first(int signal)
 {
     (void)signal;
-    void *fresh = AddVectoredExceptionHandler(TRUE, on_fault);
+    void *fresh = AddVectoredExceptionHandler(TRUE, on_fault), *none = NULL;
     if (fresh == NULL)
         return -ENOMEM;
-    void *old = atomic_exchange(&registration, fresh);
+    if (atomic_compare_exchange_strong(&first, &none, fresh))
+        return 0;
+    void *old = atomic_exchange(&front, fresh);
     if (old != NULL)
         (void)RemoveVectoredExceptionHandler(old);
     return 0;
@@ -60,7 +68,7 @@ int hl_handler_go_first(int signal)
 bool hl_handler_is_installed(int signal)
 {
     (void)signal;
-    return atomic_load(&registration) != NULL;
+    return atomic_load(&first) != NULL;
 }
 
 /* Whoever came in front of us since is asked for first: nobody knows. */

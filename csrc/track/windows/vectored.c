@@ -47,7 +47,9 @@ static int probe(char *why)
 
 /* What Windows calls the protection of an open page, all of which are of one
  * reservation: a call to VirtualProtect crosses no other.  Pages of a file's
- * copy that were written are called otherwise, but opened by the same word. */
+ * copy that were written are called otherwise, but opened by the same word.
+ * What it says besides (that pages are not cached, or writes to them combined)
+ * is said of closed pages, too. */
 static int find_protection(struct vectored *v, const void *addr, size_t size,
                            char *why)
 {
@@ -67,9 +69,10 @@ static int find_protection(struct vectored *v, const void *addr, size_t size,
             word = info.Protect;
     }
     v->open = word;
-    v->closed = word & (PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY)
-                    ? PAGE_EXECUTE_READ
-                    : PAGE_READONLY;
+    v->closed = word & ~(DWORD)0xff;
+    v->closed |= word & (PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY)
+                     ? PAGE_EXECUTE_READ
+                     : PAGE_READONLY;
     return 0;
 }
 

@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "os/joined.h"
@@ -29,16 +28,6 @@
 static void *place_of_mark(struct kvm_run *kvm_run)
 {
     return kvm_run->s.padding + sizeof kvm_run->s.padding - sizeof(uint64_t);
-}
-
-static bool describe(int fd, struct hl_kvm_file *file)
-{
-    struct stat now;
-
-    if (fstat(fd, &now) < 0)
-        return false;
-    *file = (struct hl_kvm_file){now.st_dev, now.st_ino};
-    return true;
 }
 
 /* Of the machine that was begun last.  It counts before a descriptor of it can
@@ -52,33 +41,20 @@ void hl_kvm_number(struct hl_kvm *k)
 
 int hl_kvm_mark_files(struct hl_kvm *k)
 {
-    if (!describe(k->vm_fd, &k->vm_file) || !describe(k->cpu_fd, &k->cpu_file))
-        return -errno;
+    int err = hl_file_of(k->vm_fd, &k->vm_file);
+    if (err == 0)
+        err = hl_file_of(k->cpu_fd, &k->cpu_file);
+    if (err < 0)
+        return err;
     memcpy(place_of_mark(k->kvm_run), &k->number, sizeof k->number);
     k->checked = k->number;
     return 0;
 }
 
-static bool is_same(int fd, const struct hl_kvm_file *file)
-{
-    struct hl_kvm_file now;
-
-    return describe(fd, &now) && now.device == file->device &&
-           now.inode == file->inode;
-}
-
-/* What other files answer, vCPUs and userfaultfds included.  Whatever else
- * goes wrong, such as EIO in a child of fork, is no reason not to close our
- * own. */
-static bool is_others_answer(int err)
-{
-    return err == ENOTTY || err == EINVAL || err == ENODEV || err == EACCES;
-}
-
 static bool is_vm(int fd)
 {
     return ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY) >= 0 ||
-           !is_others_answer(errno);
+           !hl_file_is_others_answer(-errno);
 }
 
 /* ending: kvm_run is about to be unmapped.  Then the page is mapped behind it,
@@ -90,15 +66,15 @@ static int check(struct hl_kvm *k, bool ending)
     const uint64_t now = atomic_load(&last);
     uint64_t number;
 
-    if (!is_same(k->vm_fd, &k->vm_file) || !is_same(k->cpu_fd, &k->cpu_file) ||
-        !is_vm(k->vm_fd))
+    if (!hl_file_is(k->vm_fd, &k->vm_file) ||
+        !hl_file_is(k->cpu_fd, &k->cpu_file) || !is_vm(k->vm_fd))
         return -EBADF;
     if (k->checked == now)
         return 0;
     void *page = mmap(ending ? behind : NULL, sizeof *k->kvm_run, PROT_READ,
                       MAP_SHARED, k->cpu_fd, 0);
     if (page == MAP_FAILED)
-        return is_others_answer(errno) ? -EBADF : -errno;
+        return hl_file_is_others_answer(-errno) ? -EBADF : -errno;
     memcpy(&number, place_of_mark(page), sizeof number);
     if (ending && page == behind)
         k->kvm_run_size += hl_page_size();

@@ -10,8 +10,8 @@
 
 #include <linux/kvm.h>
 #include <stdatomic.h>
-#include <sys/types.h>
 
+#include "os/linux/file.h"
 #include "os/others.h"
 #include "vm/driver.h"
 #include "vm/signals.h"
@@ -65,15 +65,10 @@ enum hl_kvm_kick {
     HL_KVM_SENT,
 };
 
-struct hl_kvm_file {
-    dev_t device;
-    ino_t inode;
-};
-
 struct hl_kvm {
     struct hl_vm vm; /* first: they are cast to each other */
     int vm_fd, cpu_fd;
-    struct hl_kvm_file vm_file, cpu_file; /* what they were: files.c */
+    struct hl_file vm_file, cpu_file; /* what they were: files.c */
     uint64_t number;  /* which no other machine of this process had */
     uint64_t checked; /* the last number when they were found to be those; 0:
                          not yet marked */

@@ -8,7 +8,6 @@
 #include "vm/start.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -257,11 +256,9 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
     hl_kvm_number(k);
 
     /* The kernel gives up making a machine for any signal. */
-    sigset_t all, before;
-    sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    const sigset_t before = hl_signals_block();
     int err = set_up(k, kvm_fd, &what);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    hl_signals_put_back(&before);
     close(kvm_fd);
     if (err < 0) {
         (void)hl_why_errno(why, err, what);

@@ -43,13 +43,6 @@ static int map(const struct hl_mshv *m, const struct hl_vm_slot *slot)
                          &memory);
 }
 
-static int create_cpu(const struct hl_mshv *m)
-{
-    struct hl_mshv_create_vp vp = {0};
-
-    return hl_mshv_ioctl(m->calls, m->vm_fd, HL_MSHV_CREATE_VP, &vp);
-}
-
 /* All of a list fits a page; one that was done in part was refused. */
 #define MOST 64
 _Static_assert(sizeof(struct hl_hv_registers_head) +
@@ -139,10 +132,10 @@ static int take_dirty(const struct hl_mshv *m, uint64_t gpa_page,
 
 const struct hl_mshv_interface hl_mshv_current = {
     .name = "current",
+    .create_vp = HL_MSHV_CREATE_VP,
     .run = HL_MSHV_RUN_VP,
     .create = create,
     .map = map,
-    .create_cpu = create_cpu,
     .get = get,
     .set = set,
     .get_state = HL_MSHV_GET_VP_STATE,

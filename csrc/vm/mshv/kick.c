@@ -9,6 +9,7 @@
  *
  * SIGURG gets a handler that does nothing, where it has none; a program's own
  * is left alone, and called for kicks, as for any SIGURG that nobody sent it.
+ * A program may take ours away at any time, also while the guest runs.
  * Timers are not inherited by a child of fork, whose numbers may be those of
  * others. */
 #include <sched.h>
@@ -28,7 +29,14 @@
 /* Async-signal-safe. */
 static void nothing(int signal) { (void)signal; }
 
-/* Looked at before each run: it is the program's to change. */
+static bool has_handler(const struct sigaction *action)
+{
+    return action->sa_flags & SA_SIGINFO ||
+           (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
+}
+
+/* Looked at before each run and at each kick.  One that the program puts there
+ * just now is put back.  Async-signal-safe. */
 static int want_handler(void)
 {
     struct sigaction now,
@@ -36,9 +44,12 @@ static int want_handler(void)
 
     if (sigaction(HL_KICK, NULL, &now) < 0)
         return -errno;
-    if (now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN)
+    if (has_handler(&now))
         return 0;
-    return sigaction(HL_KICK, &ours, NULL) < 0 ? -errno : 0;
+    if (sigaction(HL_KICK, &ours, &now) < 0)
+        return -errno;
+    return has_handler(&now) && sigaction(HL_KICK, &now, NULL) < 0 ? -errno
+                                                                   : 0;
 }
 
 void hl_mshv_kick_free(struct hl_mshv *m)
@@ -55,14 +66,14 @@ static int want_timer(struct hl_mshv *m)
         .sigev_signo = HL_KICK,
     };
 
-    if (m->has_timer && m->runner == hl_thread_id())
+    if (m->has_timer && m->runner == hl_thread_number())
         return 0;
     hl_mshv_kick_free(m);
     event.sigev_notify_thread_id = hl_thread_id();
     if (timer_create(CLOCK_MONOTONIC, &event, &m->timer) < 0)
         return -errno;
     m->has_timer = true;
-    m->runner = hl_thread_id();
+    m->runner = hl_thread_number();
     m->generation = hl_fork_generation();
     return 0;
 }
@@ -131,6 +142,7 @@ void hl_mshv_kick(struct hl_vm *vm)
     int saved = errno;
 
     atomic_store(&m->kicked, true);
+    (void)want_handler();
     if (atomic_compare_exchange_strong(&m->kick, &was, HL_MSHV_SENDING)) {
         set_timer(m, 1, AGAIN_NS);
         atomic_store(&m->kick, HL_MSHV_SENT);

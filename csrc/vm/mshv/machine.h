@@ -1,7 +1,8 @@
 /* Interfaces between the files of the mshv driver: run.c makes and runs the
  * machine, current.c and older.c speak the two interfaces of /dev/mshv
  * (uapi.h) by the calls of calls.h, state.c sets up, saves and loads its
- * vCPU, kick.c ends a run, dirty.c reports what the guest wrote.
+ * vCPU, kick.c ends a run, dirty.c reports what the guest wrote, files.c
+ * knows whether the descriptors still are its own.
  *
  * The kernel pins guest memory when it is given to a machine: from then on its
  * pages must neither be dropped nor replaced (pins_memory in driver.h). */
@@ -11,6 +12,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "os/linux/file.h"
 #include "vm/driver.h"
 #include "vm/mshv/calls.h"
 #include "vm/mshv/uapi.h"
@@ -24,13 +26,12 @@ struct hl_mshv;
 /* One of the two.  All return -errno. */
 struct hl_mshv_interface {
     const char *name;
-    unsigned long run; /* the number of RUN_VP */
+    unsigned long create_vp, run; /* numbers of CREATE_VP and RUN_VP */
 
     /* A partition that is ready to have memory and a vCPU.  -ENOTTY: the
      * device does not speak this interface. */
     int (*create)(int device, const char **what);
     int (*map)(const struct hl_mshv *m, const struct hl_vm_slot *slot);
-    int (*create_cpu)(const struct hl_mshv *m);
     int (*get)(const struct hl_mshv *m, struct hl_hv_register *list,
                size_t count);
     int (*set)(const struct hl_mshv *m, const struct hl_hv_register *list,
@@ -66,6 +67,9 @@ struct hl_mshv {
     const struct hl_mshv_calls *calls;
     const struct hl_mshv_interface *interface;
     int vm_fd, cpu_fd;
+    struct hl_file vm_file, cpu_file; /* what they were: files.c */
+    bool marked;
+    uint64_t number; /* which no other machine of this process had */
     struct hl_vm_config config;
     struct hl_vm_regs regs;
     bool tracks;
@@ -75,8 +79,8 @@ struct hl_mshv {
     _Atomic enum hl_mshv_kick kick;
     atomic_bool kicked; /* not yet reported */
     bool has_timer;
-    timer_t timer; /* sends the signal to `runner`, of this process */
-    pid_t runner;
+    timer_t timer;       /* sends the signal to `runner`, of this process */
+    uintptr_t runner;    /* the thread: ids are given again, this is not */
     unsigned generation; /* of forks, when the timer was made */
     bool was_blocked;    /* the signal, by the caller */
     struct hl_kept_signal kept;
@@ -89,7 +93,7 @@ static inline struct hl_mshv *hl_mshv_of(struct hl_vm *vm)
 
 /* state.c.  What it holds is a number of registers, and bytes that only the
  * hypervisor understands. */
-#define HL_MSHV_REGISTERS 35
+#define HL_MSHV_REGISTERS 34
 struct hl_mshv_state {
     struct hl_vm_regs regs;
     union hl_hv_value values[HL_MSHV_REGISTERS];
@@ -105,6 +109,12 @@ int hl_mshv_get_one(const struct hl_mshv *m, uint32_t name,
                     uint64_t *value) HL_MUST_CHECK;
 int hl_mshv_save(struct hl_vm *vm, void *state);
 int hl_mshv_load(struct hl_vm *vm, const void *state);
+
+/* files.c.  Before anything is opened; once the vCPU is set up. */
+void hl_mshv_number(struct hl_mshv *m);
+int hl_mshv_mark_files(struct hl_mshv *m) HL_MUST_CHECK;
+/* Close both; neither, if they are not both this machine's any more. */
+void hl_mshv_close_files(struct hl_mshv *m);
 
 /* kick.c.  Between open and close, on one thread, hl_mshv_kick makes RUN_VP
  * return EINTR. */

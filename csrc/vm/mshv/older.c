@@ -27,13 +27,6 @@ static int map(const struct hl_mshv *m, const struct hl_vm_slot *slot)
     return hl_mshv_ioctl(m->calls, m->vm_fd, HL_MSHV_OLD_MAP_MEMORY, &memory);
 }
 
-static int create_cpu(const struct hl_mshv *m)
-{
-    struct hl_mshv_create_vp vp = {0};
-
-    return hl_mshv_ioctl(m->calls, m->vm_fd, HL_MSHV_OLD_CREATE_VP, &vp);
-}
-
 static int get(const struct hl_mshv *m, struct hl_hv_register *list,
                size_t count)
 {
@@ -120,10 +113,10 @@ static int take_dirty(const struct hl_mshv *m, uint64_t gpa_page,
 
 const struct hl_mshv_interface hl_mshv_older = {
     .name = "older",
+    .create_vp = HL_MSHV_OLD_CREATE_VP,
     .run = HL_MSHV_OLD_RUN_VP,
     .create = create,
     .map = map,
-    .create_cpu = create_cpu,
     .get = get,
     .set = set,
     .get_state = HL_MSHV_OLD_GET_VP_STATE,

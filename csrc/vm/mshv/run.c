@@ -7,7 +7,6 @@
  * the instruction has not been executed then, so a port write is completed by
  * moving RIP behind it, and nothing is ever unfinished. */
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,15 +42,20 @@ static int why_not_open(char *why, int err)
 
 static int why_not_create(char *why, int err, const char *what)
 {
+    char step[HL_WHY_SIZE];
+
     if (err == -ENOTTY)
         return hl_why(why, err,
                       DEVICE ": neither interface that is known has %s", what);
-    return hl_why(why, err, DEVICE ": %s: %s", what, strerror(-err));
+    (void)hl_why(step, err, DEVICE ": %s", what);
+    return hl_why_errno(why, err, step);
 }
 
 /* The steps of create; *what names the one that failed. */
 static int set_up(struct hl_mshv *m, int device, const char **what)
 {
+    struct hl_mshv_create_vp vp = {0};
+
     m->interface = &hl_mshv_current;
     m->vm_fd = m->interface->create(device, what);
     if (m->vm_fd == -ENOTTY) {
@@ -61,7 +65,8 @@ static int set_up(struct hl_mshv *m, int device, const char **what)
     if (m->vm_fd < 0)
         return m->vm_fd;
     *what = "MSHV_CREATE_VP";
-    m->cpu_fd = m->interface->create_cpu(m);
+    m->cpu_fd =
+        hl_mshv_ioctl(m->calls, m->vm_fd, m->interface->create_vp, &vp);
     if (m->cpu_fd < 0)
         return m->cpu_fd;
     *what = "mapping guest memory";
@@ -70,7 +75,11 @@ static int set_up(struct hl_mshv *m, int device, const char **what)
         if (err < 0)
             return err;
     }
-    return hl_mshv_set_up_cpu(m, what);
+    int err = hl_mshv_set_up_cpu(m, what);
+    if (err < 0)
+        return err;
+    *what = "marking the vCPU";
+    return hl_mshv_mark_files(m);
 }
 
 static void destroy(struct hl_vm *vm)
@@ -78,10 +87,7 @@ static void destroy(struct hl_vm *vm)
     struct hl_mshv *m = hl_mshv_of(vm);
 
     hl_mshv_kick_free(m);
-    if (m->cpu_fd >= 0)
-        m->calls->close(m->cpu_fd);
-    if (m->vm_fd >= 0)
-        m->calls->close(m->vm_fd);
+    hl_mshv_close_files(m);
     free(m->xsave);
     free(m);
 }
@@ -97,6 +103,7 @@ static struct hl_mshv *new_machine(const struct hl_vm_config *config)
     m->vm_fd = m->cpu_fd = -1;
     m->config = *config;
     m->regs.rflags = 2;
+    hl_mshv_number(m);
     m->xsave = aligned_alloc(HL_MSHV_PAGE, HL_MSHV_XSAVE);
     if (m->xsave == NULL) {
         free(m);
@@ -119,11 +126,9 @@ static int create(const struct hl_vm_config *config, struct hl_vm **out,
         return hl_why(why, -ENOMEM, "out of memory");
     }
     /* Pinning memory ends early for any signal. */
-    sigset_t all, before;
-    sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    const sigset_t before = hl_signals_block();
     int err = set_up(m, device, &what);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    hl_signals_put_back(&before);
     m->calls->close(device);
     if (err < 0) {
         (void)why_not_create(why, err, what);

@@ -7,6 +7,8 @@ cdef extern from "os/map.h" nogil:
         void *addr
         size_t size
     size_t hl_page_size()
+    const char *hl_memory_call
+    const char *hl_protect_call
     int hl_map_create(hl_map *map, size_t size, hl_huge huge)
     void hl_map_destroy(hl_map *map)
     size_t hl_map_count()
