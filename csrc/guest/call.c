@@ -180,6 +180,7 @@ void hl_main(const struct hl_guest_info *info)
         info->output_size < HL_TEXT_SIZE)
         __builtin_trap(); /* the host cannot be told */
 
+    hl_choose_ifuncs();
     hl_message_init(info);
     hl_heap_init((void *)(uintptr_t)info->heap, info->heap_size);
     run_constructors();

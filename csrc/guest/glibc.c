@@ -16,7 +16,6 @@ char *setlocale(int category, const char *locale);
 void arc4random_buf(void *to, size_t size);
 unsigned arc4random(void);
 int raise(int signal);
-int __isoc99_sscanf(const char *text, const char *format, ...);
 int getpid(void);
 int sched_yield(void);
 int gettimeofday(void *time, void *zone);
@@ -27,7 +26,6 @@ long clock(void);
 #pragma weak __ctype_b_loc
 #pragma weak __ctype_tolower_loc
 #pragma weak __ctype_toupper_loc
-#pragma weak __isoc99_sscanf
 #pragma weak arc4random
 #pragma weak arc4random_buf
 #pragma weak clock
@@ -158,14 +156,6 @@ unsigned arc4random(void) { return (unsigned)(random_word() >> 32); }
 /* ---- What there is not ---- */
 
 int raise(int signal) { hl_abort("raise(%d) was called", signal); }
-
-/* Matches nothing. */
-int __isoc99_sscanf(const char *text, const char *format, ...)
-{
-    (void)text;
-    (void)format;
-    return 0;
-}
 
 int getpid(void) { return 1; }
 

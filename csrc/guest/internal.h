@@ -4,12 +4,14 @@
  * on its own, so that there is no circle.  tests/test_layers.py checks it.
  *
  *      calls     call.c       start.S
- *      printing  print.c      files.c      fortify.c
+ *      printing  print.c      files.c      fortify.c    scan.c
  *      library   glibc.c      lib.c        result.c     host.c
+ *                calendar.c
  *      heap      heap.c
  *      log, end  log.c        stream.c     end.c
  *      messages  message.c    sink.c       float.c      format.c
- *      bytes     mem.c        str.c        errno.c      leave.S
+ *      bytes     mem.c        str.c        errno.c      math.c
+ *                ifunc.c      leave.S
  *
  * One call goes up without being written anywhere: the compiler calls
  * __stack_chk_fail (end.c) from every function that has an array.  It does not
@@ -42,6 +44,12 @@ const struct hl_message *hl_leave(uint64_t reason);
  * time.  Floating-point control words are left alone either way. */
 int hl_run(void (*function)(void));
 __attribute__((noreturn)) void hl_unwind(void);
+
+/* ---- ifunc.c ---- */
+
+/* Before any call of a function that has several versions, such as most of
+ * libm's. */
+void hl_choose_ifuncs(void);
 
 /* ---- message.c: bytes in the call buffers ---- */
 

@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,31 +172,84 @@ static double read_special(const char **text)
     return read_word(text, "nan") ? __builtin_nan("") : 0;
 }
 
-static double read_float(const char **text)
+/* The scaled number as a double; a number other than 0 may not fit. */
+static double rounded(uint64_t number, long double scaled)
 {
-    const char *at = *text;
-    int places = 0;
-
-    if (!isdigit(at[0]) && !(at[0] == '.' && isdigit(at[1])))
-        return read_special(text);
-    uint64_t number = read_decimal(&at, &places);
-    const char *mark = at + 1;
-    bool negative;
-    if ((*at | 32) == 'e' && !isspace(*mark) &&
-        isdigit(*skip_sign(mark, &negative))) {
-        char *end;
-        long exponent = strtol(mark, &end, 10);
-        at = end;
-        exponent = exponent > 9999    ? 9999
-                   : exponent < -9999 ? -9999
-                                      : exponent;
-        places += (int)exponent;
-    }
-    *text = at;
-    double value = (double)scale((long double)number, number ? places : 0);
+    double value = (double)scaled;
     if (number != 0 && (value == 0 || __builtin_isinf(value)))
         errno = ERANGE;
     return value;
+}
+
+/* `mark`, e or p, and what is behind it: an exponent, or 0 and no step. */
+static int read_exponent(const char **text, char mark)
+{
+    const char *at = *text;
+    bool negative;
+
+    if ((*at | 32) != mark || isspace((unsigned char)at[1]) ||
+        !isdigit(*skip_sign(at + 1, &negative)))
+        return 0;
+    char *end;
+    long exponent = strtol(at + 1, &end, 10);
+    *text = end;
+    return (int)(exponent > 99999    ? 99999
+                 : exponent < -99999 ? -99999
+                                     : exponent);
+}
+
+/* What is behind 0x.  Exact: bits that do not fit leave a trace in the last.
+ */
+static double read_hex_float(const char **text)
+{
+    uint64_t number = 0;
+    bool point = false;
+    int places = 0;
+
+    for (;; ++*text) {
+        unsigned digit = digit_of(**text);
+        if (**text == '.' && !point) {
+            point = true;
+        } else if (digit >= 16) {
+            break;
+        } else if (number >> 60 == 0) {
+            number = number * 16 + digit;
+            places -= 4 * point;
+        } else {
+            number |= digit != 0;
+            places += 4 * !point;
+        }
+    }
+    places += read_exponent(text, 'p');
+    return rounded(number, scalbnl((long double)number, number ? places : 0));
+}
+
+static bool is_hex_float(const char *text)
+{
+    return text[0] == '0' && (text[1] | 32) == 'x' &&
+           (digit_of(text[2]) < 16 ||
+            (text[2] == '.' && digit_of(text[3]) < 16));
+}
+
+static double read_decimal_float(const char **text)
+{
+    int places = 0;
+    uint64_t number = read_decimal(text, &places);
+
+    places += read_exponent(text, 'e');
+    return rounded(number, scale((long double)number, number ? places : 0));
+}
+
+static double read_float(const char **text)
+{
+    const char *at = *text;
+
+    if (!isdigit(at[0]) && !(at[0] == '.' && isdigit(at[1])))
+        return read_special(text);
+    if (!is_hex_float(at))
+        return read_decimal_float(text);
+    *text += 2;
+    return read_hex_float(text);
 }
 
 double strtod(const char *restrict text, char **restrict end)

@@ -62,7 +62,7 @@ NEEDS = {
     **dict.fromkeys(("test_vm", "test_vm_writes"), "KVM"),
     "test_context": "signal frame",
     "test_vm_ends": "signals",
-    "test_guest_text": "long of 64 bits",
+    **dict.fromkeys(("test_guest_scan", "test_guest_text"), "long of 64 bits"),
 }
 
 #: Tests that have code of x86-64 in them: guests, or the SDK's copies.

@@ -209,6 +209,17 @@ static void test_floats_are_read_nearly_as_in_the_c_library(void)
                                         " 7e-2",
                                         "inf",
                                         "-INFINITY",
+                                        "0x1.8p3x",
+                                        "-0x.8P-1",
+                                        "0x1.p",
+                                        "0x.p1",
+                                        "0x",
+                                        "0x1p-1074",
+                                        "0x1.fffffffffffff8p1023",
+                                        "0x1.00000000000008p0",
+                                        "0x1.000000000000080000000001p0",
+                                        "0x1000000000000080000000001p-9",
+                                        "0x0p99999",
                                         "1e400",
                                         "1e-400",
                                         "0e999999999",
@@ -220,7 +231,8 @@ static void test_floats_are_read_nearly_as_in_the_c_library(void)
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
         double x = guest_strtod(texts[i], &mine);
         double y = strtod(texts[i], &theirs);
-        CHECK(mine == theirs && (x == y || fabs(x / y - 1) < 1e-15));
+        bool hex = strchr(texts[i], 'x') != NULL; /* exact */
+        CHECK(mine == theirs && (x == y || (!hex && fabs(x / y - 1) < 1e-15)));
     }
     for (int i = 0; i < 20000; i++) {
         double value;

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import bz2
-import functools
-import platform
 import string
 import struct
-import sys
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from built import MARKS, Build, built
 
 from hyperlight import GuestAborted, Sandbox, SandboxConfig, guest
 
-pytestmark = [
-    pytest.mark.skipif(
-        sys.platform != "linux" or platform.machine() != "x86_64",
-        reason="guests are built on x86-64 Linux",
-    ),
-    pytest.mark.unsanitized,  # which tests compilers and linkers
-]
+__all__ = ["built"]  # a fixture
 
-Build = Callable[..., Path]
+pytestmark = MARKS
 
 HELLO = """
 #include <hyperlight.h>
@@ -259,21 +248,6 @@ HL_EXPORT(own, "Own() -> int32")
 """
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """built(source text, library, ...): the program, once for all drivers."""
-
-    @functools.cache
-    def build(source: str, *libraries: str) -> Path:
-        folder = tmp_path_factory.mktemp("built")
-        (folder / "guest.c").write_text(source)
-        return guest.build(
-            folder / "guest.c", folder / "guest", libraries=libraries
-        )
-
-    return build
-
-
 def test_names_that_libraries_have_inside(driver: str, built: Build) -> None:
     program = built(INSIDE)
     config = SandboxConfig(driver=driver, call_timeout=60)
@@ -326,70 +300,3 @@ def test_a_guest_may_bring_its_own(driver: str, built: Build) -> None:
     config = SandboxConfig(driver=driver, call_timeout=60)
     with Sandbox(program, config=config) as sandbox:
         assert sandbox.call("Own") == 1
-
-
-LIBRARIES = {
-    "z": (
-        "zlib.h",
-        "hl_return_u64(crc32(0, (const void *)v.data, (unsigned)v.size));",
-        zlib.crc32(b"<a><b/></a>"),
-    ),
-    "gmp": (
-        "gmp.h",
-        (
-            "mpz_t a; mpz_init_set_ui(a, v.size); mpz_pow_ui(a, a, 40);"
-            "mpz_tdiv_r_ui(a, a, 1000007); hl_return_u64(mpz_get_ui(a));"
-        ),
-        11**40 % 1000007,
-    ),
-    "bz2": (
-        "bzlib.h",
-        (
-            "unsigned n = 700; char b[700];"
-            "int bad = BZ2_bzBuffToBuffCompress("
-            "b, &n, (char *)(uintptr_t)v.data, (unsigned)v.size, 1, 0, 0);"
-            "hl_return_u64(bad ? 0 : n);"
-        ),
-        len(bz2.compress(b"<a><b/></a>", 1)),
-    ),
-    "expat": (
-        "expat.h",
-        (
-            "XML_Parser p = XML_ParserCreate(NULL);"
-            "hl_return_u64(XML_Parse(p, v.data, (int)v.size, 1));"
-        ),
-        1,
-    ),
-    "yaml": (
-        "yaml.h",
-        (
-            "yaml_parser_t p; yaml_event_t e; yaml_parser_initialize(&p);"
-            "yaml_parser_set_input_string(&p, (const void *)v.data, v.size);"
-            "int ok = yaml_parser_parse(&p, &e) && yaml_parser_parse(&p, &e);"
-            "hl_return_u64(ok ? e.type : 99);"
-        ),
-        3,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", LIBRARIES)
-def test_libraries_link_and_compute(
-    driver: str, built: Build, name: str
-) -> None:
-    """Debian's, as they are, without a flag."""
-    header, body, wanted = LIBRARIES[name]
-    folders = ("/usr/include", "/usr/include/x86_64-linux-gnu")
-    if not any((Path(f) / header).exists() for f in folders):
-        pytest.skip(f"no {header} to build with")
-    program = built(
-        f"#include <hyperlight.h>\n#include <{header}>\n"
-        f'HL_EXPORT(f, "F(str) -> uint64")'
-        f"{{ struct hl_view v = hl_arg_str(0); {body} }}\n",
-        name,
-    )
-    config = SandboxConfig(
-        driver=driver, call_timeout=60, heap_size="4MiB", stack_size="1MiB"
-    )
-    with Sandbox(program, config=config) as sandbox:
-        assert sandbox.call("F", "<a><b/></a>") == wanted

@@ -38,6 +38,12 @@ HL_STDIO_(3, 0)
 int vsnprintf(char *to, size_t size, const char *restrict format,
               va_list args);
 
+/* All of C99 but wide characters; a %Lf is as exact as a double. */
+__attribute__((__format__(__scanf__, 2, 3))) int
+sscanf(const char *restrict text, const char *restrict format, ...);
+__attribute__((__format__(__scanf__, 2, 0))) int
+vsscanf(const char *restrict text, const char *restrict format, va_list args);
+
 int puts(const char *text);
 int putchar(int byte);
 int fputs(const char *restrict text, FILE *stream);
