@@ -44,6 +44,8 @@ from hyperlight.bench.rows import (  # noqa: E402
 from hyperlight.bench.typed import load  # noqa: E402
 from hyperlight.cli import cli  # noqa: E402
 
+pytestmark = pytest.mark.unsanitized  # no C that others do not run
+
 ROOT = Path(__file__).parent.parent
 MIB = 1 << 20
 
@@ -338,7 +340,6 @@ def test_the_command_lists_and_refuses(tmp_path: Path) -> None:
     assert "before.json" in output
 
 
-@pytest.mark.unsanitized
 def test_the_command_measures_and_reports(tmp_path: Path) -> None:
     directory = tmp_path / "results"
     args = ["bench", "--smoke", "-o", str(directory)]

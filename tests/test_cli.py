@@ -17,6 +17,8 @@ from hyperlight import DriverInfo, doctor, trackers
 from hyperlight.cli import cli, ledger
 from hyperlight.registry import Driver
 
+pytestmark = pytest.mark.unsanitized  # no C that others do not run
+
 HYPERLIGHT = [sys.executable, "-m", "hyperlight"]
 
 

@@ -17,6 +17,8 @@ import hyperlight
 from hyperlight import DriverInfo, TrackerInfo, doctor
 from hyperlight.cli import ledger
 
+pytestmark = pytest.mark.unsanitized  # no C that others do not run
+
 OUTSIDE = (
     "pip install 'pyhyperlight[emulator]' [red]x[/red] [/] :warning: \x1b[2J"
 )

@@ -24,6 +24,7 @@ pytestmark = [
     ),
     # fork.md forks; this process may have threads
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.unsanitized,  # no C that others do not run
 ]
 
 sybil = Sybil(parsers=[PythonCodeBlockParser()], pattern="*.md")

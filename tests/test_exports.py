@@ -17,6 +17,8 @@ from hyperlight import HyperlightError
 from hyperlight._late import _PUBLIC, _SUBMODULES
 from hyperlight._moved import MOVED
 
+pytestmark = pytest.mark.unsanitized  # no C runs
+
 PACKAGE = Path(hyperlight.__file__).parent
 
 

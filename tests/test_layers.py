@@ -73,9 +73,12 @@ PYTHON_LAYERS = [
     {"__main__"},
 ]
 
-pytestmark = pytest.mark.skipif(
-    not CSRC.exists(), reason="the sources are not beside the tests"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not CSRC.exists(), reason="the sources are not beside the tests"
+    ),
+    pytest.mark.unsanitized,  # no C runs
+]
 
 
 def layer_of(path: str) -> float:

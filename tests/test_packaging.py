@@ -15,6 +15,8 @@ from conftest import run_python
 
 import hyperlight
 
+pytestmark = pytest.mark.unsanitized  # no C runs
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(hyperlight.__file__).parent
 DISTRIBUTION = importlib.metadata.distribution("pyhyperlight")

@@ -30,6 +30,8 @@ from hyperlight.text import (
     type_name,
 )
 
+pytestmark = pytest.mark.unsanitized  # no C runs
+
 HOSTILE = "hi\nCRITICAL root the disk\r\x1b[2J\u202e\u2028\x9b\0\x7f\ud800"
 
 

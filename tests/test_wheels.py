@@ -14,9 +14,12 @@ ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "tools" / "wheels.py"
 PAGE = ROOT / "docs" / "howto" / "install.md"
 
-pytestmark = pytest.mark.skipif(
-    not SCRIPT.exists(), reason="the sources are not beside the tests"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not SCRIPT.exists(), reason="the sources are not beside the tests"
+    ),
+    pytest.mark.unsanitized,  # no C runs
+]
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,14 @@
         fflush(stdout);                                                       \
     } while (0)
 
+/* How often to do something random: ThreadSanitizer takes some 20 times as
+ * long, and what threads do meanwhile differs each time. */
+#ifdef __SANITIZE_THREAD__
+#define FEWER_IF_SLOW(n) ((n) / 5)
+#else
+#define FEWER_IF_SLOW(n) (n)
+#endif
+
 /* xorshift64*: the same numbers everywhere. */
 static inline uint64_t next_random(uint64_t *state)
 {

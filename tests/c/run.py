@@ -5,8 +5,8 @@ Usage: run.py [--sanitize address,undefined | thread] [--runner COMMAND]
 
 Each test_*.c here is linked with all of csrc but csrc/guest, which is not for
 this system, and with the fakes; warnings are errors, and so is a circle of
-files that use each other. Prints what the programs print and ends with a
-count.
+files that use each other. As many run at a time as there are processors.
+Prints what each printed, when it has ended, and at the end a count.
 
 For another machine, set CC to a cross compiler and --runner to what runs its
 programs:
@@ -78,6 +78,14 @@ NOT_FOR_A_RUNNER = {
     "test_track": "/proc/self/maps leaves out mappings that threads change",
 }
 
+#: Tests with one thread and without signals, some of them long: there is
+#: nothing for ThreadSanitizer. It gets them by name only.
+ONE_THREAD = {
+    *("test_elf", "test_guest", "test_guest_text", "test_hot", "test_insn"),
+    *("test_kvm_ring", "test_kvm_ring_full", "test_utf8", "test_wire"),
+    "test_x86",
+}
+
 
 def compiler() -> list[str]:
     """The words of ``$CC``."""
@@ -92,8 +100,10 @@ def asked(*question: str) -> str:
     return answer.stdout.strip()
 
 
-def build(source: Path, target: Path, options: argparse.Namespace) -> None:
-    """Compile one file, or link where the target is a program."""
+def build(
+    inputs: list[Path], target: Path, options: argparse.Namespace
+) -> None:
+    """Compile a file, or link where the target is a program."""
     extra = ["-fno-omit-frame-pointer", f"-fsanitize={options.sanitize}"]
     command = [
         *compiler(),
@@ -101,7 +111,6 @@ def build(source: Path, target: Path, options: argparse.Namespace) -> None:
         *(extra if options.sanitize else []),
         *(WINDOWS if options.windows else []),
     ]
-    inputs = [source] if target.suffix == ".o" else source.parent.glob("*.o")
     command += ["-c"] if target.suffix == ".o" else []
     last = WINDOWS_LIBRARIES if options.windows else []
     subprocess.run(
@@ -162,12 +171,18 @@ def sources(x86: bool, windows: bool) -> list[Path]:
     others = {"guest", *(LINUX if windows else WINDOWS_ONLY)}
     if not x86:
         others |= HYPERVISORS
-    return sorted(
-        path
-        for folder in (CSRC, *((FAKES,) if x86 else ()))
-        for path in folder.rglob("*.c")
-        if not others & set(path.relative_to(folder).parts)
-    )
+
+    def found(folder: Path) -> list[Path]:
+        return sorted(
+            path
+            for path in folder.rglob("*.c")
+            if not others & set(path.relative_to(folder).parts)
+        )
+
+    # Fork handlers run in the reverse order of their constructors, which is
+    # that of the linker: the core's before those of the fakes, whose locks are
+    # not for a fork that the core ends.
+    return [*(found(FAKES) if x86 else ()), *found(CSRC)]
 
 
 def why_not(test: Path, x86: bool, options: argparse.Namespace) -> str | None:
@@ -178,6 +193,9 @@ def why_not(test: Path, x86: bool, options: argparse.Namespace) -> str | None:
         return "only for x86-64"
     if test.stem.startswith("test_whp") and not options.windows:
         return "only for Windows"
+    lone = test.stem in ONE_THREAD and not options.names
+    if options.sanitize == "thread" and lone:
+        return "it has one thread"
     emulated = options.runner and not options.windows
     return NOT_FOR_A_RUNNER.get(test.stem) if emulated else None
 
@@ -195,6 +213,53 @@ def tests(x86: bool, options: argparse.Namespace) -> list[Path]:
     return found
 
 
+def run(
+    test: Path, core: list[Path], options: argparse.Namespace
+) -> tuple[bool, str]:
+    """Whether a test passed, and what to print; it may only be built."""
+    objects = core[0].parent
+    program = objects / f"{test.stem}.exe"
+    main_object = objects / f"{test.stem}.o"
+    build([test], main_object, options)
+    build([main_object, *core], program, options)
+    if options.build:
+        shutil.copy(program, options.build / test.stem)
+        return True, ""
+    try:
+        result = subprocess.run(
+            [*options.runner, program],
+            env=environment(options),
+            check=False,
+            timeout=600,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        output, status = result.stdout, result.returncode
+    except subprocess.TimeoutExpired as error:
+        output, status = error.stdout or b"", -1
+    lines = [f"{test.stem}:", output.decode(errors="replace").rstrip("\n")]
+    if status:
+        lines.append(f"{test.stem}: exit status {status}")
+    return status == 0, "\n".join(filter(None, lines))
+
+
+def environment(options: argparse.Namespace) -> dict[str, str]:
+    """What the tests run in."""
+    found = {
+        **os.environ,
+        "ASAN_OPTIONS": "handle_segv=0:handle_sigbus=0",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "TSAN_OPTIONS": "halt_on_error=1",
+    }
+    # Not under ThreadSanitizer, which would have to know the library's code,
+    # and not that of this machine for another.
+    native = not options.runner and options.sanitize != "thread"
+    if native and (library := unicorn()):
+        found["HYPERLIGHT_UNICORN"] = library
+    return found
+
+
 def main() -> int:
     """Build, run, count."""
     parser = argparse.ArgumentParser()
@@ -207,51 +272,29 @@ def main() -> int:
     if arguments.windows:
         os.environ["CC"] = "x86_64-w64-mingw32-gcc"
         arguments.runner = ["wine"]
-    environment = {
-        **os.environ,
-        "ASAN_OPTIONS": "handle_segv=0:handle_sigbus=0",
-        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-        "TSAN_OPTIONS": "halt_on_error=1",
-    }
     x86 = asked("-dumpmachine").startswith("x86_64")
-    # Not under ThreadSanitizer, which would have to know the library's code,
-    # and not that of this machine for another.
-    native = not arguments.runner and arguments.sanitize != "thread"
-    if native and (library := unicorn()):
-        environment["HYPERLIGHT_UNICORN"] = library
     passed = failed = 0
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
         objects = Path(folder)
 
-        def compile_one(source: Path) -> None:
+        def compile_one(source: Path) -> Path:
             name = str(source.relative_to(CSRC.parent)).replace("/", "-")
-            build(source, objects / f"{name}.o", arguments)
+            build([source], objects / f"{name}.o", arguments)
+            return objects / f"{name}.o"
 
-        list(pool.map(compile_one, sources(x86, arguments.windows)))
+        core = list(pool.map(compile_one, sources(x86, arguments.windows)))
         if found := circle(objects):
             print(f"a circle: {' -> '.join(found)}")
             failed += 1
-        for test in tests(x86, arguments):
-            program = objects / f"{test.stem}.exe"
-            main_object = objects / "main.o"
-            build(test, main_object, arguments)
-            build(main_object, program, arguments)
-            if arguments.build:
-                shutil.copy(program, arguments.build / test.stem)
-                passed += 1
-                continue
-            print(f"{test.stem}:", flush=True)
-            result = subprocess.run(
-                [*arguments.runner, program],
-                env=environment,
-                check=False,
-                timeout=600,
-                stdin=subprocess.DEVNULL,
-            )
-            passed += result.returncode == 0
-            failed += result.returncode != 0
-            if result.returncode:
-                print(f"{test.stem}: exit status {result.returncode}")
+        wanted = tests(x86, arguments)
+        for fine, text in pool.map(lambda t: run(t, core, arguments), wanted):
+            passed += fine
+            failed += not fine
+            if text:
+                print(text, flush=True)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

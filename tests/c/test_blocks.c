@@ -199,7 +199,7 @@ static void one_history(const struct hl_tracker_ops *ops, enum hl_huge huge)
     CHECK(hl_manager_new(addr, pages, ops, next_random(&seed) & 1, &m, why) ==
           0);
     size_t taken = 0;
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < FEWER_IF_SLOW(50); i++) {
         for (uint64_t k = next_random(&seed) % 4; k > 0; k--)
             change(addr, pages, ops->sees_drops);
         size_t which = next_random(&seed) % (taken + 1);
@@ -406,7 +406,7 @@ static void mended_under_writes(void)
     atomic_store(&stop, false);
     CHECK(pthread_create(&writer, NULL, write_now_and_then, map.addr) == 0);
     hl_inject_plan(HL_INJECT_RIPE, 0, UINT32_MAX);
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < FEWER_IF_SLOW(1000); i++) {
         CHECK(hl_manager_restore(m, s, &done) == 0);
         CHECK(hl_manager_verify(m, NULL, missed) == 0);
     }

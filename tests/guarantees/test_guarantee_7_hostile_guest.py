@@ -339,6 +339,7 @@ while os.getppid() == {parent}:
 """
 
 
+@pytest.mark.any_python
 def test_signals_while_pages_are_protected(
     driver: str, new_sandbox: New
 ) -> None:

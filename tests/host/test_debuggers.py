@@ -20,6 +20,7 @@ pytestmark = [
         not PAGE.exists(), reason="the documentation is not beside the tests"
     ),
     pytest.mark.unsanitized,
+    pytest.mark.any_python,
 ]
 
 

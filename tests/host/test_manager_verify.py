@@ -136,6 +136,7 @@ def test_reentered_from_a_signal_handler() -> None:
         manager.verify()
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("hugepages", [False, True])
 def test_split_huge_pages_are_made_whole(
     real_tracker: str, hugepages: bool

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from conftest import HERE, TRACKERS, require_tracker, run_python
 
+pytestmark = pytest.mark.any_python
+
 if sys.platform == "win32":
     pytest.skip("the kinds of memory are Linux's", allow_module_level=True)
 else:

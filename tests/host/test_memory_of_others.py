@@ -13,6 +13,8 @@ from conftest import require_tracker, run_python
 
 from hyperlight import SharedMemory, Snapshot, SnapshotManager
 
+pytestmark = pytest.mark.any_python
+
 PAGE = mmap.PAGESIZE
 
 MEMORY = """

@@ -8,6 +8,8 @@ from test_memory_of_others import MEMORY, TAKEN_AWAY, run
 
 from hyperlight._binding import core
 
+pytestmark = pytest.mark.any_python
+
 HELPERS = """
 import gc, resource, signal
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]

@@ -199,6 +199,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("kind", FAULTS)
 def test_faults(simple: Sandbox, kind: str) -> None:
     simple.call("Counter")

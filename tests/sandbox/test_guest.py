@@ -13,7 +13,7 @@ from hyperlight import GuestAborted, Sandbox, SandboxConfig, guest
 
 __all__ = ["built"]  # a fixture
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.any_python]
 
 HELLO = """
 #include <hyperlight.h>

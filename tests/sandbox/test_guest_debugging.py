@@ -20,6 +20,7 @@ pytestmark = [
         not PAGE.exists(), reason="the documentation is not beside the tests"
     ),
     pytest.mark.unsanitized,
+    pytest.mark.any_python,
 ]
 
 SOURCE = """
@@ -32,14 +33,19 @@ HL_EXPORT(crash, "Crash() -> none")
 """
 
 
-@pytest.fixture
-def crashed(tmp_path: Path, driver: str) -> tuple[Path, int]:
-    """A guest's program, and where it faulted."""
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built once for all drivers and tools."""
     if not shutil.which("cc"):
         pytest.skip("no C compiler")
-    source = tmp_path / "hello.c"
+    source = tmp_path_factory.mktemp("crashing") / "hello.c"
     source.write_text(SOURCE)
-    program = guest.build(source, tmp_path / "hello")
+    return guest.build(source, source.with_suffix(""))
+
+
+@pytest.fixture
+def crashed(program: Path, driver: str) -> tuple[Path, int]:
+    """A guest's program, and where it faulted."""
     with Sandbox(program, config=SandboxConfig(driver=driver)) as sandbox:
         with pytest.raises(GuestAborted) as caught:
             sandbox.call("Crash")
@@ -55,13 +61,11 @@ def documented(program: str, rip: int) -> list[str]:
 
 
 @pytest.mark.parametrize("tool", ["addr2line", "gdb", "lldb"])
-def test_the_line_is_found(
-    crashed: tuple[Path, int], tool: str, tmp_path: Path
-) -> None:
+def test_the_line_is_found(crashed: tuple[Path, int], tool: str) -> None:
     if not shutil.which(tool):
         pytest.skip(f"{tool} is not installed")
-    words = " ".join(documented(tool, crashed[1]))
-    output = run(["sh", "-c", words], tmp_path)
+    program, rip = crashed
+    output = run(["sh", "-c", " ".join(documented(tool, rip))], program.parent)
     assert "hello.c" in output, output
     assert re.search(r"hello\.c:6|[Ll]ine 6", output), output
 

@@ -11,6 +11,11 @@ import pytest
 from hyperlight import Sandbox, SandboxConfig
 from hyperlight import guest as guests
 
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.unsanitized,  # compilers are tested, and what guests do
+]
+
 GUEST = """
 #include <hyperlight.h>
 #include <stdint.h>

@@ -11,6 +11,11 @@ import pytest
 
 from hyperlight import GuestError, Sandbox, guest
 
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.unsanitized,
+]
+
 SOURCE = Path(__file__).parents[2] / "docs/howto/lz4_guest.c"
 LIBRARIES = ("/usr/lib/x86_64-linux-gnu/liblz4.a", "/usr/lib64/liblz4.a",
              "/usr/lib/liblz4.a")  # fmt: skip

@@ -13,6 +13,8 @@ import pytest
 from hyperlight import GuestAborted, Sandbox, SandboxConfig, registry
 from hyperlight._binding import core
 
+pytestmark = pytest.mark.any_python
+
 ALIVE = {"kvm": 200, "mshv": 100, "emulator": 40}
 BLANKS = 4  # closed machines that a process keeps
 CYCLES = {"kvm": 2000, "mshv": 200, "emulator": 200}

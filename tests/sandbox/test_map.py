@@ -342,6 +342,7 @@ def test_the_gil_is_given_away_once_for_many(simple: Sandbox) -> None:
         assert 1 <= core.times_given_away() - before <= 2 + slices
 
 
+@pytest.mark.any_python
 @pytest.mark.unsanitized  # whose allocator keeps what was freed
 def test_no_memory_is_lost(new_sandbox: New) -> None:
     """In any number of calls: results are text, errors and large bytes."""
