@@ -6,9 +6,13 @@
  * is known by the machine's number in a register that no guest can change or
  * use (SYSENTER, without a code segment for it), and that is part of no state.
  * A partition has no such thing: it is one, and is taken for ours beside our
- * vCPU. */
+ * vCPU.
+ *
+ * In a child of fork the vCPU is not asked: it answers when it does not run,
+ * and may be running in the parent, for as long as the guest likes. */
 #include <stdatomic.h>
 
+#include "os/forked.h"
 #include "vm/mshv/machine.h"
 
 void hl_mshv_number(struct hl_mshv *m)
@@ -16,6 +20,7 @@ void hl_mshv_number(struct hl_mshv *m)
     static _Atomic uint64_t last;
 
     m->number = atomic_fetch_add(&last, 1) + 1;
+    m->made_by = hl_fork_generation();
 }
 
 int hl_mshv_mark_files(struct hl_mshv *m)
@@ -46,6 +51,8 @@ static bool are_ours(const struct hl_mshv *m)
     if (!hl_file_is(m->vm_fd, &m->vm_file) ||
         !hl_file_is(m->cpu_fd, &m->cpu_file) || !is_partition(m))
         return false;
+    if (m->made_by != hl_fork_generation())
+        return true;
     int err = hl_mshv_get_one(m, HL_HV_SYSENTER_ESP, &number);
     return err < 0 ? !hl_file_is_others_answer(err) : number == m->number;
 }

@@ -69,7 +69,8 @@ struct hl_mshv {
     int vm_fd, cpu_fd;
     struct hl_file vm_file, cpu_file; /* what they were: files.c */
     bool marked;
-    uint64_t number; /* which no other machine of this process had */
+    uint64_t number;  /* which no other machine of this process had */
+    unsigned made_by; /* the generation of forks that made it */
     struct hl_vm_config config;
     struct hl_vm_regs regs;
     bool tracks;
