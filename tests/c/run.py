@@ -146,7 +146,7 @@ def circle(objects: Path) -> list[str]:
         return []
     defined: dict[str, str] = {}
     used: dict[str, set[str]] = {}
-    for path in sorted(objects.glob("*.o")):
+    for path in sorted(objects.glob("csrc-*.o")):
         listed = subprocess.run(
             [nm, "-g", path], check=True, capture_output=True, text=True
         )
