@@ -57,7 +57,12 @@ struct hl_whp_step {
 };
 
 /* Note it; -errno, or 0 if it did not fail. */
-int hl_whp_note(struct hl_whp_step *step, const char *what, HRESULT result);
+static inline int hl_whp_note(struct hl_whp_step *step, const char *what,
+                              HRESULT result)
+{
+    *step = (struct hl_whp_step){what, result};
+    return hl_whp_errno(result);
+}
 
 /* partition.c.  What the driver's create() and destroy() do, but for `vm.ops`
  * and what `untracked` says beforehand: if anything, slots are not tracked. */

@@ -7,12 +7,6 @@
 /* That there are now. */
 static atomic_size_t partitions;
 
-int hl_whp_note(struct hl_whp_step *step, const char *what, HRESULT result)
-{
-    *step = (struct hl_whp_step){what, result};
-    return hl_whp_errno(result);
-}
-
 /* There were times when a process could have memory in one partition only;
  * whether there still are is not documented. */
 static void put_in_words(char *why, const struct hl_whp_step *step)
