@@ -402,11 +402,6 @@ def test_a_guest_runs_in_software() -> None:
         assert sandbox.call("Counter") == 1
 
 
-@pytest.mark.xfail(
-    run=False,
-    reason="under Wine, Unicorn may still end the process when its memory for "
-    "translated code is used up, in spite of os/windows/library.c",
-)
 def test_a_guest_runs_for_long() -> None:
     """The emulator's memory for translated code is filled, and used again."""
     if not any(info.available for info in hyperlight.drivers()):

@@ -29,21 +29,35 @@ void *hl_library_load(const char *path, char *why)
 
 static void *_Atomic commits;
 
+/* Was this reserved to be committed when it is touched?  By the library's own
+ * code, anything but for no access, as our guard pages are; by code that it
+ * called (memcpy), what is to hold code. */
+static bool is_its(const void *code, const MEMORY_BASIC_INFORMATION *data)
+{
+    MEMORY_BASIC_INFORMATION where;
+
+    if (data->State != MEM_RESERVE)
+        return false;
+    if (data->AllocationProtect == PAGE_EXECUTE_READWRITE)
+        return true;
+    return data->AllocationProtect != PAGE_NOACCESS &&
+           VirtualQuery(code, &where, sizeof where) != 0 &&
+           where.AllocationBase == atomic_load(&commits);
+}
+
 /* Libraries that do so by a handler of their own may ask for more than there
  * is left of a reservation, and end the process then: Unicorn asks for 4 MiB.
- * Our own guard pages are reserved, too, but for no access. */
+ * Asked last, when nobody else knows a way. */
 static LONG CALLBACK commit(PEXCEPTION_POINTERS pointers)
 {
     const EXCEPTION_RECORD *r = pointers->ExceptionRecord;
-    MEMORY_BASIC_INFORMATION code, data;
+    MEMORY_BASIC_INFORMATION data;
 
     if (r->ExceptionCode != EXCEPTION_ACCESS_VIOLATION ||
         r->NumberParameters < 2 ||
-        VirtualQuery(r->ExceptionAddress, &code, sizeof code) == 0 ||
-        code.AllocationBase != atomic_load(&commits) ||
         VirtualQuery((const void *)r->ExceptionInformation[1], &data,
                      sizeof data) == 0 ||
-        data.State != MEM_RESERVE || data.AllocationProtect == PAGE_NOACCESS)
+        !is_its(r->ExceptionAddress, &data))
         return EXCEPTION_CONTINUE_SEARCH;
     return VirtualAlloc(data.BaseAddress,
                         data.RegionSize < STEP ? data.RegionSize : STEP,
