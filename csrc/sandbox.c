@@ -295,7 +295,8 @@ static int run_watched(struct hl_sandbox *s, struct hl_exit *exit)
 {
     struct hl_watch watch = {s->deadline, kick, s, NULL, NULL};
 
-    int err = HL_INJECT(HL_INJECT_RUN) ? -EAGAIN : 0;
+    /* Once a call: how often a driver leaves to look for signals is chance. */
+    int err = !s->ran && HL_INJECT(HL_INJECT_RUN) ? -EAGAIN : 0;
     if (err == 0 && s->deadline)
         err = hl_watch_start(&watch);
     if (err < 0)

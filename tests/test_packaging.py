@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import run_python
+from core_sources import core_sources
 
 import hyperlight
 
@@ -108,6 +109,35 @@ def test_guests_and_what_they_are_built_with_are_installed() -> None:
     assert sdk <= files
     assert "hyperlight/guest/sdk/include/string.h" in files
     assert "hyperlight/guest/guests/simple" in files
+
+
+@pytest.mark.parametrize(
+    ("system", "windows"), [("linux", False), ("win32", True)]
+)
+def test_whoever_builds_the_core_takes_the_same_files(
+    system: str, windows: bool
+) -> None:
+    """setup.py, and the tests that build the core themselves."""
+    if not (ROOT / "setup.py").exists():
+        pytest.skip("not in a checkout")
+    pytest.importorskip("setuptools")
+    env = {"HYPERLIGHT_SYSTEM": system}
+    found = run_python(
+        f"""
+import os, runpy, setuptools
+os.chdir({str(ROOT)!r})
+setuptools.setup = lambda **_: None
+print(*runpy.run_path("setup.py")["CSRC"], sep="\\n")
+""",
+        env=env,
+    )
+    assert found.returncode == 0, found.stderr
+    x86 = platform.machine() in {"x86_64", "AMD64"}
+    wanted = [
+        str(path.relative_to(ROOT))
+        for path in core_sources(x86, windows)
+    ]
+    assert found.stdout.split() == wanted
 
 
 def test_the_command_is_installed() -> None:

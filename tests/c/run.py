@@ -38,7 +38,10 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CSRC = HERE.parent.parent / "csrc"
+sys.path.insert(0, str(HERE.parent))
+
+from core_sources import CSRC, core_sources  # noqa: E402
+
 FAKES = HERE.parent / "fake"
 
 FLAGS = [
@@ -49,11 +52,6 @@ FLAGS = [
 ]
 WINDOWS = ["-D_WIN32_WINNT=0x0A00", "-static"]
 WINDOWS_LIBRARIES = ["-lsynchronization", "-lbcrypt"]
-
-#: As in setup.py: what only x86-64 has, only Linux, and only Windows.
-HYPERVISORS = {"kvm", "mshv", "whp", "start.c"}
-LINUX = {"linux", "signals.c", "kvm", "mshv"}
-WINDOWS_ONLY = {"windows", "whp"}
 
 #: Headers that Windows has not, and what else tests need that it has not.
 POSIX = r"(sys/(?!types|stat)\w+|linux/\w+|unistd|dirent|sched|semaphore)"
@@ -167,22 +165,12 @@ def circle(objects: Path) -> list[str]:
 
 
 def sources(x86: bool, windows: bool) -> list[Path]:
-    """All of csrc that this machine can have, as setup.py chooses it."""
-    others = {"guest", *(LINUX if windows else WINDOWS_ONLY)}
-    if not x86:
-        others |= HYPERVISORS
-
-    def found(folder: Path) -> list[Path]:
-        return sorted(
-            path
-            for path in folder.rglob("*.c")
-            if not others & set(path.relative_to(folder).parts)
-        )
-
+    """All of csrc that this machine can have, and the fakes."""
     # Fork handlers run in the reverse order of their constructors, which is
     # that of the linker: the core's before those of the fakes, whose locks are
     # not for a fork that the core ends.
-    return [*(found(FAKES) if x86 else ()), *found(CSRC)]
+    fakes = core_sources(x86, windows, FAKES) if x86 else []
+    return [*fakes, *core_sources(x86, windows)]
 
 
 def why_not(test: Path, x86: bool, options: argparse.Namespace) -> str | None:

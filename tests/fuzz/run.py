@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TESTS = HERE.parent
-CSRC = TESTS.parent / "csrc"
+sys.path.insert(0, str(HERE.parent))
+
+from core_sources import CSRC, core_sources  # noqa: E402
 
 C_PARTS = ("elf", "wire")
 PYTHON_PARTS = ("code", "managers", "threads", "interleave")
@@ -38,16 +39,6 @@ FLAGS = (
 GRACE = 120
 
 
-def sources_of_core() -> list[Path]:
-    """All of the core; not the guests, which are not for this system."""
-    guest = CSRC / "guest"
-    return sorted(
-        path
-        for path in CSRC.rglob("*.c")
-        if guest not in path.parents and path.parent.name != "windows"
-    )
-
-
 def build(part: str, folder: Path) -> Path:
     """The program of a C part."""
     program = folder / f"fuzz_{part}"
@@ -55,7 +46,7 @@ def build(part: str, folder: Path) -> Path:
     core = folder / "core.a"
     if not core.exists():
         jobs, objects = [], []
-        for source in sources_of_core():
+        for source in core_sources():
             name = "-".join(source.relative_to(CSRC).parts)
             objects.append(str(folder / f"{name}.o"))
             jobs.append([compiler, *FLAGS, "-c", str(source), "-o"])

@@ -346,8 +346,10 @@ def test_own_heap_is_refused() -> None:
     with SharedMemory.from_buffer(inside) as memory:
         reason = core.why_not_tracked(memory, "vectored")
     assert reason is None, reason  # it lies within one block
+    # What the heap knows of a block lies before it, also where that begins
+    # with a page.
     around = (ctypes.c_char * PAGE).from_address(
-        ctypes.addressof(block) // PAGE * PAGE
+        (ctypes.addressof(block) - 1) // PAGE * PAGE
     )
     with SharedMemory.from_buffer(around) as memory:
         reason = core.why_not_tracked(memory, "vectored")

@@ -22,9 +22,8 @@ sys.path.insert(0, str(HERE))
 
 sys.path.insert(0, str(TESTS))
 
-from fake import whp  # noqa: E402
-
 import build  # noqa: E402
+from fake import whp  # noqa: E402
 
 #: The suite's host part; each skips what needs more than Windows has.
 HOST = (
