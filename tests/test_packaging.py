@@ -134,8 +134,7 @@ print(*runpy.run_path("setup.py")["CSRC"], sep="\\n")
     assert found.returncode == 0, found.stderr
     x86 = platform.machine() in {"x86_64", "AMD64"}
     wanted = [
-        str(path.relative_to(ROOT))
-        for path in core_sources(x86, windows)
+        str(path.relative_to(ROOT)) for path in core_sources(x86, windows)
     ]
     assert found.stdout.split() == wanted
 
