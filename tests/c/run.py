@@ -63,13 +63,10 @@ NEEDS = {
     **dict.fromkeys(("test_guest_scan", "test_guest_text"), "long of 64 bits"),
 }
 
-#: Tests that have code of x86-64 in them: guests, or the SDK's copies.
-X86_TESTS = {
-    *("test_batch", "test_guest", "test_kvm_ring", "test_kvm_ring_full"),
-    *("test_machine", "test_vm", "test_vm_ends", "test_vm_writes", "test_x86"),
-    *("test_mshv_fake", "test_mshv_fake_dirty", "test_mshv_fake_exits"),
-    "test_mshv_kernel",
-}
+#: Guests, which are had by these headers, are for x86-64 alone, and so are
+#: copies of the SDK: its long double is the processor's.
+X86 = r"vm_bed|vm/(kvm|mshv|whp)/"
+X86_TESTS = {"test_guest", "test_guest_scan", "test_x86"}
 
 #: Tests that a runner cannot run, such as user-mode QEMU.
 NOT_FOR_A_RUNNER = {
@@ -127,6 +124,17 @@ def not_for_windows(test: Path) -> str | None:
     return f"<{found[1]}.h>" if found else NEEDS.get(test.stem)
 
 
+def is_for_x86(file: Path) -> bool:
+    """Whether it, or a header beside it, needs what only x86-64 has."""
+    if file.stem in X86_TESTS:
+        return True
+    for name in re.findall(r'#include "(.+)"', file.read_text()):
+        beside = HERE / name
+        if re.match(X86, name) or (beside.exists() and is_for_x86(beside)):
+            return True
+    return False
+
+
 def unicorn() -> str | None:
     """The emulator's library, where its package is installed."""
     spec = importlib.util.find_spec("unicorn")
@@ -177,7 +185,7 @@ def why_not(test: Path, x86: bool, options: argparse.Namespace) -> str | None:
     """Why this test cannot be run so."""
     if options.windows and (lacking := not_for_windows(test)):
         return f"Windows has no {lacking}"
-    if test.stem in X86_TESTS and not x86:
+    if not x86 and is_for_x86(test):
         return "only for x86-64"
     if test.stem.startswith("test_whp") and not options.windows:
         return "only for Windows"
