@@ -67,9 +67,6 @@
  *  worth (a           what asking the     more clean pages   asks about pages
  *  tracker's          tracker costs, in   are copied         that are cheaper
  *  collect_cost)      copied pages                           to copy
- *  a page for each    what a run's first  clean pages are    copying spread
- *  run                page costs more     copied             pages takes
- *                                                            longer than all
  *  a quarter of them  whether all become  nothing cools      pages cool down,
  *  more, to cool      hot again at once   while half of a    and are hot again
  *                                         region is written
@@ -209,34 +206,16 @@ static void begin_watch(struct hl_hot *hot)
     hot->quiet = 0;
 }
 
-/* Runs of hot pages.  A copy fetches what comes next, so a run's first page
- * costs more than the others: 1.1 to 1.5 pages more, from caches to memory. */
-static size_t hot_runs(const struct hl_hot *hot)
-{
-    size_t found = 0, next = 0;
-    uint64_t last = 0; /* the page before `next` is hot */
-
-    for (size_t word = 0; hl_pages_word(&hot->pages, &word); next = ++word) {
-        uint64_t bits = hot->pages.bits[word];
-        uint64_t before = bits << 1 | (word == next ? last : 0);
-        found += (size_t)__builtin_popcountll(bits & ~before);
-        last = bits >> 63;
-    }
-    return found;
-}
-
 /* Does copying all pages cost no more than to ask about those that are not
- * hot, and to copy the others run by run? */
+ * hot?  However they lie: what a run's first page costs more to copy, and to
+ * find, is less than a page, and there is no more than one such run for each
+ * page that is spared. */
 static bool nearly_all(const struct hl_hot *hot)
 {
-    size_t cold = hot->page_count - hot->count;
-
     /* Where asking costs nothing, the tracker may have closed pages, and an
      * owner of the memory, too: only what was written is hot. */
-    if (hot->epoch <= HL_HOT_AT || hot->worth == 0 ||
-        cold >= hot->worth + hot->count)
-        return false;
-    return cold < hot->worth || cold < hot->worth + hot_runs(hot);
+    return hot->epoch > HL_HOT_AT &&
+           hot->page_count - hot->count < hot->worth;
 }
 
 static void heat_up(struct hl_hot *hot, const struct hl_pages *dirty)
@@ -343,12 +322,7 @@ void hl_hot_looked(struct hl_hot *hot, size_t page, bool written)
     else
         hot->heat[page]--;
     hot->sampled++;
-    if (idle) {
-        hot->cooled++;
-        return;
-    }
-    hot->runs += page % 64 != 0 && page != hot->last + 1;
-    hot->last = page;
+    hot->cooled += idle;
 }
 
 static void cool_down(struct hl_hot *hot, size_t page)
@@ -368,9 +342,8 @@ static void cool_down(struct hl_hot *hot, size_t page)
 static bool enough_cold(const struct hl_hot *hot)
 {
     size_t idle = hot->cooled * hot->count / hot->sampled;
-    size_t runs = (hot->runs + hot->runs / 4) * hot->count / hot->sampled;
 
-    return hot->page_count - hot->count + idle >= hot->worth + runs;
+    return hot->page_count - hot->count + idle >= hot->worth + hot->worth / 4;
 }
 
 static bool moved_on(const struct hl_hot *hot)
@@ -429,5 +402,5 @@ void hl_hot_settle(struct hl_hot *hot)
         settle_watch(hot);
     else if (hot->sampled > 0)
         settle_doubts(hot);
-    hot->sampled = hot->cooled = hot->runs = hot->last = 0;
+    hot->sampled = hot->cooled = 0;
 }

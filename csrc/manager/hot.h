@@ -10,9 +10,7 @@
  * arming a part of a huge page splits it.
  *
  * When so few pages are still armed that asking the tracker about them costs
- * more than copying them, they become hot as well; also when the hot pages lie
- * so spread that copying all pages in one run costs less (from every second
- * page on).
+ * more than copying them, they become hot as well.
  *
  * If many of the pages that cooled down become hot again soon (other pages are
  * written in each epoch, or the kernel refuses to arm further ones), that was
@@ -44,8 +42,6 @@ struct hl_hot {
     size_t epoch;
     unsigned period;        /* one in so many words of `pages` is sampled */
     size_t sampled, cooled; /* in this epoch */
-    size_t runs, last;      /* of its pages that were written, and the last
-                               of these */
     size_t let_go; /* cooled down lately, and it is not known whether well */
     size_t regretted;       /* of those, cooled down too early: hot again */
     size_t rest, rest_ends; /* how long nothing cools down, and until when */
