@@ -11,3 +11,8 @@ fi
 clang-format --dry-run --Werror "${c_files[@]}"
 ruff format --check .
 ruff check .
+# What a compiler left behind is no source.
+if git ls-files -z | xargs -0 grep -l $'^\x7fELF' | grep .; then
+    echo "lint.sh: the files above are binaries" >&2
+    exit 1
+fi

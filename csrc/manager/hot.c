@@ -214,8 +214,7 @@ static bool nearly_all(const struct hl_hot *hot)
 {
     /* Where asking costs nothing, the tracker may have closed pages, and an
      * owner of the memory, too: only what was written is hot. */
-    return hot->epoch > HL_HOT_AT &&
-           hot->page_count - hot->count < hot->worth;
+    return hot->epoch > HL_HOT_AT && hot->page_count - hot->count < hot->worth;
 }
 
 static void heat_up(struct hl_hot *hot, const struct hl_pages *dirty)

@@ -144,8 +144,8 @@ static void add_found(void *context, uintptr_t start, uintptr_t end)
     if (end - start == f->page_size) /* hot pages that lie spread: many */
         hl_pages_add(f->found, first);
     else
-        hl_pages_add_range(f->found, (struct hl_run){first, (end - start) /
-                                                                f->page_size});
+        hl_pages_add_range(
+            f->found, (struct hl_run){first, (end - start) / f->page_size});
 }
 
 int hl_scan_find(struct hl_scan *scan, enum hl_scan_for what, const void *addr,
