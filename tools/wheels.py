@@ -87,7 +87,12 @@ def run(command: Sequence[str | Path], **options: object) -> None:
 
 def found(version: str) -> str | None:
     """The interpreter of this version."""
-    return shutil.which(f"python{version}")
+    python = shutil.which(f"python{version}")
+    # A name may stand for a Python that is not chosen here, and fails.
+    works = python and subprocess.run(  # noqa: S603
+        [python, "-c", ""], check=False, capture_output=True
+    )
+    return python if works and works.returncode == 0 else None
 
 
 def with_tools() -> dict[str, str]:
