@@ -12,16 +12,19 @@ import signal
 import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import hyperlight
 from hyperlight import (
     GuestInterrupted,
     Sandbox,
 )
 
 New = Callable[..., Sandbox]
+PACKAGE = str(Path(hyperlight.__file__).parent)
 
 REFUSED: dict[str, Callable[[Sandbox], object]] = {
     "call": lambda s: s.call("Nothing"),
@@ -212,7 +215,7 @@ def trace_each(
         return local
 
     def trace(frame: Any, event: str, arg: object) -> Any:
-        ours = "/hyperlight/" in frame.f_code.co_filename
+        ours = frame.f_code.co_filename.startswith(PACKAGE)
         return local if ours else None
 
     before = sys.gettrace()
