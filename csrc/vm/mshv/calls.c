@@ -52,7 +52,8 @@ void hl_mshv_use_calls(const struct hl_mshv_calls *calls)
 int hl_mshv_ioctl(const struct hl_mshv_calls *calls, int fd,
                   unsigned long request, void *argument)
 {
-    const size_t size = _IOC_SIZE(request);
+    /* asm-generic/ioctl.h, which not every C library has. */
+    const size_t size = request >> 16 & 0x3fff;
     char given[LONGEST];
     int result = -1;
 
