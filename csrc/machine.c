@@ -84,6 +84,8 @@ static bool take_blank(struct hl_machine *m,
         m->blank = true;
         m->tables = m->config.tables;
         m->fs_base = m->config.fs_base;
+        m->system_calls = m->config.system_calls;
+        m->config.system_calls = false;
     }
     return found;
 }
@@ -133,6 +135,7 @@ static bool fits(const struct hl_machine *m,
     const struct hl_vm_config *vm = &m->config;
 
     if (!m->blank || vm->tracker != tracker || vm->fs_base != m->fs_base ||
+        vm->system_calls != m->system_calls ||
         memcmp(&vm->tables, &m->tables, sizeof vm->tables) != 0)
         return false;
     for (size_t i = 0; i < vm->slot_count; i++)

@@ -41,6 +41,7 @@ struct hl_machine {
     bool blank;
     struct hl_x86_tables tables;
     uint64_t fs_base;
+    bool system_calls;
 };
 
 struct hl_machine_slot {

@@ -23,6 +23,7 @@ struct hl_sandbox {
     uint64_t deadline;
     struct hl_machine machine;
     struct hl_manager *manager;
+    const char *tracked; /* where its memory begins */
     struct hl_abi *abi;
 };
 
@@ -80,6 +81,23 @@ static struct tracked tracked_memory(struct hl_sandbox *s,
     return t;
 }
 
+/* W2.  Until there is a manager nothing is tracked, and behind the tracked
+ * memory nothing ever is. */
+static void written(void *context, const void *host, size_t size)
+{
+    const struct hl_sandbox *s = context;
+    const size_t page = hl_page_size();
+    const char *memory = s->tracked, *first = host;
+
+    if (s->manager == NULL || first < memory)
+        return;
+    size_t at = (size_t)(first - memory), end = at + size - 1;
+    hl_manager_written(s->manager, (struct hl_run){
+                                       at / page,
+                                       end / page - at / page + 1,
+                                   });
+}
+
 /* Page tables, and everything that the guest finds in its memory. */
 static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
                        struct hl_vm_regs *regs, char *why)
@@ -100,10 +118,19 @@ static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
     if (err < 0)
         return hl_why(why, err, "page tables: %s", strerror(-err));
     guest.pinned = s->machine.driver->pins_memory;
+    guest.window = (struct hl_window){vm, written, s};
     err = abi->start(&guest, vm, regs, &s->abi, why);
-    if (err == 0)
-        s->abi->ops = abi;
-    return err;
+    if (err < 0)
+        return err;
+    s->abi->ops = abi;
+    if (!vm->system_calls)
+        return 0;
+    if (!s->machine.driver->system_calls)
+        return hl_why(why, -EOPNOTSUPP,
+                      "driver %s does not tell the system calls of programs",
+                      s->machine.driver->name);
+    hl_x86_let_system_calls_leave(tables, c->tables.addr, &vm->tables);
+    return 0;
 }
 
 /* S1 */
@@ -139,6 +166,7 @@ static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
     if (err < 0)
         return err;
     struct tracked t = tracked_memory(s, c);
+    s->tracked = t.memory;
     struct hl_run scratch = {0};
     err = find_scratch(s, &t, &scratch, why);
     if (err < 0)
@@ -333,10 +361,13 @@ static int run_until_exit(struct hl_sandbox *s, struct hl_exit *exit)
 int hl_sandbox_run(struct hl_sandbox *s, struct hl_exit *exit,
                    enum hl_left *left)
 {
-    int err = run_until_exit(s, exit);
+    int err;
 
-    if (err == 0)
-        *left = s->abi->ops->step(s->abi, exit);
+    do {
+        err = run_until_exit(s, exit);
+        if (err == 0)
+            *left = s->abi->ops->step(s->abi, s->machine.vm, exit);
+    } while (err == 0 && *left == HL_LEFT_SERVED);
     if (!s->ran && (err < 0 || exit->reason != HL_EXIT_KICKED))
         hl_sandbox_end(s); /* the guest knows of no call */
     return err;
@@ -396,6 +427,8 @@ int hl_sandbox_restore(struct hl_sandbox *s, struct hl_snapshot *snapshot,
     err = hl_manager_restore(s->manager, snapshot, done);
     if (err < 0)
         return err;
+    if (s->abi->ops->restored)
+        s->abi->ops->restored(s->abi);
     err = s->machine.driver->load(s->machine.vm, state);
     s->rest = err < 0 ? HL_POISONED : HL_READY;
     return err;

@@ -31,6 +31,7 @@ C_LAYERS: dict[str, float] = {
     "vm/emulator": 5,
     "abi": 5,
     "abi/native": 6,
+    "abi/linux": 6,
     "manager": 6,
 }
 C_FILES = {

@@ -5,6 +5,9 @@
 /* The native ABI comes last: its guests' files have no mark, so it takes any
  * file that nobody else claims. */
 const struct hl_abi_ops *const hl_abis[] = {
+#ifndef _WIN32 /* whose numbers of errors are others */
+    &hl_abi_linux,
+#endif
     &hl_abi_native,
 };
 const size_t hl_abi_count = HL_ARRAY_SIZE(hl_abis);

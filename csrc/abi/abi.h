@@ -22,6 +22,7 @@
 #include "base.h"
 #include "guest/abi.h"
 #include "vm/driver.h"
+#include "vm/window.h"
 
 /* Why the guest left: for a reason of its own, or because it was stopped. */
 enum hl_left {
@@ -34,13 +35,27 @@ enum hl_left {
     HL_LEFT_INTERRUPTED = -2,
     HL_LEFT_TIMEOUT = -3,
     HL_LEFT_BROKEN = -4, /* its exit has no meaning in its ABI */
+    HL_LEFT_EXITED = -5, /* the program did, and cannot go on */
+    HL_LEFT_LIMIT = -6,  /* it went beyond one, and does not go on */
+    HL_LEFT_SERVED = -7, /* nothing more is to be done: run it again */
 };
 
-/* What the layout gives to a guest. */
+/* How a program is started: its arguments and then its environment, each text
+ * with its NUL, one behind the other. */
+struct hl_start {
+    const char *texts;
+    size_t size, argument_count, variable_count;
+};
+
+/* What the layout gives to a guest.  Native ones have a thread, an input and
+ * an output; programs what a kernel keeps of them, and a start. */
 struct hl_abi_config {
     struct hl_image image;
     struct hl_span thread, stack, heap, input, output;
+    struct hl_span kernel; /* tracked, out of the guest's reach */
+    struct hl_start start;
     bool pinned; /* pages must not be dropped (vm/driver.h) */
+    struct hl_window window;
 };
 
 /* The state of one guest's conversation; an ABI's own begins with it. */
@@ -66,8 +81,13 @@ struct hl_abi_ops {
     /* The guest is about to run with what was written for it: B2. */
     void (*begin)(struct hl_abi *abi, struct hl_vm_regs *regs);
 
-    /* What it means that the machine stopped. */
-    enum hl_left (*step)(const struct hl_abi *abi, const struct hl_exit *exit);
+    /* What it means that this machine (NULL: of a call it makes none) stopped,
+     * and what has to be done for that. */
+    enum hl_left (*step)(struct hl_abi *abi, struct hl_vm *vm,
+                         const struct hl_exit *exit);
+
+    /* Memory was put back: what is not in it follows.  NULL: nothing. */
+    void (*restored)(struct hl_abi *abi);
 
     /* The native messages of a guest that has them; NULL: it has none. */
     struct hl_call *(*messages)(struct hl_abi *abi);
@@ -85,7 +105,7 @@ const struct hl_abi_ops *hl_abi_find(const char *name,
                                      const struct hl_image *image);
 
 /* For the ABIs' own files. */
-extern const struct hl_abi_ops hl_abi_native;
+extern const struct hl_abi_ops hl_abi_native, hl_abi_linux;
 
 /* What a machine's stop means whatever the guest speaks; HL_EXIT_CALL, which
  * an ABI reads itself, and what has no meaning are HL_LEFT_BROKEN. */

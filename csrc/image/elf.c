@@ -18,8 +18,6 @@ static uint64_t page_up(uint64_t addr)
     return (addr + PAGE - 1) & ~(PAGE - 1);
 }
 
-/* Whether one segment with these permissions has all of [addr, addr + size).
- */
 static int read_header(struct hl_elf_file *file)
 {
     Elf64_Ehdr *h = &file->header;
@@ -52,7 +50,6 @@ static int read_header(struct hl_elf_file *file)
     return 0;
 }
 
-/* By copy: nothing in the file need be aligned. */
 /* Checks of a single segment. */
 static int check_segment(const struct hl_elf_file *file, const Elf64_Phdr *ph,
                          bool pie)
@@ -217,6 +214,20 @@ static int read_tls(const struct hl_elf_file *file, struct hl_elf *elf)
     return 0;
 }
 
+static void find_headers(const struct hl_elf_file *file, struct hl_elf *elf)
+{
+    uint64_t at = file->header.e_phoff;
+
+    elf->header_count = file->header.e_phnum;
+    for (size_t i = 0; i < file->header.e_phnum; i++) {
+        Elf64_Phdr ph = hl_elf_program_header(file, i);
+        if (ph.p_type == PT_LOAD && at >= ph.p_offset &&
+            hl_elf_within(at - ph.p_offset,
+                          elf->header_count * sizeof(Elf64_Phdr), ph.p_filesz))
+            elf->headers = ph.p_vaddr + (at - ph.p_offset);
+    }
+}
+
 /* Everything but the relocations. */
 static int read_all(struct hl_elf_file *file, struct hl_elf *elf)
 {
@@ -234,6 +245,7 @@ static int read_all(struct hl_elf_file *file, struct hl_elf *elf)
         err = check_image(file, elf);
     if (err == 0)
         err = read_tls(file, elf);
+    find_headers(file, elf);
     return err;
 }
 
@@ -248,6 +260,20 @@ int hl_elf_read(const void *file, size_t size, struct hl_elf *elf, char *why)
     if (err == 0)
         *elf = new;
     return err;
+}
+
+int hl_elf_read_program(const void *file, size_t size, struct hl_elf *elf,
+                        char *why)
+{
+    struct hl_elf_file in = {.bytes = file, .size = size, .why = why};
+    struct hl_elf new;
+
+    int err = read_all(&in, &new);
+    if (err < 0)
+        return err;
+    new.is_program = true;
+    *elf = new;
+    return 0;
 }
 
 int hl_elf_load(const struct hl_elf *elf, const void *file, size_t size,
@@ -271,5 +297,5 @@ int hl_elf_load(const struct hl_elf *elf, const void *file, size_t size,
             memcpy((char *)memory + (ph.p_vaddr - now.low),
                    in.bytes + ph.p_offset, ph.p_filesz);
     }
-    return hl_elf_relocate(&in, &now, base, memory);
+    return elf->is_program ? 0 : hl_elf_relocate(&in, &now, base, memory);
 }

@@ -42,6 +42,12 @@ struct hl_elf {
                            between, is from here to high, which it equals if
                            nothing is */
 
+    bool is_program; /* of Linux, whose own start relocates it */
+
+    /* Where its program headers are loaded, or 0: nowhere. */
+    uint64_t headers;
+    size_t header_count;
+
     /* Thread-local variables.  The first tls_file_size bytes lie in a segment
      * (copy them after hl_elf_load, which relocates them), the others are
      * zero.  tls_size 0: there are none. */
@@ -59,10 +65,15 @@ struct hl_elf {
 int hl_elf_read(const void *file, size_t size, struct hl_elf *elf,
                 char *why) HL_MUST_CHECK;
 
+/* The same for a program of Linux: relocations are its own affair, and not
+ * even looked at. */
+int hl_elf_read_program(const void *file, size_t size, struct hl_elf *elf,
+                        char *why) HL_MUST_CHECK;
+
 /* Put that file into memory[0..high - low), zeroed, which the guest has at
- * base + low, and relocate it.  The base is 0 unless pie.  On error the
- * content of memory is undefined: -EINVAL for an invalid base or a file other
- * than the one that was read, else as hl_elf_read. */
+ * base + low, and relocate it, unless it is a program.  The base is 0 unless
+ * pie.  On error the content of memory is undefined: -EINVAL for an invalid
+ * base or a file other than the one that was read, else as hl_elf_read. */
 int hl_elf_load(const struct hl_elf *elf, const void *file, size_t size,
                 uint64_t base, void *memory, char *why) HL_MUST_CHECK;
 

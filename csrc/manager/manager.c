@@ -345,6 +345,20 @@ void hl_manager_expect(struct hl_manager *m, struct hl_run run)
     hl_lock_release(&m->lock);
 }
 
+void hl_manager_written(struct hl_manager *m, struct hl_run run)
+{
+    size_t total = m->region.page_count;
+
+    if (run.first >= total)
+        return;
+    if (run.count > total - run.first)
+        run.count = total - run.first;
+    if (enter(m) < 0) /* it was closed, or is the parent's */
+        return;
+    hl_pages_add_range(&m->region.pending, run);
+    leave(m);
+}
+
 void hl_manager_scratch(struct hl_manager *m, struct hl_run pages)
 {
     m->region.scratch = pages;

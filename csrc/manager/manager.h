@@ -138,6 +138,11 @@ struct hl_snapshot *hl_manager_current(const struct hl_manager *manager);
  */
 void hl_manager_expect(struct hl_manager *manager, struct hl_run run);
 
+/* These pages may differ from the current snapshot whatever the tracker says:
+ * the host is about to write to memory of which a machine's tracker finds the
+ * guest's writes only.  What is not of the region is ignored. */
+void hl_manager_written(struct hl_manager *manager, struct hl_run run);
+
 /* Zero these pages in each take but the first, as far as they are dirty: so no
  * snapshot has anything in them that they did not have at first.  Before the
  * manager is shared. */

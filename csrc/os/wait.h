@@ -8,6 +8,8 @@
 
 /* CLOCK_MONOTONIC in ns. */
 uint64_t hl_now(void);
+/* The time of day: ns since 1970, UTC.  It may be set, also back. */
+uint64_t hl_real_time(void);
 
 /* Sleep while *word is `value`, until somebody wakes it, `until` (as hl_now
  * says it) has come, or a signal was handled.  May return for no reason. */

@@ -151,6 +151,10 @@ struct hl_driver_ops {
      * then and hold what the guest had when it left.  Costs nothing. */
     struct hl_vm_regs *(*regs)(struct hl_vm *vm);
 
+    /* Where FS points, for a guest that asked for it in a system call (V7).
+     * NULL: they cannot leave. */
+    int (*set_thread)(struct hl_vm *vm, uint64_t base);
+
     /* Run until the guest leaves, or is kicked.  -errno: the machine is
      * unusable. */
     int (*run)(struct hl_vm *vm, struct hl_exit *exit);

@@ -58,6 +58,8 @@ POSIX = r"(sys/(?!types|stat)\w+|linux/\w+|unistd|dirent|sched|semaphore)"
 NEEDS = {
     **dict.fromkeys(("test_kvm_ring", "test_kvm_ring_full"), "KVM"),
     **dict.fromkeys(("test_vm", "test_vm_writes"), "KVM"),
+    **dict.fromkeys(("test_linux_calls", "test_linux_space"), "such errors"),
+    "test_program": "driver whose system calls leave",
     "test_context": "signal frame",
     "test_vm_ends": "signals",
     **dict.fromkeys(("test_guest_scan", "test_guest_text"), "long of 64 bits"),
@@ -240,10 +242,23 @@ def run(
     return status == 0, "\n".join(filter(None, lines))
 
 
+def build_programs(folder: Path) -> None:
+    """What test_program runs: as others build theirs. What cannot be linked
+    here is not there."""
+    for source in sorted((HERE / "programs").glob("*.c")):
+        for kind in ("", "-pie"):
+            command = [*compiler(), "-O1", f"-static{kind}", str(source)]
+            target = folder / f"{source.stem}{kind}"
+            subprocess.run(
+                [*command, "-o", str(target)], check=False, capture_output=True
+            )
+
+
 def environment(options: argparse.Namespace) -> dict[str, str]:
     """What the tests run in."""
     found = {
         **os.environ,
+        "HYPERLIGHT_PROGRAMS": str(options.programs),
         "ASAN_OPTIONS": "handle_segv=0:handle_sigbus=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "TSAN_OPTIONS": "halt_on_error=1",
@@ -286,6 +301,10 @@ def main() -> int:
             print(f"a circle: {' -> '.join(found)}")
             failed += 1
         wanted = tests(x86, arguments)
+        arguments.programs = objects / "programs"
+        arguments.programs.mkdir()
+        if HERE / "test_program.c" in wanted:
+            build_programs(arguments.programs)
         for fine, text in pool.map(lambda t: run(t, core, arguments), wanted):
             passed += fine
             failed += not fine

@@ -41,7 +41,7 @@ static void every_exit_has_a_meaning(void)
     };
 
     for (size_t i = 0; i < HL_ARRAY_SIZE(cases); i++)
-        CHECK(hl_abi_native.step(NULL, &cases[i].exit) == cases[i].left);
+        CHECK(hl_abi_native.step(NULL, NULL, &cases[i].exit) == cases[i].left);
 }
 
 int main(void)

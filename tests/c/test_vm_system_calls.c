@@ -90,6 +90,33 @@ static void flags_are_kept(void)
     end(&bed);
 }
 
+/* FS points where the program asked for, at once and after a load. */
+GUEST(threads, "1: mov $158, %eax\n"
+               "syscall\n"
+               "mov %fs:0, %rax\n"
+               "out %al, $0x48\n"
+               "jmp 1b");
+
+static void threads_are_set(void)
+{
+    struct bed bed = boot(threads, threads_end);
+    void *state = malloc(ops->state_size);
+    const uint64_t marks[] = {11, 22, 33};
+
+    memcpy(bed.data, marks, sizeof marks);
+    for (uint64_t i = 0; i < 3; i++) {
+        (void)system_call(&bed);
+        CHECK(ops->set_thread(bed.vm, DATA + 8 * i) == 0);
+        if (i == 1)
+            CHECK(ops->save(bed.vm, state) == 0);
+        CHECK(call(&bed) == marks[i]);
+    }
+    CHECK(ops->load(bed.vm, state) == 0);
+    CHECK(call(&bed) == marks[1]);
+    free(state);
+    end(&bed);
+}
+
 /* State is saved and loaded in the middle of a call. */
 static void state_is_of_the_guest(void)
 {
@@ -252,6 +279,7 @@ static void run_all(void)
     system_calls = true;
     RUN(calls_leave);
     RUN(flags_are_kept);
+    RUN(threads_are_set);
     RUN(state_is_of_the_guest);
     RUN(forged_calls_are_jumps);
     RUN(traced_calls_end_somehow);

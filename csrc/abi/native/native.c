@@ -129,9 +129,10 @@ static void begin(struct hl_abi *abi, struct hl_vm_regs *regs)
     regs->gpr[HL_RAX] = n->input_addr + hl_call_send(&n->call);
 }
 
-static enum hl_left step(const struct hl_abi *abi, const struct hl_exit *exit)
+static enum hl_left step(struct hl_abi *abi, struct hl_vm *vm,
+                         const struct hl_exit *exit)
 {
-    (void)abi;
+    (void)abi, (void)vm;
     if (exit->reason != HL_EXIT_CALL)
         return hl_abi_stopped(exit);
     if (exit->value < HL_LEAVE_READY || exit->value > HL_LEAVE_ABORT)

@@ -5,13 +5,17 @@
 #include <time.h>
 #include <unistd.h>
 
-uint64_t hl_now(void)
+static uint64_t read_clock(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
+
+uint64_t hl_now(void) { return read_clock(CLOCK_MONOTONIC); }
+
+uint64_t hl_real_time(void) { return read_clock(CLOCK_REALTIME); }
 
 /* FUTEX_WAIT_BITSET: its time is absolute, so that a wait that is repeated
  * does not begin again. */

@@ -15,6 +15,16 @@ uint64_t hl_now(void)
     return t / f * 1000000000 + t % f * 1000000000 / f;
 }
 
+/* In units of 100 ns since 1601. */
+uint64_t hl_real_time(void)
+{
+    FILETIME t;
+
+    GetSystemTimePreciseAsFileTime(&t);
+    uint64_t units = (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
+    return (units - UINT64_C(116444736000000000)) * 100;
+}
+
 /* Waits are in ms, and too long rather than too short: one that ended before
  * its time would be made again and again. */
 void hl_wait(_Atomic uint32_t *word, uint32_t value, uint64_t until)

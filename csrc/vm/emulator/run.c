@@ -148,6 +148,16 @@ static struct hl_vm_regs *registers(struct hl_vm *vm)
     return &((struct hl_emulator *)vm)->regs;
 }
 
+static int set_thread(struct hl_vm *vm, uint64_t base)
+{
+    struct hl_emulator *e = (struct hl_emulator *)vm;
+
+    e->state.fs_base = base;
+    return e->loaded || e->uc->reg_write(e->engine, HL_UC_FS_BASE, &base) == 0
+               ? 0
+               : -EIO;
+}
+
 /* Running. */
 
 /* E1: have the next instruction be the one that goes to CPL 3, with the state
@@ -285,6 +295,7 @@ const struct hl_driver_ops hl_driver_emulator = {
     .create = create,
     .destroy = destroy,
     .regs = registers,
+    .set_thread = set_thread,
     .run = run,
     .kick = kick,
     .code_changed = code_changed,

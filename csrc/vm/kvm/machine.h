@@ -118,6 +118,7 @@ int hl_kvm_set_up_vcpu(struct hl_kvm *k, int kvm_fd,
                        const char **what) HL_MUST_CHECK;
 /* After a system call: CPL 3 with the next run, if it is not so already. */
 int hl_kvm_leave_supervisor(struct hl_kvm *k) HL_MUST_CHECK;
+int hl_kvm_set_thread(struct hl_vm *vm, uint64_t base);
 int hl_kvm_save(struct hl_vm *vm, void *state);
 int hl_kvm_load(struct hl_vm *vm, const void *state);
 int hl_kvm_renew(struct hl_vm *vm);

@@ -395,6 +395,7 @@ const struct hl_driver_ops hl_driver_kvm = {
     .create = create,
     .destroy = destroy,
     .regs = registers,
+    .set_thread = hl_kvm_set_thread,
     .run = run,
     .kick = hl_kvm_kick,
     .finish = hl_kvm_finish,

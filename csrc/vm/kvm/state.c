@@ -204,6 +204,20 @@ int hl_kvm_leave_supervisor(struct hl_kvm *k)
     return 0;
 }
 
+/* With the next KVM_RUN, as what a load puts off. */
+int hl_kvm_set_thread(struct hl_vm *vm, uint64_t base)
+{
+    struct hl_kvm *k = hl_kvm_of(vm);
+    struct kvm_sregs *s = &k->kvm_run->s.regs.sregs;
+
+    if (!k->sets_sregs && ioctl(k->cpu_fd, KVM_GET_SREGS, s) < 0)
+        return -errno;
+    s->tr.type = hl_start_tss_type();
+    s->fs.base = base;
+    k->sets_sregs = true;
+    return 0;
+}
+
 /* What the vCPU holds, but for k->regs. */
 static int read_state(struct hl_kvm *k, struct hl_kvm_state *s)
 {

@@ -103,6 +103,7 @@ struct hl_mshv_state {
 int hl_mshv_set_up_cpu(struct hl_mshv *m, const char **what) HL_MUST_CHECK;
 /* After a system call, whose stub ran at CPL 0: back to CPL 3. */
 int hl_mshv_leave_supervisor(const struct hl_mshv *m) HL_MUST_CHECK;
+int hl_mshv_set_thread(struct hl_vm *vm, uint64_t base);
 /* General registers, to the vCPU and from it. */
 int hl_mshv_regs_out(const struct hl_mshv *m) HL_MUST_CHECK;
 int hl_mshv_regs_in(struct hl_mshv *m) HL_MUST_CHECK;

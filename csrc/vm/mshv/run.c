@@ -262,6 +262,7 @@ const struct hl_driver_ops hl_driver_mshv = {
     .create = create,
     .destroy = destroy,
     .regs = registers,
+    .set_thread = hl_mshv_set_thread,
     .run = run,
     .kick = hl_mshv_kick,
     .state_size = sizeof(struct hl_mshv_state),

@@ -160,6 +160,15 @@ int hl_mshv_leave_supervisor(const struct hl_mshv *m)
     return m->interface->set(m, list, HL_ARRAY_SIZE(list));
 }
 
+int hl_mshv_set_thread(struct hl_vm *vm, uint64_t base)
+{
+    const struct hl_mshv *m = hl_mshv_of(vm);
+    const struct hl_hv_register fs =
+        segment(HL_HV_FS, HL_X86_USER_DATA, HL_START_DATA, base);
+
+    return m->interface->set(m, &fs, 1);
+}
+
 /* A partition may have less than that: AVX, or nothing beyond SSE. */
 static int start(const struct hl_mshv *m)
 {

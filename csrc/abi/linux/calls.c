@@ -1,0 +1,125 @@
+/* Which system call is which, and how it is served; by its number on x86-64
+ * (arch/x86/entry/syscalls/syscall_64.tbl in the kernel's sources).
+ *
+ * What is not here is ENOSYS, which programs take for an older kernel.  What
+ * is refused otherwise could be mistaken for a fault of this library's. */
+#include "abi/linux/files.h"
+#include "abi/linux/ids.h"
+#include "abi/linux/signals.h"
+#include "abi/linux/space.h"
+
+/* One argument less than tgkill. */
+static int64_t tkill(struct hl_linux *l, const uint64_t *args)
+{
+    const uint64_t with_group[] = {HL_LINUX_PID, args[0], args[1]};
+
+    return hl_linux_tgkill(l, with_group);
+}
+
+static hl_linux_call *const calls[HL_LINUX_CALLS] = {
+    [0] = hl_linux_read,
+    [1] = hl_linux_write,
+    [2] = hl_linux_by_name, /* open */
+    [3] = hl_linux_close,
+    [4] = hl_linux_by_name, /* stat */
+    [5] = hl_linux_fstat,
+    [6] = hl_linux_by_name, /* lstat */
+    [8] = hl_linux_lseek,
+    [9] = hl_linux_mmap,
+    [10] = hl_linux_mprotect,
+    [11] = hl_linux_munmap,
+    [12] = hl_linux_brk,
+    [13] = hl_linux_rt_sigaction,
+    [14] = hl_linux_rt_sigprocmask,
+    [15] = hl_linux_rt_sigreturn,
+    [16] = hl_linux_ioctl,
+    [17] = hl_linux_pread,
+    [18] = hl_linux_pwrite,
+    [19] = hl_linux_readv,
+    [20] = hl_linux_writev,
+    [21] = hl_linux_by_name, /* access */
+    [24] = hl_linux_zero,    /* sched_yield */
+    [25] = hl_linux_mremap,
+    [26] = hl_linux_msync,
+    [28] = hl_linux_madvise,
+    [32] = hl_linux_dup,
+    [33] = hl_linux_dup2,
+    [39] = hl_linux_getpid,
+    [60] = hl_linux_exit,
+    [62] = hl_linux_kill,
+    [63] = hl_linux_uname,
+    [72] = hl_linux_fcntl,
+    [79] = hl_linux_getcwd,
+    [80] = hl_linux_by_name, /* chdir */
+    [87] = hl_linux_by_name, /* unlink */
+    [89] = hl_linux_by_name, /* readlink */
+    [95] = hl_linux_umask,
+    [96] = hl_linux_gettimeofday,
+    [97] = hl_linux_getrlimit,
+    [98] = hl_linux_getrusage,
+    [99] = hl_linux_sysinfo,
+    [100] = hl_linux_times,
+    [102] = hl_linux_zero, /* getuid */
+    [104] = hl_linux_zero, /* getgid */
+    [107] = hl_linux_zero, /* geteuid */
+    [108] = hl_linux_zero, /* getegid */
+    [110] = hl_linux_getppid,
+    [111] = hl_linux_getpid, /* getpgrp */
+    [115] = hl_linux_getgroups,
+    [118] = hl_linux_getresuid,
+    [120] = hl_linux_getresuid, /* getresgid */
+    [127] = hl_linux_rt_sigpending,
+    [131] = hl_linux_sigaltstack,
+    [157] = hl_linux_prctl,
+    [158] = hl_linux_arch_prctl,
+    [186] = hl_linux_getpid, /* gettid */
+    [200] = tkill,
+    [201] = hl_linux_time,
+    [202] = hl_linux_futex,
+    [204] = hl_linux_sched_getaffinity,
+    [218] = hl_linux_set_tid_address,
+    [228] = hl_linux_clock_gettime,
+    [229] = hl_linux_clock_getres,
+    [231] = hl_linux_exit, /* exit_group */
+    [234] = hl_linux_tgkill,
+    [257] = hl_linux_by_name_at, /* openat */
+    [262] = hl_linux_newfstatat,
+    [263] = hl_linux_by_name_at, /* unlinkat */
+    [267] = hl_linux_by_name_at, /* readlinkat */
+    [269] = hl_linux_by_name_at, /* faccessat */
+    [273] = hl_linux_zero,       /* set_robust_list */
+    [292] = hl_linux_dup3,
+    [302] = hl_linux_prlimit64,
+    [318] = hl_linux_getrandom,
+    [324] = hl_linux_zero,       /* membarrier */
+    [439] = hl_linux_by_name_at, /* faccessat2 */
+};
+
+/* Everything of the process but its mappings: a few pages, of which most calls
+ * write some. */
+static void expect_writes(struct hl_linux *l)
+{
+    hl_window_own(&l->window, l->process,
+                  offsetof(struct hl_linux_process, mappings));
+}
+
+static int64_t serve(struct hl_linux *l, uint64_t number, const uint64_t *args)
+{
+    if (number < HL_LINUX_CALLS && calls[number])
+        return calls[number](l, args);
+    l->refused[number < HL_LINUX_CALLS ? number : HL_LINUX_CALLS - 1]++;
+    return -ENOSYS;
+}
+
+void hl_linux_serve(struct hl_linux *l)
+{
+    struct hl_vm_regs *r = l->regs;
+    const uint64_t args[6] = {
+        r->gpr[HL_RDI], r->gpr[HL_RSI], r->gpr[HL_RDX],
+        r->gpr[10],     r->gpr[8],      r->gpr[9],
+    };
+
+    expect_writes(l);
+    r->gpr[HL_RAX] = (uint64_t)serve(l, r->gpr[HL_RAX], args);
+    hl_linux_deliver(l);
+}

@@ -1,0 +1,161 @@
+/* A Linux program as a guest: what a kernel would know of it, and serve.
+ *
+ *  L1. All that the guest can observe later is in struct hl_linux_process,
+ *      which lies in tracked memory that the guest cannot reach: so a restore
+ *      puts it back.  What is beside it is for the host: output that was
+ *      written, counts, the bytes of standard input.
+ *  L2. Memory of the arena that the program has not mapped is zero, as far as
+ *      calls are concerned: what is unmapped is zeroed, so what is mapped is.
+ *      All of the arena is mapped in the page tables, and stays so, readable
+ *      and writable and never executable: tables that change are stale on some
+ *      processors until memory is unplugged.  So rights are kept, but not
+ *      enforced, and what was unmapped can still be touched.
+ *  L3. Every number of the guest's is checked before it is used.  Memory of
+ *      the guest is read once.
+ *  L4. Nothing of the host's is told: not its clock's start, its names,
+ *      descriptors, paths or numbers of processes.
+ *
+ * Numbers and layouts are those of Linux on x86-64 (include/uapi in the
+ * kernel's sources), whatever system this runs on.
+ *
+ * Threads: one; the guest stands still meanwhile. */
+#ifndef HL_ABI_LINUX_PROCESS_H
+#define HL_ABI_LINUX_PROCESS_H
+
+#include "abi/abi.h"
+#include "vm/window.h"
+
+#define HL_LINUX_MAPPINGS 2048
+#define HL_LINUX_FILES 256
+#define HL_LINUX_SIGNALS 64
+#define HL_LINUX_CALLS 512 /* numbers of system calls that are counted */
+#define HL_LINUX_PATCHES 4096
+#define HL_LINUX_PAGE ((uint64_t)4096)
+
+/* Memory that the program mapped, in whole pages. */
+struct hl_linux_mapping {
+    uint64_t start, end;
+    uint32_t prot;
+    uint32_t shared;
+};
+
+struct hl_linux_action { /* struct sigaction of the kernel's */
+    uint64_t handler, flags, restorer, mask;
+};
+
+struct hl_linux_stack { /* stack_t */
+    uint64_t sp;
+    int32_t flags;
+    int32_t reserved;
+    uint64_t size;
+};
+
+enum hl_linux_kind {
+    HL_LINUX_CLOSED,
+    HL_LINUX_STDIN,
+    HL_LINUX_STDOUT,
+    HL_LINUX_STDERR,
+    HL_LINUX_KINDS
+};
+
+/* An open file description, which descriptors share. */
+struct hl_linux_open {
+    uint32_t kind; /* enum hl_linux_kind */
+    uint32_t refs;
+    uint32_t flags; /* O_* */
+    uint32_t reserved;
+    uint64_t offset;
+};
+
+struct hl_linux_descriptor {
+    uint16_t open; /* 1 + the index of its description; 0: it is closed */
+    uint16_t close_on_exec;
+};
+
+/* Holds no pointer.  Zeroed, it is that of no program. */
+struct hl_linux_process {
+    uint64_t brk_start, brk;
+    uint64_t mask, pending; /* signals: bit n - 1 */
+    struct hl_linux_stack stack;
+    uint64_t clear_tid;
+    uint64_t thread; /* where FS points */
+    uint32_t file_mode_mask;
+    uint32_t reserved;
+    char name[16];
+    struct hl_linux_action actions[HL_LINUX_SIGNALS + 1];
+    struct hl_linux_descriptor descriptors[HL_LINUX_FILES];
+    struct hl_linux_open open[HL_LINUX_FILES];
+
+    /* Ascending, without overlap; neighbours differ, or do not adjoin. */
+    uint64_t mapping_count;
+    struct hl_linux_mapping mappings[HL_LINUX_MAPPINGS];
+};
+
+/* What a program wrote. */
+struct hl_linux_output {
+    char *bytes;
+    size_t size, capacity;
+};
+
+/* Why it does not go on. */
+enum hl_linux_end {
+    HL_LINUX_RUNS,
+    HL_LINUX_EXITED,   /* number: its exit code, 0 to 255 */
+    HL_LINUX_SIGNALLED /* number: the signal */
+};
+
+struct hl_linux {
+    struct hl_abi head;
+    struct hl_window window;
+    struct hl_linux_process *process;
+    struct hl_span arena; /* for brk and mmap: readable, writable */
+
+    enum hl_linux_end end;
+    int number;
+
+    const char *input; /* the caller's */
+    size_t input_size;
+    struct hl_linux_output output[2]; /* standard output, and error */
+    size_t output_limit;              /* of both together */
+    bool too_much;                    /* would have been written */
+
+    uint64_t stack_size;
+    uint64_t began; /* as hl_now says it */
+
+    /* During a call: its machine (NULL: in a test), and its registers. */
+    struct hl_vm *vm;
+    struct hl_vm_regs *regs;
+
+    /* Where system calls were made cheaper; the first of them are kept. */
+    uint64_t *patches;
+    size_t patch_count, patch_room, trusted_patches;
+
+    uint32_t refused[HL_LINUX_CALLS]; /* times that each was not served */
+};
+
+/* Serve the system call in the registers, and put there what it returns. */
+void hl_linux_serve(struct hl_linux *linux_);
+
+/* A zeroed process begins: nothing is mapped, standard input, output and error
+ * are open. */
+void hl_linux_begin(struct hl_linux *linux_);
+
+/* For the files of this folder.  Arguments are as they come: unchecked. */
+typedef int64_t hl_linux_call(struct hl_linux *linux_, const uint64_t *args);
+
+/* The page-aligned end of [0, size), or 0 where that is beyond 2^47. */
+static inline uint64_t hl_linux_page_up(uint64_t size)
+{
+    if (size > (uint64_t)1 << 47)
+        return 0;
+    return (size + HL_LINUX_PAGE - 1) & ~(HL_LINUX_PAGE - 1);
+}
+
+/* Copy from the guest, or to it: 0 or -EFAULT.  NULL in `from` or 0 in `size`
+ * is nobody's special case: the guest has no page 0. */
+int hl_linux_get(const struct hl_linux *linux_, uint64_t addr, void *to,
+                 size_t size) HL_MUST_CHECK;
+int hl_linux_put(const struct hl_linux *linux_, uint64_t addr,
+                 const void *from, size_t size) HL_MUST_CHECK;
+
+#endif
