@@ -1,5 +1,9 @@
-/* System calls that leave the machine, on every driver. */
+/* System calls that leave the machine, on every driver; mshv over its fake. */
 #include "vm_bed.h"
+
+#ifndef _WIN32
+#include "fake/mshv/fake.h"
+#endif
 
 /* Run, and expect a system call. */
 static struct hl_exit system_call(struct bed *bed)
@@ -206,6 +210,57 @@ static void forged_calls_are_jumps(void)
     free(state);
 }
 
+/* "Behind the instruction" is behind its prefixes, too, and where the bytes to
+ * replace are, they are. */
+static void prefixes_are_part_of_it(void)
+{
+    static const char *const prefixes[] = {
+        "",         "\x40",
+        "\x4f",     "\x66",
+        "\xf2",     "\xf3",
+        "\x2e",     "\x64",
+        "\x67",     "\x66\x48",
+        "\x48\x66", "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66",
+    };
+    static const char behind[] = "\xb8\x07\0\0\0\xe6\x48"; /* 7 is told */
+
+    for (size_t i = 0; i < HL_ARRAY_SIZE(prefixes); i++) {
+        const size_t at = strlen(prefixes[i]);
+        for (int replaced = 0; replaced < 2; replaced++) {
+            char code[32];
+            memcpy(code, prefixes[i], at);
+            memcpy(code + at, replaced ? "\xe6\x4a" : "\x0f\x05", 2);
+            memcpy(code + at + 2, behind, sizeof behind);
+            struct bed bed = boot(code, code + at + 2 + sizeof behind);
+            struct hl_exit left = system_call(&bed);
+            CHECK(left.value == 0 || (!replaced && left.value == CODE + at));
+            CHECK(replaced || ops->regs(bed.vm)->rip == CODE + at + 2);
+            CHECK(call(&bed) == 7);
+            end(&bed);
+        }
+    }
+}
+
+/* Behind it nothing can be executed: that is the next instruction's fault. */
+static void pages_end_behind_it(void)
+{
+    const uint64_t last = CODE + PAGE - 2;
+    char code[PAGE] = {0};
+
+    memcpy(code + PAGE - 2, "\x0f\x05", 2);
+    struct bed bed = boot(code, code + PAGE);
+    for (int replaced = 0; replaced < 2; replaced++) {
+        ops->regs(bed.vm)->rip = last;
+        struct hl_exit left = system_call(&bed);
+        if (left.value == last)
+            memcpy(code_of(&bed) + PAGE - 2, "\xe6\x4a", 2);
+    }
+    struct hl_exit left = run(&bed);
+    CHECK(left.reason == HL_EXIT_EXCEPTION && left.frame.vector == 14);
+    CHECK(left.cr2 == CODE + PAGE && left.frame.rip == CODE + PAGE);
+    end(&bed);
+}
+
 /* A trap may come of it, or may be lost; nobody else's. */
 GUEST(traced, "pushfq\n"
               "orl $0x100, (%rsp)\n"
@@ -253,6 +308,17 @@ static void no_port_more(void)
     }
 }
 
+/* Reading it leads nowhere, on all drivers: it is a port that CPL 3 has. */
+GUEST(reads, "in $0x4a, %al");
+
+static void the_port_cannot_be_read(void)
+{
+    struct bed bed = boot(reads, reads_end);
+
+    CHECK(run(&bed).reason == HL_EXIT_UNKNOWN);
+    end(&bed);
+}
+
 /* Without being asked for, neither the instruction nor the port does it. */
 GUEST(instruction, "mov $1, %eax\nsyscall");
 GUEST(port, "out %al, $0x4a");
@@ -269,6 +335,10 @@ static void off_is_off(void)
     left = run(&bed);
     CHECK(left.reason == HL_EXIT_EXCEPTION && left.frame.vector == 13);
     end(&bed);
+    bed = boot(reads, reads_end);
+    left = run(&bed);
+    CHECK(left.reason == HL_EXIT_EXCEPTION && left.frame.vector == 13);
+    end(&bed);
     system_calls = true;
 }
 
@@ -282,9 +352,18 @@ static void run_all(void)
     RUN(threads_are_set);
     RUN(state_is_of_the_guest);
     RUN(forged_calls_are_jumps);
+    RUN(prefixes_are_part_of_it);
+    RUN(pages_end_behind_it);
     RUN(traced_calls_end_somehow);
     RUN(no_port_more);
+    RUN(the_port_cannot_be_read);
     RUN(off_is_off);
 }
 
-int main(void) { return on_every_driver(run_all); }
+int main(void)
+{
+#ifndef _WIN32
+    hl_mshv_use_calls(&fake_mshv_calls);
+#endif
+    return on_every_driver(run_all);
+}

@@ -8,7 +8,6 @@
 #include "vm/emulator/machine.h"
 
 #define PAGE ((uint64_t)4096)
-#define SYSCALL_SIZE 2           /* 0f 05 */
 #define HOLE (UINT64_C(1) << 51) /* no slot's */
 
 /* Blocks between two looks at the clock, which costs as much as several of
@@ -158,6 +157,14 @@ static void leave_by_call(struct hl_emulator *e, enum hl_exit_reason reason,
     (void)e->uc->ctl(e->engine, HL_UC_CTL_TLB_FLUSH);
 }
 
+/* X5 */
+static bool reaches(const struct hl_emulator *e, uint32_t port, int size)
+{
+    return size == 1 &&
+           (port == HL_PORT_GUEST ||
+            (port == HL_PORT_SYSTEM_CALL && e->config.system_calls));
+}
+
 static void on_out(struct hl_uc *engine, uint32_t port, int size,
                    uint32_t value, void *user)
 {
@@ -171,10 +178,9 @@ static void on_out(struct hl_uc *engine, uint32_t port, int size,
         return;
     hl_emulator_read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code,
                                  &insn);
-    bool calls = port == HL_PORT_SYSTEM_CALL && e->config.system_calls;
-    if ((port != HL_PORT_GUEST && !calls) || size != 1)
+    if (!reaches(e, port, size))
         hl_emulator_leave_by_exception(e, HL_VECTOR_PROTECTION, 0, 0);
-    else if (calls)
+    else if (port == HL_PORT_SYSTEM_CALL)
         leave_by_call(e, HL_EXIT_SYSTEM_CALL, 0, insn.length);
     else
         leave_by_call(e, HL_EXIT_CALL,
@@ -188,22 +194,28 @@ static uint32_t on_in(struct hl_uc *engine, uint32_t port, int size,
     struct hl_emulator *e = user;
 
     (void)engine;
-    if (port == HL_PORT_GUEST && size == 1)
+    if (reaches(e, port, size))
         hl_emulator_leave(e, HL_EXIT_UNKNOWN, 0);
     else
         hl_emulator_leave_by_exception(e, HL_VECTOR_PROTECTION, 0, 0);
     return 0;
 }
 
+/* With what stands in front of it: two bytes, or up to 15. */
 static void on_system_call(struct hl_uc *engine, void *user)
 {
     struct hl_emulator *e = user;
+    uint8_t code[HL_INSN_MAX];
+    struct hl_insn insn;
 
     (void)engine;
-    if (!e->config.system_calls) /* EFER.SCE is 0 */
+    if (!e->config.system_calls) { /* EFER.SCE is 0 */
         hl_emulator_refuse(e, "system call");
-    else if (!e->left)
-        leave_by_call(e, HL_EXIT_SYSTEM_CALL, 0, SYSCALL_SIZE);
+    } else if (!e->left) {
+        hl_emulator_read_instruction(e, hl_emulator_reg(e, HL_UC_RIP), code,
+                                     &insn);
+        leave_by_call(e, HL_EXIT_SYSTEM_CALL, 0, insn.length);
+    }
 }
 
 /* Its MSRs are 0. */

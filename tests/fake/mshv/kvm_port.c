@@ -119,8 +119,8 @@ void fake_port_find(struct fake_cpu *cpu, struct fake_left *left)
     do
         have = fake_cpu_peek(cpu, rip - before, around,
                              before + sizeof left->bytes, &gpa);
-    while (have < before + 1 && before-- > 0);
-    if (before > BEFORE) /* nothing at RIP itself */
+    while (have < before + !left->out && before-- > 0);
+    if (before > BEFORE) /* nothing at RIP itself, where the IN is */
         return;
     const uint8_t *b = around + before;
     if (left->out)
