@@ -243,8 +243,11 @@ def run(
 
 
 def build_programs(folder: Path) -> None:
-    """What test_program runs: as others build theirs. What cannot be linked
-    here is not there."""
+    """What test_program runs, built as others build theirs.
+
+    What cannot be linked here is not there.
+    """
+    folder.mkdir()
     for source in sorted((HERE / "programs").glob("*.c")):
         for kind in ("", "-pie"):
             command = [*compiler(), "-O1", f"-static{kind}", str(source)]
@@ -258,7 +261,6 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
     """What the tests run in."""
     found = {
         **os.environ,
-        "HYPERLIGHT_PROGRAMS": str(options.programs),
         "ASAN_OPTIONS": "handle_segv=0:handle_sigbus=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "TSAN_OPTIONS": "halt_on_error=1",
@@ -301,10 +303,8 @@ def main() -> int:
             print(f"a circle: {' -> '.join(found)}")
             failed += 1
         wanted = tests(x86, arguments)
-        arguments.programs = objects / "programs"
-        arguments.programs.mkdir()
         if HERE / "test_program.c" in wanted:
-            build_programs(arguments.programs)
+            build_programs(objects / "programs")
         for fine, text in pool.map(lambda t: run(t, core, arguments), wanted):
             passed += fine
             failed += not fine
