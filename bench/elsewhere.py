@@ -1,10 +1,11 @@
 """What can be seen here of systems that this machine is not.
 
-Usage: elsewhere.py [--fake current|older|all | --host] [--cells PATTERN]
-                    [-o FILE.json]
+Usage: elsewhere.py [--fake current|older|all|whp | --host]
+                    [--cells PATTERN] [-o FILE.json]
 
 Over the fake of /dev/mshv, the grid of PR #683 is counted: queries, pages
 asked about, pages that were reported and pages copied. A fake has no times.
+--fake whp: the same on Windows, over the fake of its library.
 With --host, restores of this process's memory are compared with a memmove of
 all of it, as ratios: for Wine, which is neither Windows nor fast. Needs
 nothing but the library, since Wine's Python has nothing else; the fake needs a
@@ -69,32 +70,58 @@ def _cells(guests: Any) -> Iterator[tuple[str, dict[str, Any], Any, Any]]:
         )
 
 
-def counted(interface: str, pattern: str) -> Iterator[Row]:
-    """Each cell of the grid, over the fake that this process has."""
-    sys.path.insert(0, str(TESTS))
+Counts = Callable[[], dict[str, float]]
+
+
+def _mshv(interface: str) -> tuple[str, Counts]:
+    """What rows are by, and what to count; before the core is imported."""
     from fake import mshv
 
     os.environ[mshv.INTERFACE] = interface
     mshv.provide()
-    from hyperlight.bench import guests
-
     if not mshv.is_provided():
         raise SystemExit("the fake needs HYPERLIGHT_FAULT_INJECTION=1")
     fake = mshv.load()
     fake.reset()
     fake.switch(mshv.Switch.OLDER, int(interface == "older"))
+    return f"mshv, {interface} interface", lambda: {
+        "queries": fake.count(mshv.Kind.QUERY),
+        "hypercalls": fake.count(mshv.Counter.HYPERCALLS),
+        "pages asked about": fake.count(mshv.Counter.PAGES_ASKED),
+        "pages reported": fake.count(mshv.Counter.PAGES_TOLD),
+    }
+
+
+def _whp() -> tuple[str, Counts]:
+    from fake import whp
+
+    if not whp.is_provided():
+        raise SystemExit(f"the fake is the library that {whp.LIBRARY} names")
+    fake = whp.load()
+    fake.reset()
+    return "whp", lambda: {
+        "queries": fake.count(whp.Kind.QUERY),
+        "pages asked about": fake.count(whp.Counter.PAGES_ASKED),
+        "pages reported": fake.count(whp.Counter.PAGES_TOLD),
+    }
+
+
+def counted(which: str, pattern: str) -> Iterator[Row]:
+    """Each cell of the grid, over the fake that this process has."""
+    sys.path.insert(0, str(TESTS))
+    by, of_fake = _whp() if which == "whp" else _mshv(which)
+    from hyperlight.bench import guests
+
+    driver = by.partition(",")[0]
     for name, config, act, before in _cells(guests):
         if not fnmatch.fnmatchcase(name, pattern):
             continue
-        with guests.new("after", "mshv", **config) as sandbox:
+        with guests.new("after", driver, **config) as sandbox:
 
             def counts(sandbox: Any = sandbox) -> dict[str, float]:
                 stats = sandbox.stats
                 return {
-                    "queries": fake.count(mshv.Kind.QUERY),
-                    "hypercalls": fake.count(mshv.Counter.HYPERCALLS),
-                    "pages asked about": fake.count(mshv.Counter.PAGES_ASKED),
-                    "pages reported": fake.count(mshv.Counter.PAGES_TOLD),
+                    **of_fake(),
                     "pages copied": stats["pages_copied"],
                     "pages stored": stats["pages_stored"],
                 }
@@ -115,7 +142,7 @@ def counted(interface: str, pattern: str) -> Iterator[Row]:
             last = counts()
             yield {
                 "what": name,
-                "by": f"mshv, {interface} interface, {sandbox.tracker}",
+                "by": f"{by}, {sandbox.tracker}",
                 "values": {
                     key: round((last[key] - first[key]) / ROUNDS, 2)
                     for key in first
@@ -189,7 +216,7 @@ def main() -> int:
     """Print each row, and keep them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--fake", choices=("current", "older", "all"), default="all"
+        "--fake", choices=("current", "older", "all", "whp"), default="all"
     )
     parser.add_argument("--host", action="store_true")
     parser.add_argument("--cells", default="*")

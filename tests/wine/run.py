@@ -109,6 +109,16 @@ def ratios(environment: dict[str, str], python: Path) -> int:
     )
 
 
+def counts(environment: dict[str, str], python: Path) -> int:
+    """What driver whp asks of its fake, in some cells of the grid."""
+    return wine(
+        environment,
+        *(str(python), "-B", "elsewhere.py", "--fake", "whp"),
+        *("--cells", "guest_functions/*"),
+        cwd=TESTS.parent / "bench",
+    )
+
+
 def windows_path(path: Path) -> str:
     """As Wine knows it."""
     return f"Z:{path}".replace("/", "\\")
@@ -151,6 +161,7 @@ def main() -> int:
         if not smoke and not rest:
             status = pytest(with_whp, python, [*GUESTS]) or status
             status |= ratios(environment, python)
+            status |= counts(with_whp, python)
     finally:
         # Of this prefix alone.
         subprocess.run(["wineserver", "-k"], env=environment, check=False)
