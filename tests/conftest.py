@@ -30,6 +30,7 @@ from hyperlight import (
     registry,
 )
 from hyperlight._binding import core
+from hyperlight.guest.builder import shipped
 
 HERE = Path(__file__).parent
 
@@ -92,6 +93,14 @@ TRAPS = [t.name for t in _HOST if t.uses_signal]
 def trap(request: pytest.FixtureRequest) -> str:
     """Each tracker that needs a signal handler."""
     return require_tracker(request.param)
+
+
+def require_guest() -> None:
+    """Skip where no guest was built with the library: they are for x86-64."""
+    try:
+        shipped()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["adaptive", "always"])

@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import pytest
+from conftest import require_guest
 
 import hyperlight
 from hyperlight import (
@@ -36,12 +37,14 @@ def test_one_of_another_system_says_so(driver: registry.Driver) -> None:
     own = [t for t in hyperlight.trackers() if t.driver == driver.name]
     assert own
     assert {t.reason for t in own} == {found.reason}
+    require_guest()
     with pytest.raises(DriverUnavailable, match="not compiled in") as caught:
         Sandbox("simple", config=SandboxConfig(driver=driver.name))
     assert driver.name not in caught.value.usable
 
 
 def test_auto_does_not_mention_them() -> None:
+    require_guest()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import random
 
 import pytest
+from conftest import require_tracker
 
 from hyperlight import SharedMemory, Snapshot, SnapshotManager
 from hyperlight._binding import core
 
 PAGE = core.PAGE_SIZE
+
+
+@pytest.fixture(params=["uffd", "uffd-sigbus", "sigsegv"])
+def armed(request: pytest.FixtureRequest) -> str:
+    """A tracker for which un-arming and arming cost something."""
+    return require_tracker(request.param)
 
 
 def _write(memory: SharedMemory, pages: range | list[int], byte: int) -> None:
@@ -63,11 +70,10 @@ def test_far_in_any_epoch(tracker: str, pages: int, before: int) -> None:
         manager.verify()
 
 
-@pytest.mark.parametrize("tracker", ["uffd", "uffd-sigbus", "sigsegv"])
-def test_what_is_far_is_not_armed(tracker: str) -> None:
+def test_what_is_far_is_not_armed(armed: str) -> None:
     with (
         SharedMemory(1024 * PAGE) as memory,
-        SnapshotManager(memory, tracker=tracker) as manager,
+        SnapshotManager(memory, tracker=armed) as manager,
     ):
         near, far, what_near, what_far = _take_far(
             memory, manager, range(0, 1024, 2)
@@ -87,12 +93,11 @@ def test_what_is_far_is_not_armed(tracker: str) -> None:
         assert _content(memory) == what_near
 
 
-@pytest.mark.parametrize("tracker", ["uffd", "uffd-sigbus", "sigsegv"])
-def test_one_far_restore_is_forgotten(tracker: str) -> None:
+def test_one_far_restore_is_forgotten(armed: str) -> None:
     """What was left unarmed cools down."""
     with (
         SharedMemory(1024 * PAGE) as memory,
-        SnapshotManager(memory, tracker=tracker) as manager,
+        SnapshotManager(memory, tracker=armed) as manager,
     ):
         _near, far, _, what_far = _take_far(memory, manager, range(0, 1024, 2))
         manager.restore(far)
@@ -105,11 +110,10 @@ def test_one_far_restore_is_forgotten(tracker: str) -> None:
         manager.verify()
 
 
-@pytest.mark.parametrize("tracker", ["uffd", "uffd-sigbus", "sigsegv"])
-def test_a_near_one_is_armed(tracker: str) -> None:
+def test_a_near_one_is_armed(armed: str) -> None:
     with (
         SharedMemory(1024 * PAGE) as memory,
-        SnapshotManager(memory, tracker=tracker) as manager,
+        SnapshotManager(memory, tracker=armed) as manager,
     ):
         _near, far, _, what_far = _take_far(memory, manager, range(10, 14))
         assert manager.restore(far).pages_copied == 4

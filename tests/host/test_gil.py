@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import run_python
+from conftest import require_guest, run_python
 
 from hyperlight import PageSet, Sandbox, SharedMemory, SnapshotManager
 from hyperlight._binding import core
@@ -306,6 +306,7 @@ def test_a_thread_that_provides_pages_of_what_is_written(
     """Or of an argument; however little there is to copy."""
     set_up = "own = SharedMemory('64KiB')"
     if "sandbox" in call:
+        require_guest()
         set_up = "sandbox = Sandbox('simple')"
     result = run_python(
         f"{PROVIDES}{set_up}\n"

@@ -130,8 +130,12 @@ fd = libc.syscall(int(os.environ["USERFAULTFD"]), os.O_CLOEXEC | 1)
 if fd < 0:
     print("no userfaultfd")
     sys.exit(77)
-fcntl.ioctl(fd, 0xC018AA3F, struct.pack("QQQ", 0xAA, 1 << 7, 0))
-fcntl.ioctl(fd, 0xC020AA00, struct.pack("QQQQ", where, PAGE, 2, 0))
+try:
+    fcntl.ioctl(fd, 0xC018AA3F, struct.pack("QQQ", 0xAA, 1 << 7, 0))
+    fcntl.ioctl(fd, 0xC020AA00, struct.pack("QQQQ", where, PAGE, 2, 0))
+except OSError:
+    print("no userfaultfd that protects from writes")
+    sys.exit(77)
 fcntl.ioctl(fd, 0xC018AA06, struct.pack("QQQ", where, PAGE, 1))
 
 def is_protected():
