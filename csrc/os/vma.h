@@ -67,6 +67,10 @@ bool hl_vma_populate(const void *addr, size_t size, int prot);
 /* The first of these kinds in words, as the object of a sentence. */
 const char *hl_kind_name(unsigned kinds);
 
+/* Is a userfaultfd, of whomever, told of faults there?  Takes as long as
+ * reading smaps. */
+bool hl_vma_is_watched(const void *addr, size_t size);
+
 /* Does the mapping at addr get huge pages, by its advice and by the system's
  * setting ("THPeligible" of /proc/self/smaps)?  Costs a walk over the tables
  * of what is mapped below it. */

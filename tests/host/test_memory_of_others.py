@@ -83,7 +83,13 @@ if sys.argv[2] == "none":
             os.dup(0)
     except OSError as error:
         assert error.errno == errno.EMFILE
-manager = SnapshotManager(memory, tracker=tracker)
+try:
+    manager = SnapshotManager(memory, tracker=tracker)
+except OSError as error:
+    if error.errno != errno.EMFILE or "/proc/self/maps" not in str(error):
+        raise
+    print("this kernel tells of mappings by a file alone")
+    sys.exit(77)
 snapshot = manager.take()
 assert snapshot.read(8192, 2) == memory.read(8192, 2) == b"UU"
 memory.write(12288, b"x")

@@ -138,6 +138,15 @@ except OSError:
     sys.exit(77)
 fcntl.ioctl(fd, 0xC018AA06, struct.pack("QQQ", where, PAGE, 1))
 
+other = libc.syscall(int(os.environ["USERFAULTFD"]), os.O_CLOEXEC | 1)
+fcntl.ioctl(other, 0xC018AA3F, struct.pack("QQQ", 0xAA, 0, 0))
+try:
+    fcntl.ioctl(other, 0x8010AA01, struct.pack("QQ", where, PAGE))
+    print("on this kernel anybody's userfaultfd ends another's")
+    sys.exit(77)
+except OSError:
+    os.close(other)
+
 def is_protected():
     with open("/proc/self/pagemap", "rb", 0) as pagemap:
         pagemap.seek(where // PAGE * 8)

@@ -349,12 +349,13 @@ bool hl_vma_populate(const void *addr, size_t size, int prot)
     return madvise((void *)addr, size, advice) == 0;
 }
 
-/* Sum of a field of smaps over the mappings that [start, end) touches, or
- * -errno. */
-static ssize_t smaps_sum(uintptr_t start, uintptr_t end, const char *field)
+/* Call for what a field of smaps says of each mapping that [start, end)
+ * touches. */
+static int smaps_each(uintptr_t start, uintptr_t end, const char *field,
+                      void (*said)(void *context, const char *value),
+                      void *context)
 {
-    size_t value, length = strlen(field);
-    ssize_t total = 0;
+    const size_t length = strlen(field);
     bool inside = false;
     char text[4200];
 
@@ -367,13 +368,47 @@ static ssize_t smaps_sum(uintptr_t start, uintptr_t end, const char *field)
             inside = line.start < end && start < line.end;
             if (line.start >= end)
                 break;
-        } else if (inside && strncmp(text, field, length) == 0 &&
-                   sscanf(text + length, "%zu", &value) == 1) {
-            total += (ssize_t)value;
+        } else if (inside && strncmp(text, field, length) == 0) {
+            said(context, text + length);
         }
     }
     fclose(smaps);
-    return total;
+    return 0;
+}
+
+static void add_number(void *context, const char *value)
+{
+    ssize_t *total = context;
+    size_t number;
+
+    if (sscanf(value, "%zu", &number) == 1)
+        *total += (ssize_t)number;
+}
+
+static ssize_t smaps_sum(uintptr_t start, uintptr_t end, const char *field)
+{
+    ssize_t total = 0;
+    int err = smaps_each(start, end, field, add_number, &total);
+
+    return err < 0 ? err : total;
+}
+
+/* Of faults for missing pages, for writes, and for minor faults. */
+static void find_watched(void *context, const char *flags)
+{
+    bool *found = context;
+
+    *found = *found || strstr(flags, " um ") || strstr(flags, " uw ") ||
+             strstr(flags, " ui ");
+}
+
+bool hl_vma_is_watched(const void *addr, size_t size)
+{
+    uintptr_t at = (uintptr_t)addr;
+    bool found = false;
+
+    return smaps_each(at, at + size, "VmFlags:", find_watched, &found) == 0 &&
+           found;
 }
 
 bool hl_vma_wants_huge(const void *addr)

@@ -232,17 +232,19 @@ void hl_uffd_close(struct hl_uffd *uffd, const void *addr, size_t size,
 
 /* By registering it for write protection, which does nothing to it; with the
  * process's descriptor of either mode, since the kernel walks all mappings of
- * the process when one is closed. */
+ * the process when one is closed.  Where a kernel protects no memory so
+ * (64-bit ARM before Linux 6.10), by its own word. */
 bool hl_uffd_is_foreign(void *addr, size_t size)
 {
     char why[HL_WHY_SIZE];
     struct hl_uffd uffd;
     uint64_t features;
 
-    if (hl_uffd_features(&features, why) < 0 ||
-        !(hl_uffd_choose(&uffd, HL_DESCRIPTOR_UFFD_ASYNC, features) ||
-          hl_uffd_choose(&uffd, HL_DESCRIPTOR_UFFD_SIGBUS, features)))
+    if (hl_uffd_features(&features, why) < 0)
         return false;
+    if (!(hl_uffd_choose(&uffd, HL_DESCRIPTOR_UFFD_ASYNC, features) ||
+          hl_uffd_choose(&uffd, HL_DESCRIPTOR_UFFD_SIGBUS, features)))
+        return hl_vma_is_watched(addr, size);
     int err = hl_uffd_open(&uffd, addr, size, why);
     if (err == 0)
         hl_uffd_close(&uffd, addr, size, false);
