@@ -19,12 +19,13 @@
 #define CODE_PAGES 2
 #define DATA_PAGES 8
 #define ARENA_PAGES 64
-#define KERNEL_PAGES ((sizeof(struct hl_linux_process) + PAGE - 1) / PAGE)
+#define FILE_PAGES 40
+#define KERNEL_PAGES (hl_linux_kernel_size(FILE_PAGES) / PAGE)
 #define PAGES (CODE_PAGES + DATA_PAGES + ARENA_PAGES + KERNEL_PAGES)
 
 struct program {
     char *memory, *copy; /* of what it was after the last check */
-    bool told[CODE_PAGES + DATA_PAGES + ARENA_PAGES + 64];
+    bool told[1024];
     struct hl_vm_config vm;
     struct hl_vm_regs regs;
     struct hl_linux linux_;
@@ -69,7 +70,6 @@ static inline struct program *begin(void)
     p->linux_ = (struct hl_linux){
         .head.ops = &hl_abi_linux,
         .window = {&p->vm, written, p},
-        .process = (void *)slots[3].host,
         .arena = {ARENA, ARENA_PAGES * PAGE},
         .stack_size = 1 << 20,
         .output_limit = 1 << 16,
@@ -79,7 +79,7 @@ static inline struct program *begin(void)
     p->regs.gpr[HL_RSP] = DATA + DATA_PAGES * PAGE;
     p->regs.rip = CODE;
     p->regs.rflags = 2;
-    hl_linux_begin(&p->linux_);
+    hl_linux_begin(&p->linux_, slots[3].host, FILE_PAGES);
     memcpy(p->copy, p->memory, PAGES * PAGE);
     memset(p->told, 0, sizeof p->told);
     return p;

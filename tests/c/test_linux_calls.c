@@ -129,7 +129,7 @@ static void descriptors_share_what_they_are_open_to(void)
     end(p);
 }
 
-static void names_are_of_nothing(void)
+static void names_that_are_of_nothing(void)
 {
     struct program *p = begin();
 
@@ -402,7 +402,7 @@ int main(void)
     RUN(output_is_kept_up_to_a_limit);
     RUN(input_is_read_once);
     RUN(descriptors_share_what_they_are_open_to);
-    RUN(names_are_of_nothing);
+    RUN(names_that_are_of_nothing);
     RUN(handlers_get_a_frame_and_give_it_back);
     RUN(what_is_blocked_waits);
     RUN(signals_end_or_do_not);

@@ -43,7 +43,7 @@ static char *read_program(const char *name, size_t *size)
 static void lay_out(struct hl_sandbox_config *c, const struct hl_elf *elf,
                     uint64_t base)
 {
-    uint64_t kernel = hl_align_up(sizeof(struct hl_linux_process), PAGE);
+    uint64_t kernel = hl_linux_kernel_size(1024);
     size_t n = 0, slot = 0;
 
     for (; n < elf->segment_count; n++)

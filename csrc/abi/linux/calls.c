@@ -5,6 +5,8 @@
  * is refused otherwise could be mistaken for a fault of this library's. */
 #include "abi/linux/files.h"
 #include "abi/linux/ids.h"
+#include "abi/linux/names.h"
+#include "abi/linux/paths.h"
 #include "abi/linux/signals.h"
 #include "abi/linux/space.h"
 
@@ -16,14 +18,39 @@ static int64_t tkill(struct hl_linux *l, const uint64_t *args)
     return hl_linux_tgkill(l, with_group);
 }
 
+/* Older calls, as the newer ones of which they are a case. */
+#define OLDER(name, newer, ...)                                               \
+    static int64_t name(struct hl_linux *l, const uint64_t *args)             \
+    {                                                                         \
+        const uint64_t all[6] = {__VA_ARGS__};                                \
+        return newer(l, all);                                                 \
+    }
+#define HERE HL_LINUX_HERE
+#define NOFOLLOW 0x100 /* AT_SYMLINK_NOFOLLOW */
+
+OLDER(open_, hl_linux_openat, HERE, args[0], args[1], args[2])
+OLDER(creat_, hl_linux_openat, HERE, args[0],
+      HL_O_CREAT | HL_O_WRONLY | HL_O_TRUNC, args[1])
+OLDER(stat_, hl_linux_newfstatat, HERE, args[0], args[1])
+OLDER(lstat_, hl_linux_newfstatat, HERE, args[0], args[1], NOFOLLOW)
+OLDER(access_, hl_linux_faccessat, HERE, args[0], args[1])
+OLDER(mkdir_, hl_linux_mkdirat, HERE, args[0], args[1])
+OLDER(rmdir_, hl_linux_unlinkat, HERE, args[0], 0x200) /* AT_REMOVEDIR */
+OLDER(unlink_, hl_linux_unlinkat, HERE, args[0])
+OLDER(rename_, hl_linux_renameat, HERE, args[0], HERE, args[1])
+OLDER(renameat_, hl_linux_renameat, args[0], args[1], args[2], args[3])
+OLDER(symlink_, hl_linux_symlinkat, args[0], HERE, args[1])
+OLDER(readlink_, hl_linux_readlinkat, HERE, args[0], args[1], args[2])
+OLDER(chmod_, hl_linux_fchmodat, HERE, args[0], args[1])
+
 static hl_linux_call *const calls[HL_LINUX_CALLS] = {
     [0] = hl_linux_read,
     [1] = hl_linux_write,
-    [2] = hl_linux_by_name, /* open */
+    [2] = open_,
     [3] = hl_linux_close,
-    [4] = hl_linux_by_name, /* stat */
+    [4] = stat_,
     [5] = hl_linux_fstat,
-    [6] = hl_linux_by_name, /* lstat */
+    [6] = lstat_,
     [8] = hl_linux_lseek,
     [9] = hl_linux_mmap,
     [10] = hl_linux_mprotect,
@@ -37,8 +64,8 @@ static hl_linux_call *const calls[HL_LINUX_CALLS] = {
     [18] = hl_linux_pwrite,
     [19] = hl_linux_readv,
     [20] = hl_linux_writev,
-    [21] = hl_linux_by_name, /* access */
-    [24] = hl_linux_zero,    /* sched_yield */
+    [21] = access_,
+    [24] = hl_linux_zero, /* sched_yield */
     [25] = hl_linux_mremap,
     [26] = hl_linux_msync,
     [28] = hl_linux_madvise,
@@ -49,10 +76,22 @@ static hl_linux_call *const calls[HL_LINUX_CALLS] = {
     [62] = hl_linux_kill,
     [63] = hl_linux_uname,
     [72] = hl_linux_fcntl,
+    [74] = hl_linux_fsync,
+    [75] = hl_linux_fsync,
+    [76] = hl_linux_truncate,
+    [77] = hl_linux_ftruncate,
     [79] = hl_linux_getcwd,
-    [80] = hl_linux_by_name, /* chdir */
-    [87] = hl_linux_by_name, /* unlink */
-    [89] = hl_linux_by_name, /* readlink */
+    [80] = hl_linux_chdir,
+    [81] = hl_linux_fchdir,
+    [82] = rename_,
+    [83] = mkdir_,
+    [84] = rmdir_,
+    [85] = creat_,
+    [87] = unlink_,
+    [88] = symlink_,
+    [89] = readlink_,
+    [90] = chmod_,
+    [91] = hl_linux_fchmod,
     [95] = hl_linux_umask,
     [96] = hl_linux_gettimeofday,
     [97] = hl_linux_getrlimit,
@@ -77,22 +116,29 @@ static hl_linux_call *const calls[HL_LINUX_CALLS] = {
     [201] = hl_linux_time,
     [202] = hl_linux_futex,
     [204] = hl_linux_sched_getaffinity,
+    [217] = hl_linux_getdents64,
     [218] = hl_linux_set_tid_address,
     [228] = hl_linux_clock_gettime,
     [229] = hl_linux_clock_getres,
     [231] = hl_linux_exit, /* exit_group */
     [234] = hl_linux_tgkill,
-    [257] = hl_linux_by_name_at, /* openat */
+    [257] = hl_linux_openat,
+    [258] = hl_linux_mkdirat,
     [262] = hl_linux_newfstatat,
-    [263] = hl_linux_by_name_at, /* unlinkat */
-    [267] = hl_linux_by_name_at, /* readlinkat */
-    [269] = hl_linux_by_name_at, /* faccessat */
-    [273] = hl_linux_zero,       /* set_robust_list */
+    [263] = hl_linux_unlinkat,
+    [264] = renameat_,
+    [266] = hl_linux_symlinkat,
+    [267] = hl_linux_readlinkat,
+    [268] = hl_linux_fchmodat,
+    [269] = hl_linux_faccessat,
+    [273] = hl_linux_zero, /* set_robust_list */
+    [280] = hl_linux_utimensat,
     [292] = hl_linux_dup3,
     [302] = hl_linux_prlimit64,
+    [316] = hl_linux_renameat,
     [318] = hl_linux_getrandom,
-    [324] = hl_linux_zero,       /* membarrier */
-    [439] = hl_linux_by_name_at, /* faccessat2 */
+    [324] = hl_linux_zero, /* membarrier */
+    [439] = hl_linux_faccessat,
 };
 
 /* Everything of the process but its mappings: a few pages, of which most calls

@@ -36,13 +36,23 @@ static int check(const struct hl_abi_config *c, const struct hl_vm_config *vm,
 {
     if (!c->image.elf->is_program)
         return hl_why(why, -EINVAL, "it was not read as a program");
-    if (c->kernel.size < sizeof(struct hl_linux_process) ||
+    if (c->kernel.size < hl_linux_kernel_size(1) ||
         hl_vm_host(vm, c->kernel.addr, c->kernel.size) == NULL)
         return hl_why(why, -EINVAL, "the layout has no room for the kernel");
     if (hl_vm_host(vm, c->heap.addr, c->heap.size) == NULL ||
         c->heap.addr % HL_LINUX_PAGE || c->heap.size % HL_LINUX_PAGE)
         return hl_why(why, -EINVAL, "the heap is not in any slot");
     return 0;
+}
+
+/* As many as there is room for. */
+static size_t file_pages(size_t size)
+{
+    size_t pages = (size - hl_linux_kernel_size(0)) / HL_TREE_PAGE;
+
+    while (hl_linux_kernel_size(pages) > size) /* a bit for each */
+        pages--;
+    return pages;
 }
 
 static int start(const struct hl_abi_config *c, struct hl_vm_config *vm,
@@ -61,12 +71,12 @@ static int start(const struct hl_abi_config *c, struct hl_vm_config *vm,
     if (l == NULL)
         return hl_why(why, -ENOMEM, "out of memory");
     l->window = c->window;
-    l->process = hl_vm_host(vm, c->kernel.addr, c->kernel.size);
     l->arena = c->heap;
     l->stack_size = c->stack.size;
     l->output_limit = OUTPUT_LIMIT;
     l->began = hl_now();
-    hl_linux_begin(l);
+    hl_linux_begin(l, hl_vm_host(vm, c->kernel.addr, c->kernel.size),
+                   file_pages(c->kernel.size));
     vm->system_calls = true;
     *regs = (struct hl_vm_regs){
         .rip = c->image.base + c->image.elf->entry,

@@ -23,6 +23,7 @@
 #define HL_ABI_LINUX_PROCESS_H
 
 #include "abi/abi.h"
+#include "abi/linux/tree.h"
 #include "vm/window.h"
 
 #define HL_LINUX_MAPPINGS 2048
@@ -55,15 +56,27 @@ enum hl_linux_kind {
     HL_LINUX_STDIN,
     HL_LINUX_STDOUT,
     HL_LINUX_STDERR,
-    HL_LINUX_KINDS
+    HL_LINUX_FILE /* or a folder: a node of the tree */
 };
+
+/* Flags of open, as asm-generic/fcntl.h has them. */
+#define HL_O_ACCMODE 3u
+#define HL_O_WRONLY 1u
+#define HL_O_CREAT 0100u
+#define HL_O_EXCL 0200u
+#define HL_O_TRUNC 01000u
+#define HL_O_APPEND 02000u
+#define HL_O_NONBLOCK 04000u
+#define HL_O_DIRECTORY 0200000u
+#define HL_O_NOFOLLOW 0400000u
+#define HL_O_CLOEXEC 02000000u
 
 /* An open file description, which descriptors share. */
 struct hl_linux_open {
     uint32_t kind; /* enum hl_linux_kind */
     uint32_t refs;
     uint32_t flags; /* O_* */
-    uint32_t reserved;
+    uint32_t node;
     uint64_t offset;
 };
 
@@ -80,7 +93,7 @@ struct hl_linux_process {
     uint64_t clear_tid;
     uint64_t thread; /* where FS points */
     uint32_t file_mode_mask;
-    uint32_t reserved;
+    uint32_t folder; /* the node that it works in */
     char name[16];
     struct hl_linux_action actions[HL_LINUX_SIGNALS + 1];
     struct hl_linux_descriptor descriptors[HL_LINUX_FILES];
@@ -109,6 +122,7 @@ struct hl_linux {
     struct hl_window window;
     struct hl_linux_process *process;
     struct hl_span arena; /* for brk and mmap: readable, writable */
+    struct hl_files files;
 
     enum hl_linux_end end;
     int number;
@@ -136,9 +150,12 @@ struct hl_linux {
 /* Serve the system call in the registers, and put there what it returns. */
 void hl_linux_serve(struct hl_linux *linux_);
 
-/* A zeroed process begins: nothing is mapped, standard input, output and error
- * are open. */
-void hl_linux_begin(struct hl_linux *linux_);
+/* Memory for the process and that many pages of its files. */
+size_t hl_linux_kernel_size(size_t file_pages);
+
+/* A process begins in zeroed memory of that size: nothing is mapped, standard
+ * input, output and error are open, and there are no files. */
+void hl_linux_begin(struct hl_linux *linux_, void *memory, size_t file_pages);
 
 /* For the files of this folder.  Arguments are as they come: unchecked. */
 typedef int64_t hl_linux_call(struct hl_linux *linux_, const uint64_t *args);

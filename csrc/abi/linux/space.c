@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "abi/linux/files.h"
 #include "abi/linux/mappings.h"
 #include "mem/copy.h"
 #include "vm/slots.h"
@@ -137,6 +138,35 @@ static int64_t place(const struct hl_linux *l, uint64_t hint, uint64_t size,
     return at ? (int64_t)at : -ENOMEM;
 }
 
+/* Mapped files are copied: so a mapping whose writes the file would get cannot
+ * be had. */
+static int find_file(const struct hl_linux *l, uint64_t fd, bool writes_back,
+                     uint32_t *node)
+{
+    const struct hl_linux_open *o = hl_linux_opened(l, fd);
+
+    if (o == NULL)
+        return -EBADF;
+    *node = hl_linux_node_of(l, fd);
+    if (*node == 0 || l->files.tree->nodes[*node].kind != HL_TREE_FILE ||
+        writes_back)
+        return -ENODEV;
+    return (o->flags & HL_O_ACCMODE) == HL_O_WRONLY ? -EACCES : 0;
+}
+
+static void fill(const struct hl_linux *l, uint64_t start, uint64_t size,
+                 uint32_t file, uint64_t offset)
+{
+    size_t here = (size_t)size;
+    const char *bytes = hl_tree_read(&l->files, file, offset, &here);
+    char *host = hl_vm_host(l->window.vm, start, size);
+
+    if (here == 0 || host == NULL)
+        return;
+    hl_window_own(&l->window, host, here);
+    memcpy(host, bytes, here);
+}
+
 int64_t hl_linux_mmap(struct hl_linux *l, const uint64_t *args)
 {
     uint64_t size = hl_linux_page_up(args[1]), flags = args[3];
@@ -145,11 +175,13 @@ int64_t hl_linux_mmap(struct hl_linux *l, const uint64_t *args)
     if (args[1] == 0 || args[5] % HL_LINUX_PAGE || type == 0 ||
         type > MAP_SHARED_VALIDATE_)
         return -EINVAL;
-    if (!(flags & MAP_ANONYMOUS_))
-        return args[4] < HL_LINUX_FILES &&
-                       l->process->descriptors[args[4]].open
-                   ? -ENODEV
-                   : -EBADF;
+    uint32_t file = 0;
+    if (!(flags & MAP_ANONYMOUS_)) {
+        int err = find_file(
+            l, args[4], type != MAP_PRIVATE_ && args[2] & PROT_WRITE_, &file);
+        if (err < 0)
+            return err;
+    }
     if (size == 0 || flags & MAP_HUGETLB_)
         return -ENOMEM;
     if (args[2] & PROT_EXEC_)
@@ -169,6 +201,8 @@ int64_t hl_linux_mmap(struct hl_linux *l, const uint64_t *args)
         return err;
     if (replaces)
         zero(l, m.start, m.end);
+    if (file)
+        fill(l, m.start, size, file, args[5]);
     return at;
 }
 
