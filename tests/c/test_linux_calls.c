@@ -307,6 +307,16 @@ static void what_is_not_served_is_counted(void)
     end(p);
 }
 
+#define PATHS (DATA + 2 * PAGE)
+
+/* Names that calls meet each other by. */
+static void put_paths(struct program *p)
+{
+    static const char paths[4][16] = {"/a", "b/../c", "a/", "."};
+
+    put(p, PATHS, paths, sizeof paths);
+}
+
 /* Numbers that a hostile program would try. */
 static uint64_t hostile(uint64_t *random)
 {
@@ -335,6 +345,10 @@ static uint64_t hostile(uint64_t *random)
         1 << 20,
         ARENA + 7,
         (uint64_t)INT64_MIN,
+        PATHS,
+        PATHS + 16,
+        PATHS + 32,
+        PATHS + 48,
         UINT64_C(1) << 47,
         UINT64_MAX - PAGE + 1,
     };
@@ -370,6 +384,7 @@ static void no_call_does_harm(void)
         p->linux_.input_size = 10;
         for (int i = 0; i < 2000; i++) {
             uint64_t args[6], r = next_random(&random);
+            put_paths(p);
             for (size_t j = 0; j < 6; j++)
                 args[j] = hostile(&random);
             for (int j = 0; j < 8; j++) /* for what is read by address */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "abi/linux/signals.h"
-#include "abi/linux/start.h"
+#include "abi/linux/stack.h"
 #include "os/wait.h"
 #include "vm/slots.h"
 

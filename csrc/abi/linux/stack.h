@@ -1,7 +1,7 @@
 /* How a program finds its stack (System V ABI for x86-64, 3.4.1): argc, argv,
  * its environment, and the auxiliary vector. */
-#ifndef HL_ABI_LINUX_START_H
-#define HL_ABI_LINUX_START_H
+#ifndef HL_ABI_LINUX_STACK_H
+#define HL_ABI_LINUX_STACK_H
 
 #include "abi/abi.h"
 

@@ -1,4 +1,4 @@
-#include "abi/linux/start.h"
+#include "abi/linux/stack.h"
 
 #include <string.h>
 
@@ -62,8 +62,6 @@ static int push_addresses(const struct hl_start *start, uint64_t at,
         used += (size_t)(end - text) + 1;
         left -= (size_t)(end - text) + 1;
     }
-    if (start->argument_count == 0)
-        return -EINVAL;
     words[n++] = 0;
     *count = n;
     return left ? -EINVAL : 0;
@@ -115,6 +113,8 @@ int hl_linux_fill_stack(const struct hl_abi_config *c,
 
     if (stack == NULL)
         return hl_why(why, -EINVAL, "the stack is not in any slot");
+    if (argc == 0 || start->size == 0)
+        return hl_why(why, -EINVAL, "a program needs its name");
     if (start->size > c->stack.size / 4 || argc > start->size ||
         start->variable_count > start->size ||
         (argc + start->variable_count) * WORD > c->stack.size / 4)
