@@ -279,6 +279,26 @@ static const struct hl_vm_tracker *another_tracker(void)
 }
 
 /* What cannot be changed of a machine is what the new one asks for. */
+/* A SYSCALL leaves only those that were made for it, either way. */
+static void system_calls_leave_their_own_machines(void)
+{
+    struct plan plan = usual();
+    struct hl_machine m = made(count, count_end);
+
+    for (int made_ = 2; ops->system_calls && made_ < 4; made_++) {
+        end_kept(&m);
+        m = mapped(&plan);
+        CHECK(!m.config.system_calls);
+        fill(&m, count, count_end);
+        m.config.system_calls = made_ == 2;
+        start(&m);
+        CHECK(created == made_ && destroyed == made_ - 1);
+        CHECK(call_of(&m) == 1);
+    }
+    hl_machine_end(&m, false);
+    nothing_is_left();
+}
+
 static void another_kind_is_made_anew(void)
 {
     const struct hl_vm_tracker *was = own;
@@ -407,6 +427,7 @@ static void run_with_tracker(void)
     RUN(none_is_kept_with_much_memory);
     RUN(no_child_has_any);
     RUN(only_equal_memory_is_used_again);
+    RUN(system_calls_leave_their_own_machines);
     RUN(another_kind_is_made_anew);
     RUN(one_that_cannot_be_renewed_is_made_anew);
     RUN(no_machine_has_two_owners);
