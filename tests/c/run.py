@@ -58,7 +58,13 @@ POSIX = r"(sys/(?!types|stat)\w+|linux/\w+|unistd|dirent|sched|semaphore)"
 NEEDS = {
     **dict.fromkeys(("test_kvm_ring", "test_kvm_ring_full"), "KVM"),
     **dict.fromkeys(("test_vm", "test_vm_writes"), "KVM"),
-    **dict.fromkeys(("test_linux_calls", "test_linux_space"), "such errors"),
+    **dict.fromkeys(
+        (
+            f"test_linux_{part}"
+            for part in ("calls", "files", "names", "space")
+        ),
+        "such errors",
+    ),
     "test_program": "driver whose system calls leave",
     "test_context": "signal frame",
     "test_vm_ends": "signals",

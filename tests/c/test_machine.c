@@ -278,7 +278,6 @@ static const struct hl_vm_tracker *another_tracker(void)
     return NULL;
 }
 
-/* What cannot be changed of a machine is what the new one asks for. */
 /* A SYSCALL leaves only those that were made for it, either way. */
 static void system_calls_leave_their_own_machines(void)
 {
@@ -299,6 +298,7 @@ static void system_calls_leave_their_own_machines(void)
     nothing_is_left();
 }
 
+/* What cannot be changed of a machine is what the new one asks for. */
 static void another_kind_is_made_anew(void)
 {
     const struct hl_vm_tracker *was = own;
