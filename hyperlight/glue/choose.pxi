@@ -32,8 +32,10 @@ TRACKERS = tuple(
     for j in range(hl_drivers[i].tracker_count))
 
 
-#: Names of the guest ABIs, in the order in which a file is offered to them.
-ABIS = tuple(hl_abis[i].name.decode() for i in range(hl_abi_count))
+#: Names of the guest ABIs whose functions can be called, in the order in which
+#: a file is offered to them.
+ABIS = tuple(hl_abis[i].name.decode() for i in range(hl_abi_count)
+             if hl_abis[i].messages != NULL)
 
 
 cdef const hl_driver_ops *find_driver(str name) except NULL:

@@ -28,7 +28,7 @@ LINES = (
     ("csrc/track/track.c", "    &hl_track_uffd,", "    &hl_track_dummy,\n"),
     ("csrc/vm/driver.h", "hl_driver_kvm, hl", "hl_driver_dummy, "),
     ("csrc/vm/driver.c", "    &hl_driver_kvm,", "    &hl_driver_dummy,\n"),
-    ("csrc/abi/abi.h", "hl_abi_native;", "hl_abi_dummy, "),
+    ("csrc/abi/abi.h", "hl_abi_native, hl", "hl_abi_dummy, "),
     ("csrc/abi/abi.c", "    &hl_abi_native,", "    &hl_abi_dummy,\n"),
     ("hyperlight/_absent.py", '"native",)', '"dummy", '),
     (
