@@ -16,9 +16,10 @@ static void begin(struct hl_abi *abi, struct hl_vm_regs *regs)
     hl_abi_native.begin(abi, regs);
 }
 
-static enum hl_left step(const struct hl_abi *abi, const struct hl_exit *exit)
+static enum hl_left step(struct hl_abi *abi, struct hl_vm *vm,
+                         const struct hl_exit *exit)
 {
-    return hl_abi_native.step(abi, exit);
+    return hl_abi_native.step(abi, vm, exit);
 }
 
 static struct hl_call *messages(struct hl_abi *abi)
