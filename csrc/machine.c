@@ -46,7 +46,8 @@ static bool has_slots(const struct hl_vm_config *config,
 static bool has_regions(const struct hl_vm_config *one,
                         const struct hl_vm_config *other)
 {
-    if (one->region_count != other->region_count)
+    if (one->region_count != other->region_count || one->finer_count ||
+        other->finer_count)
         return false;
     for (size_t i = 0; i < one->region_count; i++)
         if (one->regions[i].addr != other->regions[i].addr ||
@@ -221,7 +222,7 @@ static bool make_blank(struct hl_machine *m)
 {
     const struct hl_driver_ops *driver = m->driver;
 
-    if (m->vm == NULL || driver->renew == NULL ||
+    if (m->vm == NULL || driver->renew == NULL || m->config.finer_count ||
         (m->config.tracker && !m->tracker) || hl_machine_finish(m) < 0 ||
         !wipe(m))
         return false;

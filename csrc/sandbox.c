@@ -1,4 +1,4 @@
-#include "sandbox.h"
+#include "sandbox_parts.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -11,174 +11,9 @@
 #include "vm/slots.h"
 #include "vm/watch.h"
 
-struct hl_sandbox {
-    atomic_size_t refs;
-    struct hl_turn turn;
-    enum hl_state rest;   /* what it is when the turn is given back */
-    bool up;              /* counted as alive */
-    atomic_bool released; /* in a child, two threads may close it at once */
-    bool ran;             /* the guest did, since the call began */
-    bool failed;          /* a run did: the machine is unusable */
-    bool reusable;        /* once it is closed, it is at rest: B2 */
-    uint64_t deadline;
-    struct hl_machine machine;
-    struct hl_manager *manager;
-    const char *tracked; /* where its memory begins */
-    struct hl_abi *abi;
-};
-
 static atomic_size_t live;
 
 size_t hl_sandbox_count(void) { return atomic_load(&live); }
-
-/* The memory that snapshots hold. */
-struct tracked {
-    struct hl_sandbox *sandbox;
-    char *memory;
-    size_t page_count;
-    bool adaptive;
-};
-
-/* hl_try: a machine, and a manager of its memory with this tracker. */
-static int start(void *context, struct hl_candidate candidate, char *why)
-{
-    struct tracked *t = context;
-    struct hl_machine *machine = &t->sandbox->machine;
-    struct hl_manager **manager = &t->sandbox->manager;
-    struct hl_tracker *tracker;
-
-    int err = hl_machine_make(machine, candidate.vm, t->memory,
-                              t->page_count * hl_page_size(), why);
-    if (err < 0)
-        return err;
-    if (candidate.vm == NULL)
-        return hl_refusal(hl_manager_new(t->memory, t->page_count,
-                                         candidate.ops, t->adaptive, manager,
-                                         why));
-    err = hl_machine_track(machine, t->memory, t->page_count, &tracker, why);
-    if (err < 0)
-        return hl_refusal(err);
-    err = hl_manager_adopt(tracker, t->adaptive, manager, why);
-    if (err < 0)
-        tracker->ops->close(tracker, false);
-    return err;
-}
-
-/* Slots that are logged lie together. */
-static struct tracked tracked_memory(struct hl_sandbox *s,
-                                     const struct hl_sandbox_config *c)
-{
-    struct tracked t = {.sandbox = s, .adaptive = c->adaptive};
-    size_t size = 0;
-
-    for (size_t i = s->machine.config.slot_count; i-- > 0;) {
-        if (!c->slots[i].logged)
-            continue;
-        t.memory = s->machine.config.slots[i].host;
-        size += s->machine.config.slots[i].size;
-    }
-    t.page_count = size / hl_page_size();
-    return t;
-}
-
-/* W2.  Until there is a manager nothing is tracked, and behind the tracked
- * memory nothing ever is. */
-static void written(void *context, const void *host, size_t size)
-{
-    const struct hl_sandbox *s = context;
-    const size_t page = hl_page_size();
-    const char *memory = s->tracked, *first = host;
-
-    if (s->manager == NULL || first < memory)
-        return;
-    size_t at = (size_t)(first - memory), end = at + size - 1;
-    hl_manager_written(s->manager, (struct hl_run){
-                                       at / page,
-                                       end / page - at / page + 1,
-                                   });
-}
-
-/* Page tables, and everything that the guest finds in its memory. */
-static int fill_memory(struct hl_sandbox *s, const struct hl_sandbox_config *c,
-                       struct hl_vm_regs *regs, char *why)
-{
-    struct hl_vm_config *vm = &s->machine.config;
-    const struct hl_abi_ops *abi = hl_abi_find(c->abi, &c->guest.image);
-    struct hl_abi_config guest = c->guest;
-    char *tables = hl_vm_host(vm, c->tables.addr, c->tables.size);
-
-    if (abi == NULL)
-        return hl_why(why, -EINVAL, "no guest ABI %s%s",
-                      c->abi ? "is called " : "accepts this file",
-                      c->abi ? c->abi : "");
-    if (tables == NULL)
-        return hl_why(why, -EINVAL, "the page tables are not in any slot");
-    int err = hl_x86_build(tables, c->tables.size, c->tables.addr, c->regions,
-                           c->region_count, &vm->tables);
-    if (err < 0)
-        return hl_why(why, err, "page tables: %s", strerror(-err));
-    guest.pinned = s->machine.driver->pins_memory;
-    guest.window = (struct hl_window){vm, written, s};
-    err = abi->start(&guest, vm, regs, &s->abi, why);
-    if (err < 0)
-        return err;
-    s->abi->ops = abi;
-    if (!vm->system_calls)
-        return 0;
-    if (!s->machine.driver->system_calls)
-        return hl_why(why, -EOPNOTSUPP,
-                      "driver %s does not tell the system calls of programs",
-                      s->machine.driver->name);
-    hl_x86_let_system_calls_leave(tables, c->tables.addr, &vm->tables);
-    return 0;
-}
-
-/* S1 */
-static int find_scratch(const struct hl_sandbox *s, const struct tracked *t,
-                        struct hl_run *pages, char *why)
-{
-    const struct hl_span scratch = s->abi->ops->scratch(s->abi);
-    const char *host =
-        hl_vm_host(&s->machine.config, scratch.addr, scratch.size);
-    const size_t page = hl_page_size();
-
-    if (scratch.size == 0)
-        return 0;
-    if (host == NULL || host < t->memory ||
-        (size_t)(host - t->memory) + scratch.size > t->page_count * page)
-        return hl_why(why, -EINVAL, "the output buffer is not tracked");
-    *pages = (struct hl_run){(size_t)(host - t->memory) / page,
-                             scratch.size / page};
-    return 0;
-}
-
-static int set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
-                  struct hl_choice *choice, char *why)
-{
-    struct hl_vm_config *vm = &s->machine.config;
-    struct hl_vm_regs regs;
-
-    memcpy(vm->regions, c->regions, sizeof vm->regions);
-    vm->region_count = c->region_count;
-    int err = hl_machine_map(&s->machine, c->slots, c->slot_count, why);
-    if (err == 0)
-        err = fill_memory(s, c, &regs, why);
-    if (err < 0)
-        return err;
-    struct tracked t = tracked_memory(s, c);
-    s->tracked = t.memory;
-    struct hl_run scratch = {0};
-    err = find_scratch(s, &t, &scratch, why);
-    if (err < 0)
-        return err;
-    struct hl_wish wish = {s->machine.driver, c->tracker, t.page_count};
-    err = hl_choose(&wish, start, &t, choice, why);
-    if (err < 0)
-        return err;
-    hl_manager_scratch(s->manager, scratch);
-    *s->machine.driver->regs(s->machine.vm) = regs;
-    return 0;
-}
 
 static void release(struct hl_sandbox *s)
 {
@@ -211,7 +46,7 @@ static int make(const struct hl_sandbox_config *config,
     s->rest = HL_READY;
     atomic_init(&s->refs, 1);
     hl_turn_init(&s->turn);
-    int err = set_up(s, config, choice, why);
+    int err = hl_sandbox_set_up(s, config, choice, why);
     if (err < 0) {
         release(s);
         free(s);
@@ -338,36 +173,55 @@ static int run_watched(struct hl_sandbox *s, struct hl_exit *exit)
     return err;
 }
 
+/* Somebody wants the call to end. */
+static bool is_to_end(struct hl_sandbox *s, struct hl_exit *exit)
+{
+    *exit = (struct hl_exit){.reason = HL_EXIT_KICKED};
+    if (hl_turn_asked(&s->turn))
+        exit->reason = HL_EXIT_INTERRUPTED;
+    else if (s->deadline && hl_now() >= s->deadline)
+        exit->reason = HL_EXIT_TIMEOUT;
+    return exit->reason != HL_EXIT_KICKED;
+}
+
 /* Requests to end the call are checked before each run and after a kick, never
  * after the guest left by itself: then the call may have ended. */
 static int run_until_exit(struct hl_sandbox *s, struct hl_exit *exit)
 {
-    if (hl_turn_is_forked(&s->turn))
-        return -ECHILD;
-    for (bool kicked = false;; kicked = true) {
-        *exit = (struct hl_exit){.reason = HL_EXIT_KICKED};
-        if (hl_turn_asked(&s->turn))
-            exit->reason = HL_EXIT_INTERRUPTED;
-        else if (s->deadline && hl_now() >= s->deadline)
-            exit->reason = HL_EXIT_TIMEOUT;
-        if (kicked || exit->reason != HL_EXIT_KICKED)
-            return 0;
-        int err = run_watched(s, exit);
-        if (err < 0 || exit->reason != HL_EXIT_KICKED)
-            return err;
-    }
+    if (is_to_end(s, exit))
+        return 0;
+    int err = run_watched(s, exit);
+    if (err == 0 && exit->reason == HL_EXIT_KICKED)
+        (void)is_to_end(s, exit);
+    return err;
+}
+
+/* What the ABI has to do before the machine runs may take long, too. */
+static enum hl_left resume(struct hl_sandbox *s, struct hl_exit *exit)
+{
+    if (s->abi->ops->resume == NULL)
+        return HL_LEFT_SERVED;
+    if (is_to_end(s, exit))
+        return s->abi->ops->step(s->abi, NULL, exit);
+    s->ran = true;
+    return s->abi->ops->resume(s->abi, s->machine.vm);
 }
 
 int hl_sandbox_run(struct hl_sandbox *s, struct hl_exit *exit,
                    enum hl_left *left)
 {
-    int err;
+    int err = hl_turn_is_forked(&s->turn) ? -ECHILD : 0;
 
-    do {
+    while (err == 0) {
+        *left = resume(s, exit);
+        if (*left != HL_LEFT_SERVED)
+            break;
         err = run_until_exit(s, exit);
         if (err == 0)
             *left = s->abi->ops->step(s->abi, s->machine.vm, exit);
-    } while (err == 0 && *left == HL_LEFT_SERVED);
+        if (err < 0 || *left != HL_LEFT_SERVED)
+            break;
+    }
     if (!s->ran && (err < 0 || exit->reason != HL_EXIT_KICKED))
         hl_sandbox_end(s); /* the guest knows of no call */
     return err;

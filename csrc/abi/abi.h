@@ -38,6 +38,8 @@ enum hl_left {
     HL_LEFT_EXITED = -5, /* the program did, and cannot go on */
     HL_LEFT_LIMIT = -6,  /* it went beyond one, and does not go on */
     HL_LEFT_SERVED = -7, /* nothing more is to be done: run it again */
+    HL_LEFT_ASKS = -8,   /* for what was only announced to it */
+    HL_LEFT_OUTPUT = -9, /* that its caller wants at once */
 };
 
 /* How a program is started: its arguments and then its environment, each text
@@ -52,7 +54,8 @@ struct hl_start {
 struct hl_abi_config {
     struct hl_image image;
     struct hl_span thread, stack, heap, input, output;
-    struct hl_span kernel; /* tracked, out of the guest's reach */
+    struct hl_span kernel;       /* tracked, out of the guest's reach */
+    struct hl_image interpreter; /* of a program; file NULL: it has none */
     struct hl_start start;
     bool pinned; /* pages must not be dropped (vm/driver.h) */
     struct hl_window window;
@@ -85,6 +88,15 @@ struct hl_abi_ops {
      * and what has to be done for that. */
     enum hl_left (*step)(struct hl_abi *abi, struct hl_vm *vm,
                          const struct hl_exit *exit);
+
+    /* Before the machine runs: what the last step left to do.  Other than
+     * HL_LEFT_SERVED: it is not run now.  NULL: nothing ever is. */
+    enum hl_left (*resume)(struct hl_abi *abi, struct hl_vm *vm);
+
+    /* From now on the guest is not trusted: its final rights, for a machine
+     * that will be made anew.  -errno: nothing changed.  NULL: they never
+     * change. */
+    int (*bake)(struct hl_abi *abi, struct hl_vm_config *vm);
 
     /* Memory was put back: what is not in it follows.  NULL: nothing. */
     void (*restored)(struct hl_abi *abi);

@@ -131,13 +131,33 @@ static int add_segment(const struct hl_elf_file *file, const Elf64_Phdr *ph,
     return 0;
 }
 
+static int read_interpreter(const struct hl_elf_file *file,
+                            const Elf64_Phdr *ph, struct hl_elf *elf)
+{
+    const char *path = (const char *)file->bytes + ph->p_offset;
+
+    if (ph->p_filesz < 2 ||
+        !hl_elf_within(ph->p_offset, ph->p_filesz, file->size) ||
+        memchr(path, '\0', ph->p_filesz) != path + ph->p_filesz - 1)
+        return hl_why(file->why, -ENOEXEC,
+                      "the path of its interpreter (PT_INTERP) is invalid");
+    elf->interpreter = ph->p_offset;
+    elf->interpreter_size = ph->p_filesz;
+    return 0;
+}
+
 static int read_segments(const struct hl_elf_file *file, struct hl_elf *elf)
 {
     uint64_t end = 0;
     Elf64_Phdr ph;
 
-    if (hl_elf_find(file, PT_INTERP, &ph) != 0)
-        return hl_why(file->why, -ENOEXEC, HL_ELF_NOT_STATIC);
+    if (hl_elf_find(file, PT_INTERP, &ph) != 0) {
+        if (!elf->is_program)
+            return hl_why(file->why, -ENOEXEC, HL_ELF_NOT_STATIC);
+        int err = read_interpreter(file, &ph, elf);
+        if (err < 0)
+            return err;
+    }
     for (size_t i = 0; i < file->header.e_phnum; i++) {
         ph = hl_elf_program_header(file, i);
         if (ph.p_type == PT_GNU_STACK && (ph.p_flags & PF_X) != 0)
@@ -229,7 +249,8 @@ static void find_headers(const struct hl_elf_file *file, struct hl_elf *elf)
 }
 
 /* Everything but the relocations. */
-static int read_all(struct hl_elf_file *file, struct hl_elf *elf)
+static int read_all(struct hl_elf_file *file, bool is_program,
+                    struct hl_elf *elf)
 {
     int err = read_header(file);
 
@@ -239,6 +260,7 @@ static int read_all(struct hl_elf_file *file, struct hl_elf *elf)
         .pie = file->header.e_type == ET_DYN,
         .align = PAGE,
         .entry = file->header.e_entry,
+        .is_program = is_program,
     };
     err = read_segments(file, elf);
     if (err == 0)
@@ -254,7 +276,7 @@ int hl_elf_read(const void *file, size_t size, struct hl_elf *elf, char *why)
     struct hl_elf_file in = {.bytes = file, .size = size, .why = why};
     struct hl_elf new;
 
-    int err = read_all(&in, &new);
+    int err = read_all(&in, false, &new);
     if (err == 0)
         err = hl_elf_relocate(&in, &new, 0, NULL);
     if (err == 0)
@@ -268,12 +290,10 @@ int hl_elf_read_program(const void *file, size_t size, struct hl_elf *elf,
     struct hl_elf_file in = {.bytes = file, .size = size, .why = why};
     struct hl_elf new;
 
-    int err = read_all(&in, &new);
-    if (err < 0)
-        return err;
-    new.is_program = true;
-    *elf = new;
-    return 0;
+    int err = read_all(&in, true, &new);
+    if (err == 0)
+        *elf = new;
+    return err;
 }
 
 int hl_elf_load(const struct hl_elf *elf, const void *file, size_t size,
@@ -283,7 +303,7 @@ int hl_elf_load(const struct hl_elf *elf, const void *file, size_t size,
     struct hl_elf now;
 
     /* Cheap, and ensures that both arguments are of the same file. */
-    int err = read_all(&in, &now);
+    int err = read_all(&in, elf->is_program, &now);
     if (err < 0)
         return err;
     if (now.low != elf->low || now.high != elf->high || now.pie != elf->pie)

@@ -44,6 +44,10 @@ struct hl_elf {
 
     bool is_program; /* of Linux, whose own start relocates it */
 
+    /* Where in the file of a program the path of its interpreter is, which
+     * loads it, with its NUL; size 0: it is linked statically. */
+    uint64_t interpreter, interpreter_size;
+
     /* Where its program headers are loaded, or 0: nowhere. */
     uint64_t headers;
     size_t header_count;

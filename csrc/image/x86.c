@@ -140,8 +140,9 @@ static bool is_sound(const struct hl_x86_region *r)
 {
     return r->size > 0 && r->addr % PAGE == 0 && r->size % PAGE == 0 &&
            r->addr < LIMIT && r->size <= LIMIT - r->addr &&
-           (r->perms & (HL_PERM_WRITE | HL_PERM_EXECUTE)) !=
-               (HL_PERM_WRITE | HL_PERM_EXECUTE);
+           (r->perms & HL_PERM_BOTH ||
+            (r->perms & (HL_PERM_WRITE | HL_PERM_EXECUTE)) !=
+                (HL_PERM_WRITE | HL_PERM_EXECUTE));
 }
 
 /* Tables of one level that [addr, +size) touches. */
@@ -374,6 +375,54 @@ int hl_x86_build(void *memory, size_t size, uint64_t addr,
     memcpy(page_at(&b, t->rdpkru), rdpkru, sizeof rdpkru);
     memcpy(page_at(&b, t->iret), iret, sizeof iret);
     memcpy(page_at(&b, t->system_call), system_call, sizeof system_call);
+    t->end = addr + b.used * PAGE;
+    return err;
+}
+
+/* A large page as 512 small ones. */
+static int split(struct builder *b, uint64_t *large)
+{
+    uint64_t page = add_page(b), flags = *large & ~PTE_ADDR & ~PTE_LARGE;
+    uint64_t at = *large & PTE_ADDR;
+
+    if (page == 0)
+        return -ENOMEM;
+    uint64_t *table = page_at(b, page);
+    for (size_t i = 0; i < 512; i++)
+        table[i] = (at + i * PAGE) | flags;
+    *large = page | PTE_TABLE;
+    return 0;
+}
+
+static int carve(struct builder *b, uint64_t root,
+                 const struct hl_x86_region *r)
+{
+    for (uint64_t at = r->addr; at < r->addr + r->size; at += PAGE) {
+        uint64_t *large = entry_at(b, root, at, 1);
+        if (large == NULL || *large == 0)
+            return -EINVAL;
+        int err = *large & PTE_LARGE ? split(b, large) : 0;
+        if (err < 0)
+            return err;
+        uint64_t *entry = entry_at(b, root, at, 0);
+        if (entry == NULL || *entry == 0)
+            return -EINVAL;
+        *entry = at | flags_of(r->perms) | PTE_USER;
+    }
+    return 0;
+}
+
+int hl_x86_carve(void *memory, size_t size, uint64_t addr,
+                 const struct hl_x86_region *finer, size_t count,
+                 struct hl_x86_tables *t)
+{
+    struct builder b = {memory, addr, (size_t)((t->end - addr) / PAGE),
+                        size / PAGE};
+    int err = 0;
+
+    for (size_t i = 0; i < count && err == 0; i++)
+        err = is_sound(&finer[i]) ? carve(&b, t->cr3, &finer[i]) : -EINVAL;
+    t->end = addr + b.used * PAGE;
     return err;
 }
 

@@ -7,7 +7,7 @@
  *  X2. The tables themselves are mapped for the supervisor only: the guest can
  *      neither read nor write them.  Of the pages around them it can read only
  *      the two of struct hl_x86_entry.
- *  X3. Nothing is both writable and executable.
+ *  X3. Nothing is both writable and executable, but what HL_PERM_BOTH says.
  *  X4. Accessed and dirty bits are set from the start, so that no processor
  *      ever writes to the page tables.
  *  X5. Of all I/O ports the guest reaches HL_PORT_GUEST, by the TSS's bitmap,
@@ -31,7 +31,13 @@
 
 #define HL_X86_VECTORS 32
 
-enum hl_perm { HL_PERM_READ = 1, HL_PERM_WRITE = 2, HL_PERM_EXECUTE = 4 };
+enum hl_perm {
+    HL_PERM_READ = 1,
+    HL_PERM_WRITE = 2,
+    HL_PERM_EXECUTE = 4,
+    HL_PERM_BOTH = 8 /* writable and executable on purpose: for the start of
+                        a program that is trusted until then */
+};
 
 #define HL_X86_REGIONS 32
 
@@ -53,6 +59,7 @@ struct hl_x86_tables {
     uint64_t system_call;       /* where SYSCALL goes: an undefined
                                    instruction, or a stub; the guest's */
     uint64_t iret;              /* an IRETQ for the supervisor */
+    uint64_t end;               /* of the page tables */
 };
 
 /* The data that the entry code loads, so that a vCPU's vector state is put
@@ -92,6 +99,13 @@ size_t hl_x86_tables_size(uint64_t addr, const struct hl_x86_region *regions,
  * they do not, or where a region breaks X3. */
 int hl_x86_build(void *memory, size_t size, uint64_t addr,
                  const struct hl_x86_region *regions, size_t count,
+                 struct hl_x86_tables *tables) HL_MUST_CHECK;
+
+/* In tables that hl_x86_build made and no processor has used: give these
+ * stretches, each inside of a region, rights of their own.  -ENOMEM: where
+ * they are in large pages, the tables need a page more for 2 MiB. */
+int hl_x86_carve(void *memory, size_t size, uint64_t addr,
+                 const struct hl_x86_region *finer, size_t count,
                  struct hl_x86_tables *tables) HL_MUST_CHECK;
 
 /* In tables that hl_x86_build made: let SYSCALL and HL_PORT_SYSTEM_CALL leave.

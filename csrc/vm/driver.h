@@ -60,6 +60,10 @@ struct hl_vm_config {
     size_t slot_count;
     struct hl_x86_region regions[HL_X86_REGIONS];
     size_t region_count;
+    /* Stretches of regions with rights of their own: ascending, apart; the
+     * caller's. */
+    const struct hl_x86_region *finer;
+    size_t finer_count;
     struct hl_x86_tables tables;
     uint64_t fs_base;
     bool system_calls; /* SYSCALL leaves (V7); else it is undefined.  The

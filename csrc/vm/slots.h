@@ -9,4 +9,9 @@
  * NULL otherwise. */
 void *hl_vm_host(const struct hl_vm_config *vm, uint64_t addr, uint64_t size);
 
+/* What the guest may do (HL_PERM_*) at this address, and up to where it is the
+ * same; 0: nothing is there. */
+unsigned hl_vm_perms(const struct hl_vm_config *vm, uint64_t addr,
+                     uint64_t *end);
+
 #endif

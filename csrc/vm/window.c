@@ -8,16 +8,10 @@ bool hl_window_allows(const struct hl_window *w, uint64_t addr, uint64_t size,
 {
     if (size == 0 || size > UINT64_MAX - addr)
         return false;
-    for (size_t i = 0; i < w->vm->region_count; i++) {
-        const struct hl_x86_region *r = &w->vm->regions[i];
-        if (!(r->perms & perm) || addr < r->addr || addr - r->addr >= r->size)
-            continue;
-        uint64_t here = r->size - (addr - r->addr);
-        if (size <= here)
-            return true;
-        return hl_window_allows(w, addr + here, size - here, perm);
-    }
-    return false;
+    for (uint64_t end = addr + size, here; addr < end; addr = here)
+        if (!(hl_vm_perms(w->vm, addr, &here) & perm))
+            return false;
+    return true;
 }
 
 static void *find(const struct hl_window *w, uint64_t addr, uint64_t size,

@@ -25,7 +25,7 @@
 
 struct program {
     char *memory, *copy; /* of what it was after the last check */
-    bool told[1024];
+    bool told[2048];
     struct hl_vm_config vm;
     struct hl_vm_regs regs;
     struct hl_linux linux_;
@@ -73,6 +73,7 @@ static inline struct program *begin(void)
         .arena = {ARENA, ARENA_PAGES * PAGE},
         .stack_size = 1 << 20,
         .output_limit = 1 << 16,
+        .calls_limit = UINT64_MAX,
         .began = hl_now(),
         .regs = &p->regs,
     };
@@ -80,6 +81,7 @@ static inline struct program *begin(void)
     p->regs.rip = CODE;
     p->regs.rflags = 2;
     hl_linux_begin(&p->linux_, slots[3].host, FILE_PAGES);
+    p->linux_.process->baked = true; /* nothing of it is trusted */
     memcpy(p->copy, p->memory, PAGES * PAGE);
     memset(p->told, 0, sizeof p->told);
     return p;
@@ -89,6 +91,8 @@ static inline void end(struct program *p)
 {
     for (size_t i = 0; i < 2; i++)
         free(p->linux_.output[i].bytes);
+    free(p->linux_.answer.bytes);
+    free(p->linux_.files.contents);
     hl_memory_release(p->memory, PAGES * PAGE);
     free(p->copy);
     free(p);

@@ -71,10 +71,11 @@ static void output_is_kept_up_to_a_limit(void)
     CHECK(CALL(p, WRITE, 1, KERNEL, 8) == -EFAULT);
     CHECK(CALL(p, WRITE, 0, DATA, 1) == -EBADF);
     CHECK(CALL(p, WRITEV, 1, DATA + 64, 1025) == -EINVAL);
-    CHECK(!l->too_much);
+    CHECK(l->limit == HL_LINUX_NO_LIMIT);
     for (int i = 0; i < 3; i++)
         CHECK(CALL(p, WRITE, 1, DATA, 5 * PAGE) == (int64_t)(5 * PAGE));
-    CHECK(CALL(p, WRITE, 2, DATA, 5 * PAGE) == -EIO && l->too_much);
+    CHECK(CALL(p, WRITE, 2, DATA, 5 * PAGE) == -EIO);
+    CHECK(l->limit == HL_LINUX_OUTPUT_LIMIT);
     CHECK(l->output[1].size == 5);
     end(p);
 }

@@ -137,10 +137,12 @@ static void contents_are_the_hosts(void)
 {
     struct program *p = begin();
     struct hl_files *f = &p->linux_.files;
-    const struct hl_tree_content contents[] = {{"host's", 6}, {"fixed", 5}};
+    static const struct hl_tree_content contents[] = {{"host's", 6},
+                                                      {"fixed", 5}};
     uint32_t node;
 
-    f->contents = contents;
+    f->contents = calloc(2, sizeof *f->contents);
+    memcpy(f->contents, contents, sizeof contents);
     f->content_count = 2;
     for (uint64_t i = 0; i < 2; i++) {
         CHECK(hl_tree_add(f, HL_TREE_ROOT, i ? "b" : "a", 1, HL_TREE_FILE,

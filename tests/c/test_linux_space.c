@@ -178,7 +178,9 @@ static void a_full_table_is_an_error(void)
 
     for (size_t i = 1; i < HL_LINUX_MAPPINGS; i++) /* none of the arena */
         k->mappings[i] = (struct hl_linux_mapping){
-            END + 2 * i * PAGE, END + (2 * i + 1) * PAGE, 0, 0};
+            .start = END + 2 * i * PAGE,
+            .end = END + (2 * i + 1) * PAGE,
+        };
     k->mapping_count = HL_LINUX_MAPPINGS;
     memset(at(p, a), 3, 8 * PAGE);
     CHECK(CALL(p, MUNMAP, a + PAGE, PAGE) == -ENOMEM);

@@ -3,6 +3,8 @@
  *
  * What is not here is ENOSYS, which programs take for an older kernel.  What
  * is refused otherwise could be mistaken for a fault of this library's. */
+#include "abi/linux/clock.h"
+#include "abi/linux/descriptors.h"
 #include "abi/linux/files.h"
 #include "abi/linux/ids.h"
 #include "abi/linux/names.h"
@@ -71,6 +73,8 @@ static hl_linux_call *const calls[HL_LINUX_CALLS] = {
     [28] = hl_linux_madvise,
     [32] = hl_linux_dup,
     [33] = hl_linux_dup2,
+    [34] = hl_linux_pause,
+    [35] = hl_linux_nanosleep,
     [39] = hl_linux_getpid,
     [60] = hl_linux_exit,
     [62] = hl_linux_kill,
@@ -120,6 +124,7 @@ static hl_linux_call *const calls[HL_LINUX_CALLS] = {
     [218] = hl_linux_set_tid_address,
     [228] = hl_linux_clock_gettime,
     [229] = hl_linux_clock_getres,
+    [230] = hl_linux_clock_nanosleep,
     [231] = hl_linux_exit, /* exit_group */
     [234] = hl_linux_tgkill,
     [257] = hl_linux_openat,
@@ -133,11 +138,15 @@ static hl_linux_call *const calls[HL_LINUX_CALLS] = {
     [269] = hl_linux_faccessat,
     [273] = hl_linux_zero, /* set_robust_list */
     [280] = hl_linux_utimensat,
+    [285] = hl_linux_fallocate,
     [292] = hl_linux_dup3,
+    [295] = hl_linux_preadv,
+    [296] = hl_linux_pwritev,
     [302] = hl_linux_prlimit64,
     [316] = hl_linux_renameat,
     [318] = hl_linux_getrandom,
     [324] = hl_linux_zero, /* membarrier */
+    [436] = hl_linux_close_range,
     [439] = hl_linux_faccessat,
 };
 
@@ -159,6 +168,7 @@ static int64_t serve(struct hl_linux *l, uint64_t number, const uint64_t *args)
 
 void hl_linux_serve(struct hl_linux *l)
 {
+    struct hl_linux_process *p = l->process;
     struct hl_vm_regs *r = l->regs;
     const uint64_t args[6] = {
         r->gpr[HL_RDI], r->gpr[HL_RSI], r->gpr[HL_RDX],
@@ -166,6 +176,25 @@ void hl_linux_serve(struct hl_linux *l)
     };
 
     expect_writes(l);
-    r->gpr[HL_RAX] = (uint64_t)serve(l, r->gpr[HL_RAX], args);
-    hl_linux_deliver(l);
+    if (!p->waits && ++l->calls > l->calls_limit)
+        l->limit = HL_LINUX_CALLS_LIMIT;
+    int64_t result = serve(l, r->gpr[HL_RAX], args);
+    bool is_over = result != HL_LINUX_WAITS && result != HL_LINUX_ASKS;
+    if (!is_over && p->pending & ~p->mask) {
+        result = -EINTR;
+        is_over = true;
+    }
+    if (is_over) {
+        r->gpr[HL_RAX] = (uint64_t)result;
+        p->waits = false;
+        p->waits_for = p->wake_at = 0;
+        hl_linux_deliver(l);
+    } else if (!p->waits) {
+        p->waits = true;
+        p->waits_for = p->wake_at = HL_LINUX_NEVER;
+    }
+    if (result != HL_LINUX_ASKS) {
+        l->refusal = 0;
+        l->answered_node = 0;
+    }
 }

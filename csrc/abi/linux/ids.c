@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "os/memory.h"
-#include "os/wait.h"
 
 #define ARCH_SET_FS_ 0x1002
 #define ARCH_GET_FS_ 0x1003
@@ -24,17 +23,7 @@
 #define FUTEX_WAKE_BITSET_ 10
 #define FUTEX_COMMAND 0x7f
 
-#define CLOCKS 12
-#define CLOCK_REALTIME_ 0
-#define CLOCK_REALTIME_COARSE_ 5
-#define CLOCK_TAI_ 11
-
-#define SECOND UINT64_C(1000000000)
 #define MOST_RANDOM ((uint64_t)256 << 10) /* a call */
-
-struct timespec_ {
-    uint64_t seconds, rest;
-};
 
 int64_t hl_linux_zero(struct hl_linux *l, const uint64_t *args)
 {
@@ -154,7 +143,7 @@ static int64_t tell_limit(const struct hl_linux *l, uint64_t which,
     else if (which == RLIMIT_NPROC_)
         limit = 1;
     else if (which == RLIMIT_NOFILE_)
-        limit = HL_LINUX_FILES;
+        limit = l->process->most_files;
     const uint64_t soft_and_hard[] = {limit, limit};
     return hl_linux_put(l, addr, soft_and_hard, sizeof soft_and_hard);
 }
@@ -221,79 +210,6 @@ int64_t hl_linux_getrandom(struct hl_linux *l, const uint64_t *args)
         return -EFAULT;
     int err = hl_random(to, size);
     return err < 0 ? err : (int64_t)size;
-}
-
-/* L4: all but the time of day began with the program. */
-static uint64_t time_of(const struct hl_linux *l, uint64_t clock)
-{
-    if (clock == CLOCK_REALTIME_ || clock == CLOCK_REALTIME_COARSE_ ||
-        clock == CLOCK_TAI_)
-        return hl_real_time();
-    return hl_now() - l->began;
-}
-
-static int64_t tell_time(const struct hl_linux *l, uint64_t addr, uint64_t ns)
-{
-    const struct timespec_ time = {ns / SECOND, ns % SECOND};
-
-    return hl_linux_put(l, addr, &time, sizeof time);
-}
-
-int64_t hl_linux_clock_gettime(struct hl_linux *l, const uint64_t *args)
-{
-    if ((uint32_t)args[0] >= CLOCKS)
-        return -EINVAL;
-    return tell_time(l, args[1], time_of(l, (uint32_t)args[0]));
-}
-
-int64_t hl_linux_clock_getres(struct hl_linux *l, const uint64_t *args)
-{
-    if ((uint32_t)args[0] >= CLOCKS)
-        return -EINVAL;
-    return args[1] ? tell_time(l, args[1], 1) : 0;
-}
-
-int64_t hl_linux_gettimeofday(struct hl_linux *l, const uint64_t *args)
-{
-    uint64_t now = hl_real_time();
-    const struct timespec_ time = {now / SECOND, now % SECOND / 1000};
-    const uint64_t greenwich = 0;
-
-    if (args[0] && hl_linux_put(l, args[0], &time, sizeof time) < 0)
-        return -EFAULT;
-    return args[1] ? hl_linux_put(l, args[1], &greenwich, sizeof greenwich)
-                   : 0;
-}
-
-int64_t hl_linux_time(struct hl_linux *l, const uint64_t *args)
-{
-    uint64_t now = hl_real_time() / SECOND;
-
-    if (args[0] && hl_linux_put(l, args[0], &now, sizeof now) < 0)
-        return -EFAULT;
-    return (int64_t)now;
-}
-
-int64_t hl_linux_getrusage(struct hl_linux *l, const uint64_t *args)
-{
-    uint64_t now = hl_now() - l->began;
-    const uint64_t usage[18] = {now / SECOND, now % SECOND / 1000};
-    int32_t who = (int32_t)args[0];
-
-    if (who != 0 && who != 1 && who != -1)
-        return -EINVAL;
-    return hl_linux_put(l, args[1], usage, sizeof usage);
-}
-
-/* In hundredths of a second. */
-int64_t hl_linux_times(struct hl_linux *l, const uint64_t *args)
-{
-    uint64_t now = (hl_now() - l->began) / (SECOND / 100);
-    const uint64_t times[4] = {now};
-
-    if (args[0] && hl_linux_put(l, args[0], times, sizeof times) < 0)
-        return -EFAULT;
-    return (int64_t)now;
 }
 
 int64_t hl_linux_exit(struct hl_linux *l, const uint64_t *args)

@@ -1,4 +1,4 @@
-/* Who the program is, what it may use, what time it is, and chance. */
+/* Who the program is, what it may use, and chance. */
 #ifndef HL_ABI_LINUX_IDS_H
 #define HL_ABI_LINUX_IDS_H
 
@@ -11,8 +11,6 @@ hl_linux_call hl_linux_getpid, hl_linux_getppid, hl_linux_zero,
     hl_linux_set_tid_address, hl_linux_arch_prctl, hl_linux_prctl,
     hl_linux_uname, hl_linux_sysinfo, hl_linux_prlimit64, hl_linux_getrlimit,
     hl_linux_sched_getaffinity, hl_linux_futex, hl_linux_getrandom,
-    hl_linux_clock_gettime, hl_linux_clock_getres, hl_linux_gettimeofday,
-    hl_linux_time, hl_linux_getrusage, hl_linux_times, hl_linux_exit,
-    hl_linux_getgroups, hl_linux_getresuid;
+    hl_linux_exit, hl_linux_getgroups, hl_linux_getresuid;
 
 #endif

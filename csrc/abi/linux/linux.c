@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "abi/linux/bake.h"
+#include "abi/linux/clock.h"
 #include "abi/linux/signals.h"
 #include "abi/linux/stack.h"
+#include "os/others.h"
 #include "os/wait.h"
 #include "vm/slots.h"
 
@@ -34,8 +37,11 @@ static bool takes(const struct hl_image *image)
 static int check(const struct hl_abi_config *c, const struct hl_vm_config *vm,
                  char *why)
 {
-    if (!c->image.elf->is_program)
+    if (!c->image.elf->is_program ||
+        (c->interpreter.file && !c->interpreter.elf->is_program))
         return hl_why(why, -EINVAL, "it was not read as a program");
+    if (c->image.elf->interpreter_size && c->interpreter.file == NULL)
+        return hl_why(why, -EINVAL, "its interpreter is missing");
     if (c->kernel.size < hl_linux_kernel_size(1) ||
         hl_vm_host(vm, c->kernel.addr, c->kernel.size) == NULL)
         return hl_why(why, -EINVAL, "the layout has no room for the kernel");
@@ -55,31 +61,62 @@ static size_t file_pages(size_t size)
     return pages;
 }
 
-static int start(const struct hl_abi_config *c, struct hl_vm_config *vm,
-                 struct hl_vm_regs *regs, struct hl_abi **out, char *why)
+static void end(struct hl_abi *abi)
 {
-    uint64_t rsp;
+    struct hl_linux *l = of(abi);
 
-    int err = check(c, vm, why);
-    if (err == 0)
-        err = hl_load_image(&c->image, vm, why);
-    if (err == 0)
-        err = hl_linux_fill_stack(c, vm, &rsp, why);
-    if (err < 0)
-        return err;
+    for (size_t i = 0; i < HL_ARRAY_SIZE(l->output); i++)
+        free(l->output[i].bytes);
+    free(l->answer.bytes);
+    free(l->files.contents);
+    free(l->finer);
+    free(l->patches);
+    free(l);
+}
+
+static struct hl_linux *make(const struct hl_abi_config *c,
+                             const struct hl_vm_config *vm)
+{
     struct hl_linux *l = calloc(1, sizeof *l);
+
     if (l == NULL)
-        return hl_why(why, -ENOMEM, "out of memory");
+        return NULL;
     l->window = c->window;
     l->arena = c->heap;
     l->stack_size = c->stack.size;
     l->output_limit = OUTPUT_LIMIT;
+    l->calls_limit = UINT64_MAX;
     l->began = hl_now();
     hl_linux_begin(l, hl_vm_host(vm, c->kernel.addr, c->kernel.size),
                    file_pages(c->kernel.size));
+    return l;
+}
+
+static int start(const struct hl_abi_config *c, struct hl_vm_config *vm,
+                 struct hl_vm_regs *regs, struct hl_abi **out, char *why)
+{
+    struct hl_image interpreter = c->interpreter;
+    uint64_t rsp;
+
+    int err = check(c, vm, why);
+    if (err < 0)
+        return err;
+    struct hl_linux *l = make(c, vm);
+    if (l == NULL)
+        return hl_why(why, -ENOMEM, "out of memory");
+    err = hl_load_image(&c->image, vm, why);
+    if (err == 0 && interpreter.file)
+        err = hl_linux_load_interpreter(l, &interpreter, why);
+    if (err == 0)
+        err = hl_linux_fill_stack(c, vm, interpreter.base, &rsp, why);
+    if (err < 0) {
+        end(&l->head);
+        return err;
+    }
     vm->system_calls = true;
+    const struct hl_image *first = interpreter.file ? &interpreter : &c->image;
     *regs = (struct hl_vm_regs){
-        .rip = c->image.base + c->image.elf->entry,
+        .rip = first->base + first->elf->entry,
         .rflags = RFLAGS_FIXED,
     };
     regs->gpr[HL_RSP] = rsp;
@@ -87,20 +124,30 @@ static int start(const struct hl_abi_config *c, struct hl_vm_config *vm,
     return 0;
 }
 
-static void end(struct hl_abi *abi)
-{
-    struct hl_linux *l = of(abi);
-
-    for (size_t i = 0; i < HL_ARRAY_SIZE(l->output); i++)
-        free(l->output[i].bytes);
-    free(l->patches);
-    free(l);
-}
-
-/* B2: what is written for a run is in no guest memory. */
+/* B2: what is written for a run is in the guest when it asks for it. */
 static void begin(struct hl_abi *abi, struct hl_vm_regs *regs)
 {
-    (void)abi, (void)regs;
+    struct hl_linux *l = of(abi);
+    struct hl_linux_process *p = l->process;
+
+    (void)regs;
+    l->answer.size = l->written = 0;
+    l->calls = 0;
+    l->answered = l->listens = l->has_output = false;
+    l->limit = HL_LINUX_NO_LIMIT;
+    if (!l->is_asked)
+        return;
+    hl_window_own(&l->window, p, HL_LINUX_PAGE);
+    p->talk = HL_LINUX_ASKED;
+    p->request_at = 0;
+    l->is_asked = false;
+}
+
+void hl_linux_ask(struct hl_linux *l, const void *request, size_t size)
+{
+    l->request = request;
+    l->request_size = size;
+    l->is_asked = true;
 }
 
 static char *code_at(const struct hl_linux *l, uint64_t addr)
@@ -141,7 +188,11 @@ static void restored(struct hl_abi *abi)
         memcpy(code, system_call, sizeof system_call);
     }
     l->end = HL_LINUX_RUNS;
-    l->too_much = false;
+    l->limit = HL_LINUX_NO_LIMIT;
+    l->ask = (struct hl_linux_ask){0};
+    l->refusal = 0;
+    l->answered_node = 0;
+    l->answered = l->listens = false;
 }
 
 void hl_linux_trust(struct hl_linux *l)
@@ -154,19 +205,29 @@ void hl_linux_drop_output(struct hl_linux *l)
     l->output[0].size = l->output[1].size = 0;
 }
 
-static enum hl_left serve(struct hl_linux *l, struct hl_vm *vm,
-                          const struct hl_exit *exit)
+/* What the call that was served last means for the machine. */
+static enum hl_left left_by(struct hl_linux *l)
 {
-    if (exit->value)
-        patch(l, exit->value);
+    const bool answered = l->answered, said = l->has_output && l->streams;
+
+    l->answered = l->has_output = false;
+    if (l->limit != HL_LINUX_NO_LIMIT)
+        return HL_LEFT_LIMIT;
+    if (l->end != HL_LINUX_RUNS)
+        return HL_LEFT_EXITED;
+    if (answered)
+        return HL_LEFT_READY;
+    return said ? HL_LEFT_OUTPUT : HL_LEFT_SERVED;
+}
+
+static enum hl_left serve(struct hl_linux *l, struct hl_vm *vm)
+{
     l->vm = vm;
     l->regs = vm->ops->regs(vm);
     hl_linux_serve(l);
     l->vm = NULL;
     l->regs = NULL;
-    if (l->too_much)
-        return HL_LEFT_LIMIT;
-    return l->end == HL_LINUX_RUNS ? HL_LEFT_SERVED : HL_LEFT_EXITED;
+    return left_by(l);
 }
 
 static enum hl_left step(struct hl_abi *abi, struct hl_vm *vm,
@@ -174,14 +235,62 @@ static enum hl_left step(struct hl_abi *abi, struct hl_vm *vm,
 {
     struct hl_linux *l = of(abi);
 
-    if (exit->reason == HL_EXIT_SYSTEM_CALL && vm != NULL)
-        return serve(l, vm, exit);
+    if (exit->reason == HL_EXIT_SYSTEM_CALL && vm != NULL) {
+        if (exit->value)
+            patch(l, exit->value);
+        return serve(l, vm);
+    }
     if (exit->reason == HL_EXIT_EXCEPTION) {
         l->end = HL_LINUX_SIGNALLED;
         l->number = hl_linux_signal_of(exit->frame.vector);
         return HL_LEFT_EXITED;
     }
     return hl_abi_stopped(exit);
+}
+
+/* Slices of waiting: so long may it take until somebody who wants to end the
+ * call is heard. */
+#define SLICE_NS UINT64_C(5000000)
+
+static void wait_a_while(const struct hl_linux *l)
+{
+    _Atomic uint32_t nobody_wakes = 0;
+    uint64_t until = hl_now() + SLICE_NS;
+
+    if (until > l->process->wake_at)
+        until = l->process->wake_at;
+    hl_let_others_run();
+    hl_wait(&nobody_wakes, 0, until);
+}
+
+/* Whether a call that waits for a request has to wait is known before it is
+ * served again: it does if there is none. */
+static enum hl_left resume(struct hl_abi *abi, struct hl_vm *vm)
+{
+    struct hl_linux *l = of(abi);
+
+    if (!l->process->waits)
+        return HL_LEFT_SERVED;
+    l->listens = false;
+    enum hl_left left = serve(l, vm);
+    if (left != HL_LEFT_SERVED || !l->process->waits)
+        return left;
+    if (l->ask.node)
+        return HL_LEFT_ASKS;
+    if (l->listens && l->process->wake_at == HL_LINUX_NEVER)
+        return HL_LEFT_READY;
+    wait_a_while(l);
+    return HL_LEFT_KICKED;
+}
+
+static int bake(struct hl_abi *abi, struct hl_vm_config *vm)
+{
+    struct hl_linux *l = of(abi);
+
+    int err = hl_linux_bake(l, vm);
+    if (err == 0)
+        hl_linux_trust(l);
+    return err;
 }
 
 static struct hl_span scratch(const struct hl_abi *abi)
@@ -197,6 +306,8 @@ const struct hl_abi_ops hl_abi_linux = {
     .end = end,
     .begin = begin,
     .step = step,
+    .resume = resume,
+    .bake = bake,
     .restored = restored,
     .scratch = scratch,
 };

@@ -13,6 +13,10 @@ struct hl_linux *hl_linux_of(struct hl_abi *abi);
  * that look like a system call that they are one. */
 void hl_linux_trust(struct hl_linux *linux_);
 
+/* What it is asked in its next run: the caller's, who keeps it until the
+ * program has answered. */
+void hl_linux_ask(struct hl_linux *linux_, const void *request, size_t size);
+
 /* Forget what it wrote so far. */
 void hl_linux_drop_output(struct hl_linux *linux_);
 

@@ -38,7 +38,9 @@ static void splice(struct hl_linux *l, size_t at, size_t gone,
 static bool joins(const struct hl_linux_mapping *a,
                   const struct hl_linux_mapping *b)
 {
-    return a->end == b->start && a->prot == b->prot && a->shared == b->shared;
+    return a->end == b->start && a->prot == b->prot &&
+           a->shared == b->shared && a->from_file == b->from_file &&
+           a->baked == b->baked;
 }
 
 /* Join the mapping with its neighbours as far as they are alike. */
@@ -56,6 +58,19 @@ static void join(struct hl_linux *l, size_t at)
     struct hl_linux_mapping all = m[first];
     all.end = m[last].end;
     splice(l, first, last - first + 1, &all, 1);
+}
+
+size_t hl_linux_baked_in(const struct hl_linux_process *p, uint64_t start,
+                         uint64_t end)
+{
+    size_t at = hl_linux_mapping_behind(p, start);
+
+    while (at < p->mapping_count && p->mappings[at].start < end &&
+           !p->mappings[at].baked)
+        at++;
+    return at < p->mapping_count && p->mappings[at].start < end
+               ? at
+               : p->mapping_count;
 }
 
 bool hl_linux_can_map(const struct hl_linux *l, size_t more)

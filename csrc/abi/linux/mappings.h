@@ -14,6 +14,11 @@ size_t hl_linux_mapping_behind(const struct hl_linux_process *process,
 int hl_linux_map_as(struct hl_linux *linux_, uint64_t start, uint64_t end,
                     const struct hl_linux_mapping *with) HL_MUST_CHECK;
 
+/* The first mapping that ends behind start, begins before end, and was baked;
+ * or mapping_count. */
+size_t hl_linux_baked_in(const struct hl_linux_process *process,
+                         uint64_t start, uint64_t end);
+
 /* Is there room for that many more? */
 bool hl_linux_can_map(const struct hl_linux *linux_, size_t more);
 

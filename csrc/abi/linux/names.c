@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-#include "abi/linux/files.h"
+#include "abi/linux/descriptors.h"
+#include "abi/linux/given.h"
 #include "abi/linux/paths.h"
-#include "os/wait.h"
 
 #define AT_SYMLINK_NOFOLLOW_ 0x100
 #define AT_REMOVEDIR_ 0x200
@@ -33,7 +33,7 @@ static int create(struct hl_linux *l, struct hl_linux_place *place,
     if (err < 0)
         return err;
     return hl_tree_add(&l->files, place->folder, place->name, place->size,
-                       kind, (uint32_t)kept, hl_real_time(), &place->node);
+                       kind, (uint32_t)kept, hl_linux_now(l), &place->node);
 }
 
 /* An existing file, as these flags want it. */
@@ -51,6 +51,8 @@ static int check_open(const struct hl_linux *l,
         return writes || flags & (HL_O_CREAT | HL_O_TRUNC) ? -EISDIR : 0;
     if (flags & HL_O_DIRECTORY)
         return -ENOTDIR;
+    if (n->kind == HL_TREE_DEVICE)
+        return 0;
     return n->fixed && (writes || flags & HL_O_TRUNC) ? -EROFS : 0;
 }
 
@@ -60,6 +62,7 @@ int64_t hl_linux_openat(struct hl_linux *l, const uint64_t *args)
     bool makes = flags & HL_O_CREAT, made = false;
     bool follows = !(flags & HL_O_NOFOLLOW) && !(makes && flags & HL_O_EXCL);
     struct hl_linux_place place;
+    struct hl_linux_open *open;
 
     int err = hl_linux_find(l, args[0], args[1], follows, &place);
     if (err < 0)
@@ -72,9 +75,15 @@ int64_t hl_linux_openat(struct hl_linux *l, const uint64_t *args)
         err = -ENOENT;
     if (err < 0)
         return err;
+    const struct hl_tree_node *n = node_of(l, place.node);
+    if (n->kind == HL_TREE_DEVICE)
+        return hl_linux_open(l, (enum hl_linux_kind)n->source, flags, &open);
+    err = n->kind == HL_TREE_FILE ? hl_linux_need(l, place.node) : 0;
+    if (err < 0)
+        return err;
     int64_t fd = hl_linux_open_node(l, place.node, flags);
     if (fd < 0 && made)
-        (void)!hl_tree_remove(&l->files, place.node, hl_real_time());
+        (void)!hl_tree_remove(&l->files, place.node, hl_linux_now(l));
     if (fd >= 0 && flags & HL_O_TRUNC &&
         node_of(l, place.node)->kind == HL_TREE_FILE)
         hl_tree_empty(&l->files, place.node);
@@ -94,7 +103,7 @@ int64_t hl_linux_faccessat(struct hl_linux *l, const uint64_t *args)
     const struct hl_tree_node *n = node_of(l, place.node);
     if (args[2] & 2 && n->fixed)
         return -EROFS;
-    return args[2] & 1 && n->kind == HL_TREE_FILE && !(n->mode & 0111)
+    return args[2] & 1 && n->kind != HL_TREE_FOLDER && !(n->mode & 0111)
                ? -EACCES
                : 0;
 }
@@ -139,7 +148,7 @@ int64_t hl_linux_unlinkat(struct hl_linux *l, const uint64_t *args)
         return wants_folder ? -ENOTDIR : -EISDIR;
     if (place.folder == 0)
         return place.node == HL_TREE_ROOT ? -EBUSY : -EINVAL;
-    return hl_tree_remove(&l->files, place.node, hl_real_time());
+    return hl_tree_remove(&l->files, place.node, hl_linux_now(l));
 }
 
 /* Flags: not to replace anything. */
@@ -161,7 +170,7 @@ int64_t hl_linux_renameat(struct hl_linux *l, const uint64_t *args)
     if (to.as_folder && node_of(l, from.node)->kind != HL_TREE_FOLDER)
         return -ENOTDIR;
     return hl_tree_move(&l->files, from.node, to.folder, to.name, to.size,
-                        hl_real_time());
+                        hl_linux_now(l));
 }
 
 /* The text first: it is the guest's, and may not be there. */
@@ -178,10 +187,10 @@ int64_t hl_linux_symlinkat(struct hl_linux *l, const uint64_t *args)
         err = create(l, &place, HL_TREE_LINK, 0777);
     if (err < 0)
         return err;
-    err = hl_tree_write(&l->files, place.node, 0, (size_t)size, hl_real_time(),
-                        &to);
+    err = hl_tree_write(&l->files, place.node, 0, (size_t)size,
+                        hl_linux_now(l), &to);
     if (err < 0)
-        (void)!hl_tree_remove(&l->files, place.node, hl_real_time());
+        (void)!hl_tree_remove(&l->files, place.node, hl_linux_now(l));
     else
         memcpy(to, text, (size_t)size);
     return err;
@@ -253,7 +262,7 @@ int64_t hl_linux_truncate(struct hl_linux *l, const uint64_t *args)
         return n->kind == HL_TREE_FOLDER ? -EISDIR : -EINVAL;
     return n->fixed ? -EROFS
                     : hl_tree_resize(&l->files, place.node, args[1],
-                                     hl_real_time());
+                                     hl_linux_now(l));
 }
 
 static int64_t set_mode(struct hl_linux *l, uint32_t node, uint64_t mode)
@@ -286,7 +295,7 @@ int64_t hl_linux_utimensat(struct hl_linux *l, const uint64_t *args)
 {
     const uint64_t now_ = (1 << 30) - 1, omit = (1 << 30) - 2;
     struct hl_linux_place place = {.node = 0};
-    uint64_t times[4] = {0, now_, 0, now_}, changed = hl_real_time();
+    uint64_t times[4] = {0, now_, 0, now_}, changed = hl_linux_now(l);
 
     if (args[2] && hl_linux_get(l, args[2], times, sizeof times) < 0)
         return -EFAULT;

@@ -2,12 +2,13 @@
 
 #include <string.h>
 
-#include "abi/linux/files.h"
+#include "abi/linux/given.h"
 
 #define MOST_LINKS 40
 
 /* A walk along a path; `text` is what is left of it. */
 struct walk {
+    struct hl_linux *linux_;
     const struct hl_files *files;
     uint32_t node;
     int links;
@@ -74,6 +75,9 @@ static int step(struct walk *w, const char *name, size_t size,
         return to_parent(w);
     if (size == 1 && *name == '.')
         return 0;
+    int err = hl_linux_need(w->linux_, w->node);
+    if (err < 0)
+        return err;
     uint32_t child = hl_tree_child(w->files, w->node, name, size);
     if (child == 0 && !last)
         return -ENOENT;
@@ -138,10 +142,10 @@ static int begin_at(const struct hl_linux *l, uint64_t from, bool absolute,
     return l->files.tree->nodes[*node].kind == HL_TREE_FOLDER ? 0 : -ENOTDIR;
 }
 
-int hl_linux_find(const struct hl_linux *l, uint64_t from, uint64_t path,
+int hl_linux_find(struct hl_linux *l, uint64_t from, uint64_t path,
                   bool follows, struct hl_linux_place *place)
 {
-    struct walk w = {.files = &l->files};
+    struct walk w = {.linux_ = l, .files = &l->files};
     int64_t length = hl_linux_get_path(l, path, w.text);
 
     memset(place, 0, sizeof *place);
@@ -158,7 +162,7 @@ int hl_linux_find(const struct hl_linux *l, uint64_t from, uint64_t path,
     return 0;
 }
 
-int hl_linux_find_node(const struct hl_linux *l, uint64_t from, uint64_t path,
+int hl_linux_find_node(struct hl_linux *l, uint64_t from, uint64_t path,
                        bool follows, struct hl_linux_place *place)
 {
     int err = hl_linux_find(l, from, path, follows, place);

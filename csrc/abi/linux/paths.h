@@ -19,11 +19,11 @@ struct hl_linux_place {
 /* Read a path of the guest's once, and follow it from the folder of this
  * descriptor.  follows: also where a link is its last name.  -errno as the
  * program gets it; a last name that is not there is no error. */
-int hl_linux_find(const struct hl_linux *linux_, uint64_t from, uint64_t path,
+int hl_linux_find(struct hl_linux *linux_, uint64_t from, uint64_t path,
                   bool follows, struct hl_linux_place *place) HL_MUST_CHECK;
 /* The same, but it is one: -ENOENT. */
-int hl_linux_find_node(const struct hl_linux *linux_, uint64_t from,
-                       uint64_t path, bool follows,
+int hl_linux_find_node(struct hl_linux *linux_, uint64_t from, uint64_t path,
+                       bool follows,
                        struct hl_linux_place *place) HL_MUST_CHECK;
 
 /* A path of the guest's into text[HL_LINUX_PATH]; its length, or -EFAULT,

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "os/wait.h"
-
 int hl_linux_get(const struct hl_linux *l, uint64_t addr, void *to,
                  size_t size)
 {
@@ -26,40 +24,19 @@ int hl_linux_put(const struct hl_linux *l, uint64_t addr, const void *from,
     return 0;
 }
 
-static size_t process_size(void)
+struct hl_linux_open *hl_linux_opened(const struct hl_linux *l, uint64_t fd)
 {
-    return (sizeof(struct hl_linux_process) + HL_LINUX_PAGE - 1) &
-           ~(HL_LINUX_PAGE - 1);
+    struct hl_linux_process *p = l->process;
+
+    if ((uint32_t)fd >= HL_LINUX_FILES ||
+        p->descriptors[(uint32_t)fd].open == 0)
+        return NULL;
+    return &p->open[p->descriptors[(uint32_t)fd].open - 1];
 }
 
-size_t hl_linux_kernel_size(size_t file_pages)
+uint32_t hl_linux_node_of(const struct hl_linux *l, uint64_t fd)
 {
-    return process_size() + hl_tree_size(file_pages);
-}
+    const struct hl_linux_open *o = hl_linux_opened(l, fd);
 
-void hl_linux_begin(struct hl_linux *l, void *memory, size_t file_pages)
-{
-    static const enum hl_linux_kind first[] = {
-        HL_LINUX_STDIN,
-        HL_LINUX_STDOUT,
-        HL_LINUX_STDERR,
-    };
-    struct hl_linux_process *p = memory;
-
-    l->process = p;
-    hl_window_own(&l->window, p, sizeof *p);
-    p->brk_start = p->brk = l->arena.addr;
-    p->file_mode_mask = 022;
-    for (uint16_t i = 0; i < HL_ARRAY_SIZE(first); i++) {
-        p->open[i] = (struct hl_linux_open){
-            .kind = first[i],
-            .refs = 1,
-            .flags = first[i] == HL_LINUX_STDIN ? 0 : 1,
-        };
-        p->descriptors[i].open = (uint16_t)(i + 1);
-    }
-    hl_tree_init(&l->files, &l->window, (char *)memory + process_size(),
-                 file_pages, hl_real_time());
-    p->folder = HL_TREE_ROOT;
-    hl_tree_open(&l->files, p->folder);
+    return o && o->kind == HL_LINUX_FILE ? o->node : 0;
 }

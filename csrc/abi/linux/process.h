@@ -37,7 +37,9 @@
 struct hl_linux_mapping {
     uint64_t start, end;
     uint32_t prot;
-    uint32_t shared;
+    uint8_t shared;
+    uint8_t from_file;
+    uint16_t baked; /* its rights are in the page tables, and stay */
 };
 
 struct hl_linux_action { /* struct sigaction of the kernel's */
@@ -56,7 +58,11 @@ enum hl_linux_kind {
     HL_LINUX_STDIN,
     HL_LINUX_STDOUT,
     HL_LINUX_STDERR,
-    HL_LINUX_FILE /* or a folder: a node of the tree */
+    HL_LINUX_FILE, /* or a folder: a node of the tree */
+    HL_LINUX_NULL,
+    HL_LINUX_ZERO,
+    HL_LINUX_CHANCE,
+    HL_LINUX_TALK, /* with the host */
 };
 
 /* Flags of open, as asm-generic/fcntl.h has them. */
@@ -67,6 +73,7 @@ enum hl_linux_kind {
 #define HL_O_TRUNC 01000u
 #define HL_O_APPEND 02000u
 #define HL_O_NONBLOCK 04000u
+#define HL_O_DIRECT 040000u
 #define HL_O_DIRECTORY 0200000u
 #define HL_O_NOFOLLOW 0400000u
 #define HL_O_CLOEXEC 02000000u
@@ -85,6 +92,13 @@ struct hl_linux_descriptor {
     uint16_t close_on_exec;
 };
 
+/* How far it is with the host's request. */
+enum hl_linux_talk_state {
+    HL_LINUX_LISTENS,    /* there is none */
+    HL_LINUX_ASKED,      /* from request_at on it was not read yet */
+    HL_LINUX_READ_TO_END /* its end is to be told yet */
+};
+
 /* Holds no pointer.  Zeroed, it is that of no program. */
 struct hl_linux_process {
     uint64_t brk_start, brk;
@@ -94,6 +108,20 @@ struct hl_linux_process {
     uint64_t thread; /* where FS points */
     uint32_t file_mode_mask;
     uint32_t folder; /* the node that it works in */
+    uint32_t most_files;
+
+    /* In a call that goes on later, with the arguments that are still in the
+     * registers.  When: as hl_now says it. */
+    uint32_t waits;
+    uint64_t waits_for, wake_at;
+
+    uint32_t talk; /* enum hl_linux_talk_state */
+    uint32_t baked;
+    uint64_t request_at;
+
+    uint64_t frozen; /* the time of day that it is; 0: it goes on */
+    uint64_t frozen_passed;
+
     char name[16];
     struct hl_linux_action actions[HL_LINUX_SIGNALS + 1];
     struct hl_linux_descriptor descriptors[HL_LINUX_FILES];
@@ -108,6 +136,18 @@ struct hl_linux_process {
 struct hl_linux_output {
     char *bytes;
     size_t size, capacity;
+};
+
+/* What the host is asked for: see given.h.  node 0: nothing. */
+struct hl_linux_ask {
+    uint32_t node, source;
+};
+
+/* What a program went beyond. */
+enum hl_linux_limit {
+    HL_LINUX_NO_LIMIT,
+    HL_LINUX_OUTPUT_LIMIT,
+    HL_LINUX_CALLS_LIMIT
 };
 
 /* Why it does not go on. */
@@ -130,8 +170,23 @@ struct hl_linux {
     const char *input; /* the caller's */
     size_t input_size;
     struct hl_linux_output output[2]; /* standard output, and error */
-    size_t output_limit;              /* of both together */
-    bool too_much;                    /* would have been written */
+    size_t output_limit;              /* of both together in one exchange */
+    size_t written;                   /* of that */
+    bool has_output;                  /* that was written by the last call */
+    bool streams;                     /* the caller wants it at once */
+    uint64_t calls_limit, calls;      /* in one exchange */
+    enum hl_linux_limit limit;        /* that it went beyond */
+
+    /* Of the exchange under way: the caller's, and the program's. */
+    const char *request;
+    size_t request_size;
+    bool is_asked; /* there is one for the next run */
+    struct hl_linux_output answer;
+    bool answered, listens;
+
+    struct hl_linux_ask ask;
+    int refusal;            /* of what was asked for last */
+    uint32_t answered_node; /* to be asked for again by the next call */
 
     uint64_t stack_size;
     uint64_t began; /* as hl_now says it */
@@ -145,9 +200,16 @@ struct hl_linux {
     size_t patch_count, patch_room, trusted_patches;
 
     uint32_t refused[HL_LINUX_CALLS]; /* times that each was not served */
+
+    struct hl_x86_region *finer; /* of the baked program */
 };
 
-/* Serve the system call in the registers, and put there what it returns. */
+/* What a call returns that is not over: it waits, or asks (given.h). */
+#define HL_LINUX_WAITS (-5000)
+#define HL_LINUX_ASKS (-5001)
+
+/* Serve the system call in the registers, and put there what it returns,
+ * unless it is not over. */
 void hl_linux_serve(struct hl_linux *linux_);
 
 /* Memory for the process and that many pages of its files. */
@@ -167,6 +229,19 @@ static inline uint64_t hl_linux_page_up(uint64_t size)
         return 0;
     return (size + HL_LINUX_PAGE - 1) & ~(HL_LINUX_PAGE - 1);
 }
+
+/* What a descriptor is open to, or NULL; the node of a file or folder, or 0.
+ */
+struct hl_linux_open *hl_linux_opened(const struct hl_linux *linux_,
+                                      uint64_t fd);
+uint32_t hl_linux_node_of(const struct hl_linux *linux_, uint64_t fd);
+
+/* The time of day, for the program: ns since 1970. */
+uint64_t hl_linux_now(const struct hl_linux *linux_);
+
+/* -ENOMEM: nothing was appended. */
+int hl_linux_append(struct hl_linux_output *out, const void *from,
+                    size_t size) HL_MUST_CHECK;
 
 /* Copy from the guest, or to it: 0 or -EFAULT.  NULL in `from` or 0 in `size`
  * is nobody's special case: the guest has no page 0. */

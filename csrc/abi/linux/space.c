@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "abi/linux/files.h"
 #include "abi/linux/mappings.h"
 #include "mem/copy.h"
 #include "vm/slots.h"
@@ -85,6 +84,12 @@ static bool is_mapped(const struct hl_linux *l, uint64_t start, uint64_t end)
     return start >= end;
 }
 
+static bool is_baked(const struct hl_linux *l, uint64_t start, uint64_t end)
+{
+    return hl_linux_baked_in(l->process, start, end) <
+           l->process->mapping_count;
+}
+
 /* The highest free place of that size, or 0. */
 static uint64_t find_free(const struct hl_linux *l, uint64_t size)
 {
@@ -130,8 +135,10 @@ static int64_t place(const struct hl_linux *l, uint64_t hint, uint64_t size,
                : in_arena(l, at, at + size) ? -EEXIST
                                             : -ENOMEM;
     if (flags & MAP_FIXED_)
-        return in_arena(l, at, at + size) && at >= brk_end(l) ? (int64_t)at
-                                                              : -ENOMEM;
+        return in_arena(l, at, at + size) && at >= brk_end(l) &&
+                       !is_baked(l, at, at + size)
+                   ? (int64_t)at
+                   : -ENOMEM;
     if (at && is_free(l, at, at + size))
         return (int64_t)at;
     at = find_free(l, size);
@@ -167,6 +174,13 @@ static void fill(const struct hl_linux *l, uint64_t start, uint64_t size,
     memcpy(host, bytes, here);
 }
 
+/* What was there before may have been run. */
+static void tell_of_code(const struct hl_linux *l)
+{
+    if (l->vm && l->vm->ops->code_changed)
+        l->vm->ops->code_changed(l->vm);
+}
+
 int64_t hl_linux_mmap(struct hl_linux *l, const uint64_t *args)
 {
     uint64_t size = hl_linux_page_up(args[1]), flags = args[3];
@@ -184,7 +198,7 @@ int64_t hl_linux_mmap(struct hl_linux *l, const uint64_t *args)
     }
     if (size == 0 || flags & MAP_HUGETLB_)
         return -ENOMEM;
-    if (args[2] & PROT_EXEC_)
+    if (args[2] & PROT_EXEC_ && l->process->baked)
         return -EPERM;
     int64_t at = place(l, args[0], size, flags);
     if (at <= 0)
@@ -194,6 +208,7 @@ int64_t hl_linux_mmap(struct hl_linux *l, const uint64_t *args)
         .end = (uint64_t)at + size,
         .prot = (uint32_t)args[2] & PROT_ALL,
         .shared = type != MAP_PRIVATE_,
+        .from_file = file != 0,
     };
     bool replaces = !is_free(l, m.start, m.end);
     int err = hl_linux_map_as(l, m.start, m.end, &m);
@@ -203,6 +218,8 @@ int64_t hl_linux_mmap(struct hl_linux *l, const uint64_t *args)
         zero(l, m.start, m.end);
     if (file)
         fill(l, m.start, size, file, args[5]);
+    if (m.prot & PROT_EXEC_)
+        tell_of_code(l);
     return at;
 }
 
@@ -230,12 +247,22 @@ int64_t hl_linux_munmap(struct hl_linux *l, const uint64_t *args)
         return end <= l->arena.addr || start >= arena_end(l) ? 0 : -EINVAL;
     if (start < brk_end(l))
         start = brk_end(l);
-    if (start >= end)
-        return 0;
-    int err = hl_linux_map_as(l, start, end, NULL);
-    if (err == 0)
-        zero(l, start, end);
-    return err;
+    if (!hl_linux_can_map(l, 2))
+        return -ENOMEM;
+    while (start < end) { /* what was baked stays */
+        size_t at = hl_linux_baked_in(l->process, start, end);
+        bool found = at < l->process->mapping_count;
+        uint64_t stop = found ? l->process->mappings[at].start : end;
+        uint64_t next = found ? l->process->mappings[at].end : end;
+        if (start < stop) {
+            int err = hl_linux_map_as(l, start, stop, NULL);
+            if (err < 0)
+                return err;
+            zero(l, start, stop);
+        }
+        start = next;
+    }
+    return 0;
 }
 
 /* Copies what was mapped to its new place, and unmaps the old one. */
@@ -277,6 +304,8 @@ static int find_whole(const struct hl_linux *l, uint64_t start, uint64_t end,
     if (at == p->mapping_count || p->mappings[at].start > start ||
         p->mappings[at].end < end)
         return -EFAULT;
+    if (p->mappings[at].baked)
+        return -EINVAL;
     *found = p->mappings[at];
     found->start = start;
     found->end = end;
@@ -290,7 +319,7 @@ static int64_t move_fixed(struct hl_linux *l, struct hl_linux_mapping old,
 
     if (!range(to, size, &end) || (to < old.end && end > old.start))
         return -EINVAL;
-    if (!in_arena(l, to, end) || to < brk_end(l))
+    if (!in_arena(l, to, end) || to < brk_end(l) || is_baked(l, to, end))
         return -ENOMEM;
     return move(l, old, to, size);
 }
@@ -359,7 +388,9 @@ int64_t hl_linux_mprotect(struct hl_linux *l, const uint64_t *args)
         return protect_elsewhere(l, start, end, prot);
     if (!is_mapped(l, start, end))
         return -ENOMEM;
-    if (prot & PROT_EXEC_)
+    if (l->process->baked && prot & PROT_WRITE_ && is_baked(l, start, end))
+        return -EACCES;
+    if (l->process->baked && prot & PROT_EXEC_)
         return -EPERM;
     while (start < end) { /* brk's is not in the table */
         size_t at = hl_linux_mapping_behind(l->process, start);
@@ -371,6 +402,8 @@ int64_t hl_linux_mprotect(struct hl_linux *l, const uint64_t *args)
         part.start = part.start > start ? part.start : start;
         part.end = part.end < end ? part.end : end;
         start = part.end;
+        if (part.baked)
+            continue;
         part.prot = (uint32_t)prot;
         int err = hl_linux_map_as(l, part.start, part.end, &part);
         if (err < 0)
@@ -391,8 +424,11 @@ int64_t hl_linux_madvise(struct hl_linux *l, const uint64_t *args)
         return -EINVAL;
     if (!in_arena(l, start, end) || !is_mapped(l, start, end))
         return -ENOMEM;
-    if (args[2] == MADV_DONTNEED_)
-        zero(l, start, end);
+    if (args[2] != MADV_DONTNEED_)
+        return 0;
+    if (is_baked(l, start, end))
+        return -EINVAL;
+    zero(l, start, end);
     return 0;
 }
 

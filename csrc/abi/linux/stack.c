@@ -69,8 +69,9 @@ static int push_addresses(const struct hl_start *start, uint64_t at,
 
 /* Pairs, the last of zeros.  Capabilities are those that each x86-64 processor
  * has: a program asks CPUID for others. */
-static size_t auxiliary(const struct hl_abi_config *c, uint64_t random,
-                        uint64_t platform, uint64_t name, uint64_t *words)
+static size_t auxiliary(const struct hl_abi_config *c, uint64_t interpreter,
+                        uint64_t random, uint64_t platform, uint64_t name,
+                        uint64_t *words)
 {
     const struct hl_elf *elf = c->image.elf;
     uint64_t headers = elf->headers ? c->image.base + elf->headers : 0;
@@ -79,7 +80,7 @@ static size_t auxiliary(const struct hl_abi_config *c, uint64_t random,
         {AT_PHENT_, PROGRAM_HEADER},
         {AT_PHNUM_, headers ? elf->header_count : 0},
         {AT_PAGESZ_, 4096},
-        {AT_BASE_, 0},
+        {AT_BASE_, interpreter},
         {AT_FLAGS_, 0},
         {AT_ENTRY_, c->image.base + elf->entry},
         {AT_UID_, 0},
@@ -102,8 +103,8 @@ static size_t auxiliary(const struct hl_abi_config *c, uint64_t random,
 #define MOST_AUXILIARY 64
 
 int hl_linux_fill_stack(const struct hl_abi_config *c,
-                        const struct hl_vm_config *vm, uint64_t *rsp,
-                        char *why)
+                        const struct hl_vm_config *vm, uint64_t interpreter,
+                        uint64_t *rsp, char *why)
 {
     const struct hl_start *start = &c->start;
     char *stack = hl_vm_host(vm, c->stack.addr, c->stack.size);
@@ -131,7 +132,7 @@ int hl_linux_fill_stack(const struct hl_abi_config *c,
     uint64_t texts = push(&f, start->texts, start->size);
     uint64_t platform = push(&f, "x86_64", sizeof "x86_64");
     uint64_t chance = push(&f, random, sizeof random);
-    size_t aux_count = auxiliary(c, chance, platform, texts, aux);
+    size_t aux_count = auxiliary(c, interpreter, chance, platform, texts, aux);
 
     /* RSP is a multiple of 16, and the words above it are as many as they
      * are. */

@@ -1,7 +1,8 @@
 /* What is told of files and folders. */
 #include <string.h>
 
-#include "abi/linux/files.h"
+#include "abi/linux/given.h"
+#include "abi/linux/kinds.h"
 #include "abi/linux/names.h"
 #include "abi/linux/paths.h"
 
@@ -27,14 +28,13 @@ struct linux_stat {
 };
 _Static_assert(sizeof(struct linux_stat) == 144, "asm/stat.h");
 
-#define S_IFIFO_ 0010000u
-
 static uint32_t mode_of(const struct hl_tree_node *n)
 {
     static const uint32_t kinds[] = {
         [HL_TREE_FOLDER] = 0040000,
         [HL_TREE_FILE] = 0100000,
         [HL_TREE_LINK] = 0120000,
+        [HL_TREE_DEVICE] = 0020000,
     };
 
     return kinds[n->kind] | n->mode;
@@ -73,7 +73,7 @@ int64_t hl_linux_fstat(struct hl_linux *l, const uint64_t *args)
     const struct linux_stat stat = {
         .ino = o->kind,
         .nlink = 1,
-        .mode = S_IFIFO_ | 0600,
+        .mode = hl_linux_kind(o)->mode,
         .block_size = 4096,
     };
     return hl_linux_put(l, args[1], &stat, sizeof stat);
@@ -125,7 +125,7 @@ static uint64_t next_entry(const struct hl_linux *l, uint32_t folder,
 static size_t fill_entry(const struct hl_linux *l, uint32_t folder,
                          uint64_t cookie, char *to)
 {
-    static const uint8_t kinds[] = {0, 4, 8, 10}; /* DT_* */
+    static const uint8_t kinds[] = {0, 4, 8, 10, 2}; /* DT_* */
     uint32_t node = cookie == DOT    ? folder
                     : cookie == DOTS ? node_of(l, folder)->parent
                                      : (uint32_t)(cookie - DOTS);
@@ -159,6 +159,9 @@ int64_t hl_linux_getdents64(struct hl_linux *l, const uint64_t *args)
     uint32_t folder = hl_linux_node_of(l, args[0]);
     if (folder == 0 || node_of(l, folder)->kind != HL_TREE_FOLDER)
         return -ENOTDIR;
+    int err = hl_linux_need(l, folder);
+    if (err < 0)
+        return err;
     while ((cookie = next_entry(l, folder, o->offset)) != 0) {
         size_t size = fill_entry(l, folder, cookie, entry);
         if (size > (uint32_t)args[2] - used)

@@ -150,6 +150,8 @@ static int may_remove(const struct hl_files *f, uint32_t node)
         return -EBUSY;
     if (at(f, at(f, node)->parent)->fixed)
         return -EROFS;
+    if (at(f, node)->fixed) /* as what is mounted there */
+        return -EBUSY;
     return at(f, node)->child ? -ENOTEMPTY : 0;
 }
 
@@ -177,7 +179,8 @@ int hl_tree_move(struct hl_files *f, uint32_t node, uint32_t folder,
     uint32_t old = hl_tree_child(f, folder, name, size);
     bool is_folder = at(f, node)->kind == HL_TREE_FOLDER;
 
-    if (node == HL_TREE_ROOT)
+    if (node == HL_TREE_ROOT ||
+        (at(f, node)->fixed && !at(f, at(f, node)->parent)->fixed))
         return -EBUSY;
     if (at(f, folder)->parent == 0)
         return -ENOENT;

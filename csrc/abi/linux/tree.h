@@ -15,7 +15,7 @@
 #include "base.h"
 #include "vm/window.h"
 
-#define HL_TREE_NODES 4096
+#define HL_TREE_NODES 16384
 #define HL_TREE_NAME 255
 #define HL_TREE_ROOT 1u
 #define HL_TREE_PAGE ((size_t)4096)
@@ -24,7 +24,8 @@ enum hl_tree_kind {
     HL_TREE_FREE,
     HL_TREE_FOLDER,
     HL_TREE_FILE,
-    HL_TREE_LINK, /* its data is where it leads */
+    HL_TREE_LINK,   /* its data is where it leads */
+    HL_TREE_DEVICE, /* the source says which */
 };
 
 struct hl_tree_node {
@@ -37,7 +38,9 @@ struct hl_tree_node {
     uint64_t content;     /* 1 + the index of its bytes; 0: it has pages */
     uint64_t changed;     /* when: ns since 1970 */
     uint32_t fixed;       /* it cannot be written to, nor what is in it */
+    uint32_t source;      /* who knows the rest of it; 0: it is all here */
     uint32_t name_size;
+    uint32_t unused;
     char name[HL_TREE_NAME + 1];
 };
 
@@ -59,8 +62,8 @@ struct hl_files {
     struct hl_tree *tree;
     uint64_t *used; /* a bit for each page of data, in tracked memory */
     char *data;
-    const struct hl_tree_content *contents;
-    size_t content_count;
+    struct hl_tree_content *contents; /* freed by the owner */
+    size_t content_count, content_room;
 };
 
 /* How much memory a tree with that many pages of data takes. */

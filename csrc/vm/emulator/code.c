@@ -60,9 +60,15 @@ bool hl_emulator_is_suspect(const struct hl_emulator *e,
     return !hl_emulator_is_halt(e, at);
 }
 
-static bool is_code(const struct hl_x86_region *r)
+/* Is there code in it? */
+static bool is_code(const struct hl_emulator *e, const struct hl_x86_region *r)
 {
-    return r->perms & HL_PERM_EXECUTE;
+    bool found = r->perms & HL_PERM_EXECUTE;
+
+    for (size_t i = 0; i < e->config.finer_count && !found; i++)
+        found = e->config.finer[i].perms & HL_PERM_EXECUTE &&
+                in_span(e->config.finer[i].addr, r->addr, r->size);
+    return found;
 }
 
 size_t hl_emulator_code_pages(const struct hl_emulator *e)
@@ -70,7 +76,7 @@ size_t hl_emulator_code_pages(const struct hl_emulator *e)
     uint64_t pages = 0;
 
     for (size_t i = 0; i < e->config.region_count; i++)
-        if (is_code(&e->config.regions[i]))
+        if (is_code(e, &e->config.regions[i]))
             pages += e->config.regions[i].size / PAGE;
     return (size_t)pages;
 }
@@ -84,7 +90,7 @@ static size_t code_page(const struct hl_emulator *e, uint64_t addr)
         const struct hl_x86_region *r = &e->config.regions[i];
         if (in_span(addr, r->addr, r->size))
             return (size_t)(page + (addr - r->addr) / PAGE);
-        if (is_code(r))
+        if (is_code(e, r))
             page += r->size / PAGE;
     }
     return 0;

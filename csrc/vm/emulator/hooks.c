@@ -6,6 +6,7 @@
 #include "os/wait.h"
 #include "vm/emulator/insn.h"
 #include "vm/emulator/machine.h"
+#include "vm/slots.h"
 
 #define PAGE ((uint64_t)4096)
 #define HOLE (UINT64_C(1) << 51) /* no slot's */
@@ -243,12 +244,11 @@ static bool reads_descriptor(const struct hl_emulator *e, uint64_t addr)
 static unsigned perms_at(const struct hl_emulator *e, uint64_t addr, int type)
 {
     const struct hl_x86_tables *t = &e->config.tables;
+    uint64_t end;
 
-    for (size_t i = 0; i < e->config.region_count; i++) {
-        const struct hl_x86_region *r = &e->config.regions[i];
-        if (in_span(addr, r->addr, r->size))
-            return r->perms | HL_PERM_READ;
-    }
+    unsigned perms = hl_vm_perms(&e->config, addr, &end);
+    if (perms)
+        return perms;
     /* E1: the stack with the frame, the page of the IRETQ, the GDT. */
     if (e->entering && (in_span(addr, t->stack, t->stack_size) ||
                         in_span(addr, t->gdt & ~(PAGE - 1), PAGE)))
