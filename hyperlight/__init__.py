@@ -28,12 +28,16 @@ if TYPE_CHECKING:
         HyperlightError,
         LayoutError,
         LimitExceeded,
+        ProgramExited,
         SandboxPoisoned,
         SnapshotMismatch,
         TrackerMissedPage,
         TrackerOverlap,
         TrackerUnavailable,
     )
+    from hyperlight.linux.files import Files
+    from hyperlight.linux.program import Completed, Program
+    from hyperlight.linux.sandbox import ProgramSandbox
     from hyperlight.manager import SnapshotManager
     from hyperlight.memory import SharedMemory
     from hyperlight.pageset import PageSet
@@ -74,6 +78,11 @@ __all__ = [
     "SandboxConfig",
     "SandboxStats",
     "UninitializedSandbox",
+    # programs
+    "Completed",
+    "Files",
+    "Program",
+    "ProgramSandbox",
     # what this host has
     "DriverInfo",
     "FaultHandlerInfo",
@@ -92,6 +101,7 @@ __all__ = [
     "HyperlightError",
     "LayoutError",
     "LimitExceeded",
+    "ProgramExited",
     "SandboxPoisoned",
     "SnapshotMismatch",
     "TrackerMissedPage",

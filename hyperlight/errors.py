@@ -6,7 +6,7 @@ Wrong arguments raise :class:`ValueError`, :class:`TypeError` or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hyperlight.text import count, printable
 
@@ -20,6 +20,7 @@ __all__ = [
     "HyperlightError",
     "LayoutError",
     "LimitExceeded",
+    "ProgramExited",
     "SandboxPoisoned",
     "SnapshotMismatch",
     "TrackerMissedPage",
@@ -142,7 +143,12 @@ class LimitExceeded(HyperlightError):
     Attributes:
         limit (str): Name of the limit, as the configuration has it.
         value (object): What it is set to.
+        stdout (bytes): What a program wrote to its standard output before.
+        stderr (bytes): What it wrote to its standard error before.
     """
+
+    stdout: bytes = b""
+    stderr: bytes = b""
 
     def __init__(self, limit: str, value: object) -> None:
         super().__init__(limit, value)
@@ -151,6 +157,52 @@ class LimitExceeded(HyperlightError):
 
     def __str__(self) -> str:
         return f"more than {self.limit}={self.value!r} allows"
+
+
+class ProgramExited(HyperlightError):
+    """The program ended where it should have waited for a request.
+
+    Attributes:
+        exit_code (int | None): What it exited with; None: by a signal.
+        signal (int | None): Number of the signal that ended it.
+        stdout (bytes): What it wrote to its standard output before.
+        stderr (bytes): What it wrote to its standard error before.
+        refused (dict[str, int]): System calls that were not served, counted.
+        detail (str): More for people: what it did last.
+    """
+
+    def __init__(
+        self,
+        exit_code: int | None,
+        signal: int | None,
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+        refused: Mapping[str, int] | None = None,
+        detail: str = "",
+    ) -> None:
+        super().__init__(exit_code, signal, stdout, stderr, refused, detail)
+        self.exit_code = exit_code
+        self.signal = signal
+        self.stdout = stdout
+        self.stderr = stderr
+        self.refused = dict(refused or {})
+        self.detail = detail
+
+    def __str__(self) -> str:
+        text = (
+            f"the program ended by signal {self.signal}"
+            if self.exit_code is None
+            else f"the program exited with {self.exit_code}"
+        )
+        if self.detail:
+            text += f" ({self.detail})"
+        last = self.stderr.decode("utf-8", "replace").strip()
+        if last:
+            text += f": {printable(last[-500:], 500)}"
+        if self.refused:
+            calls = ", ".join(f"{n} ({c})" for n, c in self.refused.items())
+            text += f"; system calls that are not served: {calls}"
+        return text
 
 
 class GuestError(HyperlightError):
@@ -219,10 +271,15 @@ class GuestTimeout(HyperlightError):
         seconds (float | None): The limit, or None where it is not known.
         origin (str): Who set it: ``"timeout"``, an argument of the call, or
             ``"call_timeout"`` or ``"start_timeout"``, of the configuration.
+        stdout (bytes): What a program wrote to its standard output before.
+        stderr (bytes): What it wrote to its standard error before.
 
     If `function` contains spaces, which no function's name does, it is taken
     as the message, and the attributes are unknown.
     """
+
+    stdout: bytes = b""
+    stderr: bytes = b""
 
     def __init__(
         self,
@@ -251,10 +308,15 @@ class GuestInterrupted(HyperlightError):
 
     Attributes:
         function (str | None): Name of the guest's function; None: its start.
+        stdout (bytes): What a program wrote to its standard output before.
+        stderr (bytes): What it wrote to its standard error before.
 
     If `function` contains spaces, which no function's name does, it is taken
     as the message, and the attribute is unknown.
     """
+
+    stdout: bytes = b""
+    stderr: bytes = b""
 
     def __init__(self, function: str | None) -> None:
         super().__init__(function)

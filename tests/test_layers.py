@@ -41,7 +41,11 @@ C_FILES = {
     "turn": 3,
     "choose": 5,
     "machine": 6,
-    "sandbox": 7,
+    "no_programs": 7,
+    "sandbox.h": 7,
+    "sandbox_parts": 7.2,
+    "sandbox_make": 7.4,
+    "sandbox.c": 7.6,
     "batch": 8,
 }
 

@@ -16,6 +16,19 @@ cdef size_t fill_slots(hl_machine_slot *into, slots) except? 0:
     return n
 
 
+cdef int fill_plan(hl_sandbox_config *c, ImageCore image, base, slots,
+                   regions, spans) except -1:
+    """What guests of all ABIs have."""
+    c.slot_count = fill_slots(c.slots, slots)
+    c.region_count = fill_regions(c.regions, regions)
+    c.tables = span_of(spans["tables"])
+    c.guest.stack = span_of(spans["stack"])
+    c.guest.heap = span_of(spans["heap"])
+    c.guest.image = hl_image(PyBytes_AS_STRING(image.file),
+                             len(image.file), &image.elf, base)
+    return 0
+
+
 @cython.no_gc_clear  # the guest must not outlive what it runs in
 cdef class SandboxOwner:
     """A guest and its machine.
@@ -28,7 +41,6 @@ cdef class SandboxOwner:
 
     cdef hl_sandbox *sandbox
     cdef hl_exit left
-    cdef hl_call *io  # the sandbox's; used by who has the turn
     cdef size_t state_size
     #: Whose Python runs in the middle of a call, for an error's words.
     cdef public str inside
@@ -49,18 +61,15 @@ cdef class SandboxOwner:
     #: The SnapshotCore that the sandbox equalled at the last take or restore.
     cdef readonly SnapshotCore current
 
-    def __init__(self, str driver not None, str tracker, str abi,
-                 bint adaptive, ImageCore image not None, base, slots,
-                 regions, spans not None):
+    cdef int _make(self, hl_sandbox_config *c, str driver, str tracker,
+                   str abi, bint adaptive) except -1:
+        """Load the guest, for which the rest of the config is filled in."""
         cdef char why[HL_WHY_SIZE]
         cdef hl_choice choice
-        cdef hl_sandbox_config c
-        cdef hl_abi_config *guest = &c.guest
         cdef bytes tracker_name, abi_name
         cdef int rc
         if self.sandbox != NULL:
             raise ValueError("this sandbox is already set up")
-        memset(&c, 0, sizeof(c))
         c.driver = find_driver(driver)
         if tracker is not None:
             tracker_name = tracker.encode()
@@ -69,31 +78,25 @@ cdef class SandboxOwner:
             abi_name = abi.encode()
             c.abi = abi_name
         c.adaptive = adaptive
-        c.slot_count = fill_slots(c.slots, slots)
-        c.region_count = fill_regions(c.regions, regions)
-        c.tables = span_of(spans["tables"])
-        guest.thread = span_of(spans["thread"])
-        guest.stack = span_of(spans["stack"])
-        guest.heap = span_of(spans["heap"])
-        guest.input = span_of(spans["input"])
-        guest.output = span_of(spans["output"])
-        guest.image = hl_image(PyBytes_AS_STRING(image.file),
-                               len(image.file), &image.elf, base)
         why[0] = 0
         with nogil:
-            rc = hl_sandbox_new(&c, &self.sandbox, &choice, why)
+            rc = hl_sandbox_new(c, &self.sandbox, &choice, why)
         if rc < 0:
             refuse_sandbox(rc, driver, tracker, &choice,
                            why.decode("utf-8", "replace"))
-        self.io = native_call(hl_sandbox_abi(self.sandbox))
-        self.because = choice.because
-        self.passed_over = passed_over(&choice)
         self.abi = hl_sandbox_abi(self.sandbox).ops.name.decode()
         self.state_size = hl_sandbox_state_size(self.sandbox)
+        return self._look(&choice)
+
+    cdef int _look(self, const hl_choice *choice) except -1:
+        """What follows from the manager, and how it was chosen."""
+        self.because = choice.because
+        self.passed_over = passed_over(choice)
         self.page_count = hl_manager_page_count(
             hl_sandbox_manager(self.sandbox))
         self.tracker = hl_manager_tracker(
             hl_sandbox_manager(self.sandbox)).decode()
+        return 0
 
     def __dealloc__(self):
         cdef hl_sandbox *sandbox = self.sandbox
@@ -101,13 +104,6 @@ cdef class SandboxOwner:
         if sandbox != NULL:
             with nogil:  # nobody else has heard of this object any more
                 hl_sandbox_unref(sandbox)
-
-
-cdef hl_call *native_call(hl_abi *abi) except NULL:
-    if abi.ops.messages == NULL:
-        raise ValueError(
-            f"guest ABI {abi.ops.name.decode()!r}: it has no messages")
-    return abi.ops.messages(abi)
 
 
 cdef int refuse_sandbox(int rc, str driver, str tracker, hl_choice *choice,

@@ -71,10 +71,14 @@ cdef class SandboxTurn(SandboxOwner):
 
     cdef hl_sandbox *_calling(self) except NULL:
         """The sandbox, of which this thread is in the middle of a call."""
-        if (self.sandbox == NULL
-                or not hl_turn_is_mine(hl_sandbox_turn(self.sandbox))):
+        if not self.is_calling():
             raise RuntimeError("no call is under way")
         return self.sandbox
+
+    cdef bint is_calling(self) noexcept:
+        """Whether this thread is in the middle of a call."""
+        return (self.sandbox != NULL
+                and hl_turn_is_mine(hl_sandbox_turn(self.sandbox)))
 
     cpdef bint belongs_to(self, token) noexcept:
         """Whether this token's holder may use it."""
@@ -140,10 +144,3 @@ cdef class SandboxTurn(SandboxOwner):
         old, self.current = self.current, None
         with nogil:
             hl_sandbox_close(s)
-
-    def interrupt(self, token):
-        """End the call under way, if there is one; from any thread."""
-        # It cannot be closed meanwhile: who closes needs the GIL to begin.
-        self.refuse_fork()
-        if self.sandbox != NULL and self.belongs_to(token):
-            hl_sandbox_interrupt(self.sandbox)

@@ -10,22 +10,26 @@ def set_emulator_library(str path not None):
 cdef class ImageCore:
     """A guest's file, read once; it never changes.
 
-    ValueError: It is not a guest.
+    program: of Linux, which loads itself. ValueError: It is not a guest.
     """
 
     cdef bytes file
     cdef hl_elf elf
 
-    def __cinit__(self, bytes file not None):
+    def __cinit__(self, bytes file not None, bint program=False):
         cdef char why[HL_WHY_SIZE]
         cdef const char *data = PyBytes_AS_STRING(file)
         cdef size_t size = len(file)
         cdef int rc
         why[0] = 0
         with nogil:
-            rc = hl_elf_read(data, size, &self.elf, why)
+            if program:
+                rc = hl_elf_read_program(data, size, &self.elf, why)
+            else:
+                rc = hl_elf_read(data, size, &self.elf, why)
         if rc < 0:
-            raise ValueError(f"not a guest: {why.decode()}")
+            raise ValueError(
+                f"not a {'program' if program else 'guest'}: {why.decode()}")
         self.file = file
 
     @property
@@ -40,6 +44,8 @@ cdef class ImageCore:
             "writable": elf.writable,
             "tls_size": elf.tls_size,
             "tls_align": elf.tls_align,
+            "interpreter": self.file[
+                elf.interpreter:elf.interpreter + elf.interpreter_size],
             "segments": [(s.addr, s.size, s.perms)
                          for s in elf.segments[:elf.segment_count]],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import operator
@@ -13,13 +14,21 @@ from hyperlight.registry import DRIVERS, TRACKERS
 from hyperlight.text import brief
 from hyperlight.units import format_size, parse_size
 
-__all__ = ["SandboxConfig", "check_timeout", "deadline_after"]
+__all__ = [
+    "SandboxConfig",
+    "check_timeout",
+    "config_or_default",
+    "deadline_after",
+]
 
 Rearm = Literal["adaptive", "always"]
 
 _SIZES = ("heap_size", "stack_size", "input_size", "output_size")
-_SMALLEST = {"stack_size": 8192}
+_PROGRAM_SIZES = ("memory", "files_size")
+_SMALLEST = {"stack_size": 8192, "memory": 4 << 20, "files_size": 64 << 10}
 _LARGEST = 1 << 45
+#: Limits that may be said as text such as "1MiB".
+_BYTES = ("log_bytes", "output_limit")
 
 #: A driver's own first: they are what a sandbox has by preference.
 _TRACKER_NAMES = tuple(
@@ -70,9 +79,26 @@ class SandboxConfig:
     #: Bytes that the lines of one call may take in a log, as UTF-8 and after
     #: escaping. 0 for no log at all.
     log_bytes: SupportsIndex | str = "1MiB"
+    #: Of a program: memory for all that it allocates and maps, libraries
+    #: included. At least 4 MiB.
+    memory: SupportsIndex | str = "256MiB"
+    #: Of a program: room for the files that it writes. At least 64 KiB.
+    files_size: SupportsIndex | str = "16MiB"
+    #: Of a program: bytes that it may write to its standard output and error
+    #: together, and to an answer, in one exchange.
+    output_limit: SupportsIndex | str = "1MiB"
+    #: Of a program: files that it may have open at once, up to 256. A program
+    #: that wants more gets the error ``EMFILE``.
+    open_files: SupportsIndex = 256
+    #: Of a program: system calls that it may make in one exchange; None: any
+    #: number.
+    system_calls: SupportsIndex | None = None
+    #: Of a program: the time of day that it has throughout an exchange, in
+    #: seconds since 1970, except that sleeping advances it; None: real time.
+    frozen_time: float | None = None
 
     def __post_init__(self) -> None:
-        for name in _SIZES:
+        for name in (*_SIZES, *_PROGRAM_SIZES):
             size = _page_multiple(name, getattr(self, name))
             object.__setattr__(self, name, size)
         _require(self, "driver", ("auto", *(d.name for d in DRIVERS)))
@@ -81,9 +107,21 @@ class SandboxConfig:
         for name in ("call_timeout", "start_timeout"):
             timeout = check_timeout(name, getattr(self, name))
             object.__setattr__(self, name, timeout)
-        for name in ("log_lines", "log_bytes"):
+        for name in ("log_lines", "log_bytes", "output_limit", "open_files"):
             limit = _limit(name, getattr(self, name))
             object.__setattr__(self, name, limit)
+        if not 3 <= int(self.open_files) <= core.MOST_FILES:
+            raise ValueError(
+                f"open_files={brief(self.open_files)}: must be 3 to "
+                f"{core.MOST_FILES}"
+            )
+        if self.system_calls is not None:
+            limit = _limit("system_calls", self.system_calls)
+            object.__setattr__(self, "system_calls", limit)
+        frozen = check_timeout("frozen_time", self.frozen_time)
+        if frozen is not None and not frozen < 1 << 33:
+            raise ValueError(f"frozen_time={brief(frozen)} is too late")
+        object.__setattr__(self, "frozen_time", frozen)
 
     def __str__(self) -> str:
         sizes = ", ".join(
@@ -91,6 +129,24 @@ class SandboxConfig:
             for name in _SIZES
         )
         return f"{sizes}, driver {self.driver}, tracker {self.tracker}"
+
+
+@functools.cache
+def _default() -> SandboxConfig:
+    return SandboxConfig()
+
+
+def config_or_default(config: SandboxConfig | None) -> SandboxConfig:
+    """The argument of that name, checked.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if config is None:
+        return _default()
+    if not isinstance(config, SandboxConfig):
+        raise TypeError(f"config={config!r} is not a SandboxConfig")
+    return config
 
 
 def _page_multiple(name: str, value: SupportsIndex | str) -> int:
@@ -108,7 +164,7 @@ def _page_multiple(name: str, value: SupportsIndex | str) -> int:
 
 def _limit(name: str, value: SupportsIndex | str) -> int:
     """A count, or for bytes a size; 0 is allowed."""
-    if name == "log_bytes" and isinstance(value, str):
+    if name in _BYTES and isinstance(value, str):
         limit = parse_size(value, name)
     else:
         if isinstance(value, (bool, str)):

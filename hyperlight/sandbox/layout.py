@@ -171,15 +171,8 @@ class Plan:
     base: int
     #: (address, size, logged) in the order of host memory.
     slots: tuple[tuple[int, int, bool], ...]
-
-    @functools.cached_property
-    def mapped(self) -> tuple[tuple[int, int, int], ...]:
-        """(address, size, permissions) of what the guest can reach."""
-        return tuple(
-            (region.address, region.size, _bits(region.permissions))
-            for region in self.layout
-            if region.permissions != "---"
-        )
+    #: (address, size, permissions) of what the guest can reach at first.
+    mapped: tuple[tuple[int, int, int], ...]
 
     @functools.cached_property
     def spans(self) -> dict[str, tuple[int, int]]:
@@ -187,7 +180,8 @@ class Plan:
         return {r.name: (r.address, r.size) for r in self.layout}
 
 
-def _bits(permissions: str) -> int:
+def bits_of(permissions: str) -> int:
+    """As the core has them."""
     return sum(
         bit
         for bit, letter in ((_READ, "r"), (_WRITE, "w"), (_EXECUTE, "x"))
@@ -216,7 +210,7 @@ def plan(facts: Mapping[str, Any], config: Any) -> Plan:
             f"the guest's image ({low:#x} to {high:#x}) does not lie between "
             f"{_LOWEST_IMAGE:#x} and {_HOLE:#x}"
         )
-    regions = _image_regions(facts, base, written)
+    regions = image_regions(facts, base, written)
     tracked = _Row(written, high)
     regions += [
         tracked.add("thread", _thread_size(facts)),
@@ -228,7 +222,9 @@ def plan(facts: Mapping[str, Any], config: Any) -> Plan:
     regions.append(
         room.add("input", config.input_size + core.REPLY_SIZE, PAGE, "scratch")
     )
-    mapped = [(r.address, r.size, _bits(r.permissions)) for r in regions]
+    mapped = tuple(
+        (r.address, r.size, bits_of(r.permissions)) for r in regions
+    )
     tables = Region(
         "tables", _TABLES, core.tables_size(_TABLES, mapped), "---", "tables"
     )
@@ -244,7 +240,7 @@ def plan(facts: Mapping[str, Any], config: Any) -> Plan:
     if written > low:
         slots.append((low, written - low, False))
     slots += [(start, end - start, True) for start, end in tracked.parts()]
-    return Plan(MemoryLayout([tables, *regions]), base, tuple(slots))
+    return Plan(MemoryLayout([tables, *regions]), base, tuple(slots), mapped)
 
 
 class _Row:
@@ -277,9 +273,13 @@ def _thread_size(facts: Mapping[str, Any]) -> int:
     return int((size + PAGE - 1) // PAGE * PAGE)
 
 
-def _image_regions(
+def image_regions(
     facts: Mapping[str, Any], base: int, written: int
 ) -> list[Region]:
+    """The segments of a guest's file, loaded at `base`.
+
+    What lies from `written` on is tracked.
+    """
     names = {_READ | _EXECUTE: "code", _READ: "rodata", _READ | _WRITE: "data"}
     used: dict[str, int] = {}
     regions = []

@@ -1,5 +1,7 @@
 #include "abi/linux/clock.h"
 
+#include "abi/linux/linux.h"
+
 #include "os/wait.h"
 
 #define CLOCKS 12

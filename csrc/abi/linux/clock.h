@@ -21,8 +21,4 @@ bool hl_linux_time_is_up(struct hl_linux *linux_, uint64_t ns);
 int hl_linux_get_time(const struct hl_linux *linux_, uint64_t addr,
                       uint64_t *ns) HL_MUST_CHECK;
 
-/* From now on, time stands still for the program at this time of the day, but
- * for what it sleeps; 0: it goes on. */
-void hl_linux_freeze_time(struct hl_linux *linux_, uint64_t time);
-
 #endif

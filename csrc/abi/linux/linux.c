@@ -22,11 +22,6 @@ static struct hl_linux *of(struct hl_abi *abi)
     return (struct hl_linux *)abi;
 }
 
-struct hl_linux *hl_linux_of(struct hl_abi *abi)
-{
-    return abi->ops == &hl_abi_linux ? of(abi) : NULL;
-}
-
 /* By name alone: a program's file looks as any other. */
 static bool takes(const struct hl_image *image)
 {
@@ -143,13 +138,6 @@ static void begin(struct hl_abi *abi, struct hl_vm_regs *regs)
     l->is_asked = false;
 }
 
-void hl_linux_ask(struct hl_linux *l, const void *request, size_t size)
-{
-    l->request = request;
-    l->request_size = size;
-    l->is_asked = true;
-}
-
 static char *code_at(const struct hl_linux *l, uint64_t addr)
 {
     if (!hl_window_allows(&l->window, addr, sizeof leaves, HL_PERM_EXECUTE))
@@ -193,16 +181,6 @@ static void restored(struct hl_abi *abi)
     l->refusal = 0;
     l->answered_node = 0;
     l->answered = l->listens = false;
-}
-
-void hl_linux_trust(struct hl_linux *l)
-{
-    l->trusted_patches = l->patch_count;
-}
-
-void hl_linux_drop_output(struct hl_linux *l)
-{
-    l->output[0].size = l->output[1].size = 0;
 }
 
 /* What the call that was served last means for the machine. */

@@ -49,7 +49,8 @@ cdef extern from "abi/abi.h" nogil:
     cdef enum hl_left:
         HL_LEFT_READY, HL_LEFT_HOST_CALL, HL_LEFT_LOG, HL_LEFT_ABORT
         HL_LEFT_KICKED, HL_LEFT_EXCEPTION, HL_LEFT_INTERRUPTED
-        HL_LEFT_TIMEOUT, HL_LEFT_BROKEN
+        HL_LEFT_TIMEOUT, HL_LEFT_BROKEN, HL_LEFT_EXITED, HL_LEFT_LIMIT
+        HL_LEFT_ASKS, HL_LEFT_OUTPUT
     struct hl_span:
         uint64_t addr, size
     struct hl_image:
@@ -57,9 +58,14 @@ cdef extern from "abi/abi.h" nogil:
         size_t file_size
         const hl_elf *elf
         uint64_t base
+    struct hl_start:
+        const char *texts
+        size_t size, argument_count, variable_count
     struct hl_abi_config:
         hl_image image
-        hl_span thread, stack, heap, input, output
+        hl_span thread, stack, heap, input, output, kernel
+        hl_image interpreter
+        hl_start start
     struct hl_abi_ops:
         const char *name
         hl_call *(*messages)(hl_abi *abi) noexcept nogil
@@ -67,3 +73,51 @@ cdef extern from "abi/abi.h" nogil:
         const hl_abi_ops *ops
     const hl_abi_ops *const hl_abis[]
     const size_t hl_abi_count
+
+cdef extern from "abi/linux/linux.h" nogil:
+    enum:
+        HL_LINUX_CALLS, HL_LINUX_FILES, HL_TREE_ROOT
+    cdef enum hl_tree_kind:
+        HL_TREE_FOLDER, HL_TREE_FILE, HL_TREE_LINK
+    cdef enum hl_linux_end:
+        HL_LINUX_RUNS, HL_LINUX_EXITED, HL_LINUX_SIGNALLED
+    cdef enum hl_linux_limit:
+        HL_LINUX_NO_LIMIT, HL_LINUX_OUTPUT_LIMIT, HL_LINUX_CALLS_LIMIT
+    struct hl_linux:
+        pass
+    struct hl_linux_ask:
+        uint32_t node, source
+    struct hl_linux_settings:
+        size_t output
+        uint64_t calls
+        uint32_t files
+        bint streams
+    struct hl_linux_given:
+        const char *name
+        size_t name_size
+        hl_tree_kind kind
+        uint32_t mode
+        uint64_t changed, size
+        uint32_t source
+        bint fixed
+    size_t hl_linux_kernel_size(size_t file_pages)
+    hl_linux *hl_linux_of(hl_abi *abi)
+    void hl_linux_set(hl_linux *l, const hl_linux_settings *settings)
+    int hl_linux_work_in(hl_linux *l, uint32_t node)
+    void hl_linux_set_input(hl_linux *l, const void *bytes, size_t size)
+    void hl_linux_freeze_time(hl_linux *l, uint64_t time)
+    void hl_linux_request(hl_linux *l, const void *request, size_t size)
+    const char *hl_linux_said(const hl_linux *l, int which, size_t *size)
+    void hl_linux_drop_output(hl_linux *l)
+    hl_linux_end hl_linux_ended(const hl_linux *l, int *number)
+    hl_linux_limit hl_linux_limit_of(const hl_linux *l)
+    hl_linux_ask hl_linux_asked(const hl_linux *l)
+    uint32_t hl_linux_refused(const hl_linux *l, size_t number)
+    uint64_t hl_linux_calls_made(const hl_linux *l)
+    int hl_linux_give(hl_linux *l, uint32_t folder,
+                      const hl_linux_given *given, uint32_t *out)
+    int hl_linux_give_bytes(hl_linux *l, uint32_t node, const void *bytes,
+                            size_t size)
+    int hl_linux_give_copy(hl_linux *l, uint32_t node, const void *bytes,
+                           size_t size)
+    void hl_linux_answer(hl_linux *l, int err, bint again)

@@ -10,9 +10,16 @@ cdef extern from "image/elf.h" nogil:
         bint pie
         uint64_t entry, low, high, writable
         uint64_t tls_size, tls_align
+        uint64_t interpreter, interpreter_size
         size_t segment_count
         hl_elf_segment segments[HL_ELF_SEGMENTS]
     int hl_elf_read(const void *file, size_t size, hl_elf *elf, char *why)
+    int hl_elf_read_program(const void *file, size_t size, hl_elf *elf,
+                            char *why)
+
+cdef extern from "image/x86.h" nogil:
+    enum:
+        HL_PERM_READ, HL_PERM_WRITE, HL_PERM_EXECUTE, HL_PERM_BOTH
 
 cdef extern from "vm/driver.h" nogil:
     enum:

@@ -1,0 +1,1 @@
+"""Unmodified Linux programs as guests, and their files."""

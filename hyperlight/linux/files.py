@@ -1,0 +1,321 @@
+"""The files that a program sees."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import SupportsIndex
+
+from hyperlight.linux.beneath import open_root
+from hyperlight.linux.nodes import (
+    Announced,
+    Content,
+    Folder,
+    Link,
+    Node,
+    Root,
+    host_file,
+)
+from hyperlight.text import brief
+from hyperlight.units import parse_size
+
+__all__ = ["Files"]
+
+_LONGEST_NAME = 255
+_LONGEST_PATH = 4095
+
+#: Bytes that an archive may hold in all.
+_LARGEST_ARCHIVE = 1 << 30
+
+
+class Files:
+    """What a program sees as its files; nothing of the host unless said.
+
+    Every method returns the object itself, so that calls can be chained:
+
+    >>> from hyperlight import Files
+    >>> files = Files().add("/data/table.csv", b"1,2\\n").temporary("/tmp")
+
+    Paths of the program are absolute. One object can be used for any number of
+    programs; each gets what was in it when the program was made. A program
+    also has ``/dev`` with ``null``, ``zero``, ``random``, ``urandom`` and
+    ``hyperlight``.
+    """
+
+    def __init__(self) -> None:
+        self._root = Folder()
+        self._temporary = 0
+
+    def add(
+        self,
+        path: str | os.PathLike[str],
+        data: bytes | str | Callable[[], bytes],
+        *,
+        mode: int = 0o644,
+        fixed: bool = False,
+    ) -> Files:
+        """A file of these bytes.
+
+        Args:
+            path: Where the program has it.
+            data: ``str`` is encoded as UTF-8. A function is called each time
+                that the program opens the file, and returns its bytes; if it
+                raises, the program gets the error ``EIO``.
+            mode: Its permission bits.
+            fixed: The program cannot change it.
+
+        Raises:
+            ValueError: The path is not absolute, or cannot be.
+            TypeError: `data` is none of these.
+        """
+        if isinstance(data, str):
+            data = data.encode()
+        elif isinstance(data, (bytearray, memoryview)):
+            data = bytes(data)
+        if not isinstance(data, bytes) and not callable(data):
+            raise TypeError(
+                f"data={brief(data)} is neither bytes, nor text, nor a "
+                f"function"
+            )
+        self._put(path, Content(data, mode & 0o7777, fixed=fixed))
+        return self
+
+    def link(
+        self, path: str | os.PathLike[str], target: str | os.PathLike[str]
+    ) -> Files:
+        """A symbolic link; it leads to a path of the program's."""
+        self._put(path, Link(os.fsencode(os.fspath(target))))
+        return self
+
+    def folder(self, path: str | os.PathLike[str]) -> Files:
+        """An empty folder, if there is none there."""
+        self._root.place(_names(path))
+        return self
+
+    def host(
+        self,
+        path: str | os.PathLike[str],
+        at: str | os.PathLike[str] | None = None,
+    ) -> Files:
+        """A folder or file of the host, read only.
+
+        A file is read when the program opens it for the first time, a folder
+        is listed when it looks into it: later changes of the host's may be
+        seen or not. Links in a folder lead to where the program has such a
+        path; nothing outside of the folder is ever opened. Devices, FIFOs and
+        sockets are not shown.
+
+        Args:
+            path: Of the host. If it is a link, what it leads to is shown.
+            at: Where the program has it; None: at the same path, made
+                absolute.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        given = os.path.abspath(os.fspath(path))
+        real = os.path.realpath(given)
+        names = _names(given if at is None else at)
+        status = os.stat(real)
+        if stat.S_ISDIR(status.st_mode):
+            announced = Announced(
+                Root(open_root(real)), ".", status.st_mtime_ns
+            )
+            here = self._root.place(names)
+            here.announced, here.fixed = announced, True
+            here.changed = status.st_mtime_ns
+            return self
+        folder, name = os.path.split(real)
+        node = host_file(Root(open_root(folder)), name, status)
+        if node is None:
+            raise ValueError(
+                f"path={brief(path)} is neither a folder nor a regular file"
+            )
+        self._put_names(names, node)
+        return self
+
+    def archive(
+        self,
+        archive: str | os.PathLike[str] | bytes,
+        at: str | os.PathLike[str] = "/",
+    ) -> Files:
+        """What is in a zip or tar file; the program may change it.
+
+        Args:
+            archive: A path of the host, or the bytes.
+            at: The folder that it is unpacked into.
+
+        Raises:
+            ValueError: It is no such archive, or it has names that lead out of
+                it, devices, or more than 1 GiB.
+        """
+        data = (
+            archive
+            if isinstance(archive, bytes)
+            else Path(os.fspath(archive)).read_bytes()
+        )
+        folder = _names(at)
+        for names, node in _unpacked(data):
+            if node is None:
+                self._root.place([*folder, *names])
+            else:
+                self._put_names([*folder, *names], node)
+        return self
+
+    def temporary(
+        self,
+        path: str | os.PathLike[str] = "/tmp",  # noqa: S108: the program's
+        size: SupportsIndex | str = "16MiB",
+    ) -> Files:
+        """A folder for files that the program makes, in its own memory.
+
+        They go back with a restore. All such folders share their room with
+        all other files that the program writes, which is at least the sum of
+        their sizes and :attr:`SandboxConfig.files_size`.
+        """
+        self._temporary += parse_size(size, "size")
+        self._root.place(_names(path))
+        return self
+
+    def _put(self, path: str | os.PathLike[str], node: Node) -> None:
+        self._put_names(_names(path), node)
+
+    def _put_names(self, names: list[bytes], node: Node) -> None:
+        if not names:
+            raise ValueError("the root is a folder, and no file")
+        *folders, last = names
+        self._root.place(folders).inside[last] = node
+
+    @staticmethod
+    def names_of(path: str | os.PathLike[str]) -> list[bytes]:
+        """The names of an absolute path of a program's."""
+        return _names(path)
+
+    @property
+    def room(self) -> int:
+        """Bytes that temporary folders ask for."""
+        return self._temporary
+
+    def find(self, path: str | os.PathLike[str]) -> Node | None:
+        """What a path leads to, or None; links are followed."""
+        names, links, at = _names(path), 0, [self._root]
+        while names:
+            name = names.pop(0)
+            node = _child(at[-1], name)
+            if isinstance(node, Link):
+                links += 1
+                target = node.target.split(b"/")
+                if links > 40:
+                    return None
+                if target[0] == b"":
+                    at = [self._root]
+                names = [n for n in target if n not in (b"", b".")] + names
+            elif name == b"..":
+                at = at[:-1] or at
+            elif isinstance(node, Folder):
+                at.append(node)
+            else:
+                return None if names else node
+        return at[-1]
+
+    def __repr__(self) -> str:
+        return f"<Files: {', '.join(map(os.fsdecode, self._root.inside))}>"
+
+
+def _child(folder: Folder, name: bytes) -> Node | None:
+    node = folder.inside.get(name)
+    if node is None and folder.announced is not None:
+        return dict(folder.announced.list()).get(name)
+    return node
+
+
+def _names(path: str | os.PathLike[str]) -> list[bytes]:
+    """The names of an absolute path.
+
+    Raises:
+        ValueError: It is relative, has ``..`` in it, or is too long.
+        TypeError: It is no path.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"path={brief(path)} is not text")
+    if not text.startswith("/"):
+        raise ValueError(f"path={brief(path)} is not absolute")
+    return _checked(os.fsencode(text))
+
+
+def _checked(path: bytes) -> list[bytes]:
+    names = [name for name in path.split(b"/") if name not in (b"", b".")]
+    if (
+        b"\0" in path
+        or b".." in names
+        or len(path) > _LONGEST_PATH
+        or any(len(name) > _LONGEST_NAME for name in names)
+    ):
+        raise ValueError(
+            f"{brief(os.fsdecode(path))} cannot be a path: it has '..' or NUL "
+            f"in it, or is too long"
+        )
+    return names
+
+
+def _unpacked(data: bytes) -> Iterator[tuple[list[bytes], Node | None]]:
+    """Names and nodes of an archive; None: a folder."""
+    file = io.BytesIO(data)
+    if zipfile.is_zipfile(file):
+        file.seek(0)
+        yield from _unzipped(file)
+        return
+    file.seek(0)
+    try:
+        yield from _untarred(file)
+    except tarfile.TarError as error:
+        raise ValueError(f"neither a zip nor a tar file: {error}") from None
+
+
+def _room(total: int) -> int:
+    if total > _LARGEST_ARCHIVE:
+        raise ValueError("the archive holds more than 1 GiB")
+    return total
+
+
+def _unzipped(file: io.BytesIO) -> Iterator[tuple[list[bytes], Node | None]]:
+    total = 0
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            names = _checked(os.fsencode(entry.filename))
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            total = _room(total + entry.file_size)
+            if entry.is_dir():
+                yield names, None
+            elif kind in (0, stat.S_IFREG):
+                mode = stat.S_IMODE(entry.external_attr >> 16) or 0o644
+                yield names, Content(archive.read(entry), mode)
+            elif kind == stat.S_IFLNK:
+                yield names, Link(archive.read(entry))
+            else:
+                raise ValueError(f"{entry.filename!r} is no file")
+
+
+def _untarred(file: io.BytesIO) -> Iterator[tuple[list[bytes], Node | None]]:
+    total = 0
+    with tarfile.open(fileobj=file) as archive:
+        for entry in archive:
+            names = _checked(os.fsencode(entry.name))
+            total = _room(total + entry.size)
+            if entry.isdir():
+                yield names, None
+            elif entry.issym():
+                yield names, Link(os.fsencode(entry.linkname))
+            elif entry.isreg() or entry.islnk():
+                opened = archive.extractfile(entry)
+                if opened is None:
+                    raise ValueError(f"{entry.name!r} leads nowhere")
+                yield names, Content(opened.read(), entry.mode & 0o7777)
+            else:
+                raise ValueError(f"{entry.name!r} is a device")
