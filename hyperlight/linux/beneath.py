@@ -84,9 +84,7 @@ def _walk(root: int, path: str, flags: int) -> int:
             if name in ("", ".."):
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
             wanted = flags if name is last else os.O_DIRECTORY
-            below = os.open(
-                name, _FLAGS | os.O_NOFOLLOW | wanted, dir_fd=at
-            )
+            below = os.open(name, _FLAGS | os.O_NOFOLLOW | wanted, dir_fd=at)
             if at != root:
                 os.close(at)
             at = below

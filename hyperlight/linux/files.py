@@ -39,7 +39,7 @@ class Files:
     Every method returns the object itself, so that calls can be chained:
 
     >>> from hyperlight import Files
-    >>> files = Files().add("/data/table.csv", b"1,2\\n").temporary("/tmp")
+    >>> files = Files().add("/data/table.csv", "1,2").temporary()
 
     Paths of the program are absolute. One object can be used for any number of
     programs; each gets what was in it when the program was made. A program
@@ -169,7 +169,7 @@ class Files:
 
     def temporary(
         self,
-        path: str | os.PathLike[str] = "/tmp",  # noqa: S108: the program's
+        path: str | os.PathLike[str] = "/tmp",  # noqa: S108
         size: SupportsIndex | str = "16MiB",
     ) -> Files:
         """A folder for files that the program makes, in its own memory.

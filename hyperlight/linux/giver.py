@@ -6,7 +6,14 @@ import errno
 import os
 
 from hyperlight._binding import core
-from hyperlight.linux.nodes import Announced, Content, Folder, HostFile, Link, Node
+from hyperlight.linux.nodes import (
+    Announced,
+    Content,
+    Folder,
+    HostFile,
+    Link,
+    Node,
+)
 
 __all__ = ["Giver"]
 
@@ -89,9 +96,7 @@ class Giver:
         else:
             self._give_content(folder, name, node)
 
-    def _give_content(
-        self, folder: int, name: bytes, node: Content
-    ) -> None:
+    def _give_content(self, folder: int, name: bytes, node: Content) -> None:
         calls = callable(node.data)
         made = self._core.give(
             folder,

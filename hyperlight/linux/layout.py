@@ -51,8 +51,8 @@ def plan_program(facts: Mapping[str, Any], config: SandboxConfig) -> Plan:
             f"the program's image ({low:#x} to {high:#x}) does not lie "
             f"between {_LOWEST_IMAGE:#x} and {_HOLE:#x}"
         )
-    memory, files = int(config.memory), int(config.files_size)  # type: ignore[arg-type]
-    stack_size = max(int(config.stack_size), _STACK)  # type: ignore[arg-type]
+    memory, files = int(config.memory), int(config.files_size)
+    stack_size = max(int(config.stack_size), _STACK)
     kernel_size = core.kernel_size(files // PAGE)
     arena = _up(high, _HUGE)
     rest = memory + PAGE + stack_size + kernel_size

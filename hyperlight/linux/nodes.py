@@ -87,9 +87,7 @@ class Announced:
         finally:
             os.close(descriptor)
 
-    def _node(
-        self, folder: int, entry: os.DirEntry[str]
-    ) -> Node | None:
+    def _node(self, folder: int, entry: os.DirEntry[str]) -> Node | None:
         path = f"{self.path}/{entry.name}"
         try:
             status = entry.stat(follow_symlinks=False)

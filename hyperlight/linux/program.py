@@ -103,9 +103,7 @@ class Program:
             FileNotFoundError, ValueError: It cannot be run.
         """
         token = object()
-        machine = ProgramMachine(
-            self._recipe, token, bytes(stdin), on_output
-        )
+        machine = ProgramMachine(self._recipe, token, bytes(stdin), on_output)
         try:
             machine.exchange(token, None, timeout)
         except ProgramExited as ended:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn, cast
 
+from hyperlight.linux.machine import ProgramMachine
+from hyperlight.sandbox.machine import Machine
 from hyperlight.sandbox.sandbox import Sandbox
-
-if TYPE_CHECKING:
-    from hyperlight.linux.machine import ProgramMachine
 
 __all__ = ["ProgramSandbox"]
 
@@ -28,8 +27,11 @@ class ProgramSandbox(Sandbox):
     def _of(cls, machine: ProgramMachine, token: object) -> ProgramSandbox:
         made = cls.__new__(cls)
         made._functions, made._token = {}, token
-        made._machine = machine
+        made._machine = cast(Machine, machine)  # its state is what is used
         return made
+
+    def _program(self) -> ProgramMachine:
+        return cast(ProgramMachine, self._open())
 
     def request(self, data: bytes, timeout: float | None = None) -> bytes:
         """One exchange: the program reads `data`, and writes an answer.
@@ -49,15 +51,16 @@ class ProgramSandbox(Sandbox):
             SandboxPoisoned: An earlier request failed: restore first.
             TypeError: `data` is not bytes.
         """
-        machine: ProgramMachine = self._open()
-        return machine.exchange(self._token, bytes(memoryview(data)), timeout)
+        return self._program().exchange(
+            self._token, bytes(memoryview(data)), timeout
+        )
 
     def output(self) -> tuple[bytes, bytes]:
         """What the program wrote to standard output and error.
 
         Since the last request began, or since this was called.
         """
-        return self._open().core.output(self._token)
+        return self._program().core.output(self._token)
 
     def devolve(self) -> NoReturn:
         """Not for programs: what was before the bake cannot be had again."""

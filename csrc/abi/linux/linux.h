@@ -1,5 +1,5 @@
-/* For the owner of a sandbox whose guest is a program: all of it by whoever has
- * the sandbox's turn, or before anybody else knows the sandbox. */
+/* For the owner of a sandbox whose guest is a program: all of it by whoever
+ * has the sandbox's turn, or before anybody else knows the sandbox. */
 #ifndef HL_ABI_LINUX_LINUX_H
 #define HL_ABI_LINUX_LINUX_H
 
@@ -39,7 +39,8 @@ void hl_linux_freeze_time(struct hl_linux *linux_, uint64_t time);
 
 /* What it is asked in its next run: the caller's, who keeps it until the
  * program has answered. */
-void hl_linux_request(struct hl_linux *linux_, const void *request, size_t size);
+void hl_linux_request(struct hl_linux *linux_, const void *request,
+                      size_t size);
 
 /* Bytes that it wrote: to standard output (0) and error (1) since the last
  * drop; and of its answer (2). */
