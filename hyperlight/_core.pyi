@@ -256,7 +256,7 @@ class ProgramCore(SandboxState):
         start: tuple[bytes, int, int],
     ) -> None: ...
     def set_up(
-        self, input: bytes, output: int, calls: int, files: int, streams: bool
+        self, stdin: bytes, output: int, calls: int, files: int, streams: bool
     ) -> None: ...
     def exchange(
         self,

@@ -48,15 +48,15 @@ cdef class ProgramTalk(SandboxState):
             raise ValueError("it is not a program")
         return l
 
-    def set_up(self, bytes input not None, output, calls, files,
+    def set_up(self, bytes stdin not None, output, calls, files,
                bint streams):
         """Standard input, and the limits."""
         cdef hl_linux_settings s
         cdef hl_linux *l = self._linux()
-        self.input = input
+        self.input = stdin
         s.output, s.calls, s.files, s.streams = output, calls, files, streams
         hl_linux_set(l, &s)
-        hl_linux_set_input(l, PyBytes_AS_STRING(input), len(input))
+        hl_linux_set_input(l, PyBytes_AS_STRING(stdin), len(stdin))
 
     def exchange(self, token, uint64_t limit, bytes request, uint64_t frozen,
                  serve):
