@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     )
     from hyperlight.linux.files import Files
     from hyperlight.linux.program import Completed, Program
+    from hyperlight.linux.python import PythonSandbox
+    from hyperlight.linux.results import PythonError, PythonResult
     from hyperlight.linux.sandbox import ProgramSandbox
     from hyperlight.manager import SnapshotManager
     from hyperlight.memory import SharedMemory
@@ -83,6 +85,9 @@ __all__ = [
     "Files",
     "Program",
     "ProgramSandbox",
+    "PythonError",
+    "PythonResult",
+    "PythonSandbox",
     # what this host has
     "DriverInfo",
     "FaultHandlerInfo",

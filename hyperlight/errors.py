@@ -36,10 +36,15 @@ class HyperlightError(Exception):
         index (int): Set by :meth:`Sandbox.map` alone: which of its calls the
             error is of, from 0.
         results (list[object]): Likewise: the results of the calls before it.
+        stdout (bytes): Set by sandboxes of programs alone: what the program
+            wrote to its standard output until then.
+        stderr (bytes): Likewise: to its standard error.
     """
 
     index: int
     results: list[object]
+    stdout: bytes
+    stderr: bytes
 
 
 class TrackerUnavailable(HyperlightError):

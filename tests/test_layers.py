@@ -77,7 +77,16 @@ PYTHON_LAYERS = [
     {"linux.machine"},
     {"linux.sandbox"},
     {"linux.program"},
-    {"linux"},
+    {"linux", "linux.guest"},
+    {f"linux.guest.{n}" for n in ("values", "packets", "compiling", "host")}
+    | {"linux.guest.fresh", "linux.guest.loading"},
+    {"linux.guest.device", "linux.guest.running"},
+    {"linux.guest.shim"},
+    {"linux.libraries", "linux.distributions", "linux.results"},
+    {"linux.interpreter", "linux.answers"},
+    {"linux.conversation"},
+    {"linux.dialogue", "linux.opener"},
+    {"linux.python"},
     {"__init__"},
     {"doctor", "cli.ledger", "cli.terminal", "cli.options"},
     {"cli.doctor", "cli.demo", "cli.run", "cli.bench", "cli.guest"},
@@ -224,6 +233,10 @@ def test_imports_go_down(path: Path) -> None:
         if not isinstance(node, ast.ImportFrom):
             continue
         module = node.module or ""
+        if node.level:  # only within one package
+            package = path.relative_to(PACKAGE.parent).parent
+            module = ".".join((*package.parts, module))
+            assert node.level == 1
         if module.partition(".")[0] != "hyperlight":
             continue
         if module.startswith("hyperlight.bench"):

@@ -201,6 +201,13 @@ class Files:
         """Bytes that temporary folders ask for."""
         return self._temporary
 
+    def copy(self) -> Files:
+        """Another one with the same in it."""
+        made = Files()
+        made._root = self._root.copy()
+        made._temporary = self._temporary
+        return made
+
     def find(self, path: str | os.PathLike[str]) -> Node | None:
         """What a path leads to, or None; links are followed."""
         names, links, at = _names(path), 0, [self._root]

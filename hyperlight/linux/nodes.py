@@ -126,6 +126,14 @@ class Folder:
     fixed: bool = False
     changed: int = field(default_factory=_now)
 
+    def copy(self) -> Folder:
+        """The same, so that to add to the one does not change the other."""
+        inside = {
+            name: node.copy() if isinstance(node, Folder) else node
+            for name, node in self.inside.items()
+        }
+        return Folder(inside, self.announced, self.fixed, self.changed)
+
     def place(self, names: list[bytes]) -> Folder:
         """The folder of that path, made where it is missing.
 

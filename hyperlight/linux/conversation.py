@@ -1,0 +1,57 @@
+"""What a Python sandbox needs of the machine below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hyperlight.linux.interpreter import Interpreter
+
+__all__ = ["Conversation", "Opener", "Start"]
+
+
+class Conversation(Protocol):
+    """A baked program that waits for packets on its device.
+
+    :meth:`exchange` may raise GuestTimeout, GuestInterrupted, GuestAborted,
+    LimitExceeded and :class:`~hyperlight.ProgramExited`; after any of them the program is
+    in no state to be spoken to, until :meth:`restore`. Output that such an
+    error has as ``stdout`` and ``stderr`` is not in :meth:`output` any more.
+    """
+
+    def exchange(self, packet: bytes, timeout: float | None) -> bytes:
+        """Give a packet to the program, and return the next that it writes."""
+
+    def output(self) -> tuple[bytes, bytes]:
+        """What it wrote to descriptors 1 and 2 in the last exchange."""
+
+    def snapshot(self, name: str | None = None) -> Any:
+        """Freeze its state, which becomes the current one."""
+
+    def restore(self, snapshot: Any = None) -> Any:
+        """Put back a state; None: the current one."""
+
+    def interrupt(self) -> None:
+        """End the exchange under way, if any; from any thread."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """All that a machine must know to start an interpreter and bake it."""
+
+    interpreter: Interpreter
+    #: The program and its arguments, all of them.
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    #: What was given as `files`, `memory` and `config`, as it was given.
+    files: Any
+    memory: Any
+    config: Any
+
+
+#: Starts an interpreter, and returns once it waits for its first packet.
+Opener = Callable[[Start], Conversation]
