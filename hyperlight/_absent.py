@@ -38,6 +38,14 @@ DRIVERS = (
 REPLY_SIZE = 4096
 LEFT_READY, LEFT_HOST_CALL, LEFT_LOG, LEFT_ABORT = range(1, 5)
 LEFT_EXCEPTION, LEFT_INTERRUPTED, LEFT_TIMEOUT, LEFT_BROKEN = range(-1, -5, -1)
+LEFT_EXITED, LEFT_LIMIT = -5, -6
+LEFT_ASKS, LEFT_OUTPUT = -8, -9
+LIMIT_NONE, LIMIT_OUTPUT, LIMIT_CALLS = range(3)
+END_NONE, END_EXITED, END_SIGNALLED = range(3)
+MOST_FILES = 256
+PERM_ALL = 15
+TREE_ROOT = 1
+TREE_FOLDER, TREE_FILE, TREE_LINK = range(1, 4)
 EXIT_CALL, EXIT_EXCEPTION, EXIT_SHUTDOWN, EXIT_BAD_ACCESS = range(4)
 MESSAGE_CALL, MESSAGE_RESULT, MESSAGE_ERROR = range(1, 4)
 MESSAGE_LOG, MESSAGE_FUNCTIONS = range(4, 6)
@@ -72,6 +80,10 @@ def set_emulator_library(path: str) -> None:
 
 def tables_size(addr: int, regions: Any) -> int:
     return 4096
+
+
+def kernel_size(file_pages: int) -> int:
+    return 4096 * (file_pages + 1)
 
 
 def encoded_name(name: str) -> bytes:
@@ -129,11 +141,19 @@ class ManagerCore(_Absent):
 
 
 class ImageCore:
-    def __init__(self, file: bytes) -> None:
+    def __init__(self, file: bytes, program: bool = False) -> None:
         raise DriverUnavailable("any", _REASON)
 
 
-class SandboxCore(_Absent):
+class SandboxState(_Absent):
+    pass
+
+
+class SandboxCore(SandboxState):
+    pass
+
+
+class ProgramCore(SandboxState):
     pass
 
 

@@ -12,7 +12,7 @@ from sybil.parsers.myst import PythonCodeBlockParser
 
 import hyperlight
 from hyperlight import registry
-from hyperlight.sandbox import machine
+from hyperlight.sandbox import state
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -52,7 +52,7 @@ def test_examples(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_sandbox_tutorial_runs_on_every_driver(
     driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "choose_driver", lambda wanted: driver)
+    monkeypatch.setattr(state, "choose_driver", lambda wanted: driver)
     document = sybil.parse(DOCS / "tutorial/sandbox.md")
     for example in document.examples():
         example.evaluate()

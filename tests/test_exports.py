@@ -376,6 +376,9 @@ def test_errors_form_one_family_and_pickle() -> None:
         hyperlight.GuestTimeout("Spin", 0.3, "call_timeout"),
         hyperlight.GuestInterrupted("Spin"),
         hyperlight.SandboxPoisoned("text"),
+        hyperlight.ProgramExited(1, None, b"out", b"err", {"fork": 2}, "so"),
+        hyperlight.ProgramExited(None, 11),
+        hyperlight.PythonError("KeyError", "'a'", "Traceback"),
     ]
     kinds = {
         thing

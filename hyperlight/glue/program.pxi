@@ -42,7 +42,6 @@ cdef class ProgramTalk(SandboxState):
         self._make(&c, driver, tracker, "linux", adaptive)
 
     cdef hl_linux *_linux(self) except NULL:
-        """By whoever has the turn, or the only one who knows it."""
         cdef hl_linux *l = hl_linux_of(hl_sandbox_abi(self.sandbox))
         if l == NULL:
             raise ValueError("it is not a program")
