@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hyperlight.linux.interpreter import Interpreter
+from hyperlight.pageset import PageSet
 
 __all__ = ["Conversation", "Opener", "Start"]
 
@@ -15,9 +16,10 @@ class Conversation(Protocol):
     """A baked program that waits for packets on its device.
 
     :meth:`exchange` may raise GuestTimeout, GuestInterrupted, GuestAborted,
-    LimitExceeded and :class:`~hyperlight.ProgramExited`; after any of them the program is
-    in no state to be spoken to, until :meth:`restore`. Output that such an
-    error has as ``stdout`` and ``stderr`` is not in :meth:`output` any more.
+    LimitExceeded and :class:`~hyperlight.ProgramExited`; after any of them the
+    program is in no state to be spoken to, until :meth:`restore`. Output that
+    such an error has as ``stdout`` and ``stderr`` is not in :meth:`output` any
+    more.
     """
 
     def exchange(self, packet: bytes, timeout: float | None) -> bytes:
@@ -31,6 +33,9 @@ class Conversation(Protocol):
 
     def restore(self, snapshot: Any = None) -> Any:
         """Put back a state; None: the current one."""
+
+    def changed(self, snapshot: Any, everything: bool) -> PageSet:
+        """Pages that differ from a state; None: the current one."""
 
     def interrupt(self) -> None:
         """End the exchange under way, if any; from any thread."""

@@ -7,6 +7,7 @@ import dataclasses
 from hyperlight.linux.conversation import Start
 from hyperlight.linux.files import Files
 from hyperlight.linux.machine import ProgramMachine, Recipe
+from hyperlight.pageset import PageSet
 from hyperlight.sandbox.config import SandboxConfig, config_or_default
 from hyperlight.snapshot import Snapshot
 from hyperlight.stats import RestoreStats
@@ -48,6 +49,11 @@ class Baked:
     def restore(self, snapshot: Snapshot | None = None) -> RestoreStats:
         """Put back a state; None: the current one."""
         return self._machine.restore(self._token, snapshot)
+
+    def changed(self, snapshot: Snapshot | None, everything: bool) -> PageSet:
+        """Pages that differ from a state; None: the current one."""
+        chosen = self._machine.chosen(snapshot)
+        return self._machine.changed(self._token, chosen, everything)
 
     def interrupt(self) -> None:
         """End the exchange under way."""

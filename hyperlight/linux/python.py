@@ -18,6 +18,7 @@ from hyperlight.linux.guest.values import encode
 from hyperlight.linux.interpreter import find_interpreter
 from hyperlight.linux.opener import open_baked
 from hyperlight.linux.results import PythonError, PythonResult, RunStats
+from hyperlight.pageset import PageSet
 from hyperlight.sandbox.config import SandboxConfig, check_timeout
 from hyperlight.text import brief
 
@@ -118,7 +119,7 @@ class PythonSandbox(NotCopied):
             memory,
             config,
         )
-        self._conversation = self.opener(start)
+        self._conversation = type(self).opener(start)
 
     def run(
         self,
@@ -301,6 +302,13 @@ class PythonSandbox(NotCopied):
             restored = conversation.restore(snapshot)
             self._kept = False
             return restored
+
+    def changed(
+        self, snapshot: Any = None, *, everything: bool = False
+    ) -> PageSet:
+        """Pages of memory that differ from a state; as Sandbox.changed."""
+        with self._turn("changed") as conversation:
+            return conversation.changed(snapshot, everything)
 
     def interrupt(self) -> None:
         """End the run under way, if any, with GuestInterrupted.

@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 from fake_machine import FakePython
 
+import hyperlight
+from hyperlight import PythonSandbox, SandboxConfig, registry
+
+HARDWARE = {d.name for d in registry.DRIVERS if d.is_boundary}
+
 
 def _interpreters() -> list[str]:
     """The one that runs this, Debian's, and all of pyenv's that can be."""
@@ -49,7 +54,27 @@ def make() -> Iterator[Make]:
         one.close()
 
 
-@pytest.fixture(params=["machine"])
-def needs_machine(request: pytest.FixtureRequest) -> Callable[..., Any]:
+@pytest.fixture
+def needs_machine(python_driver: str) -> Iterator[Callable[..., Any]]:
     """Makes sandboxes whose states can be kept and put back."""
-    pytest.skip("a process has no snapshots: enabled with the machine")
+    made: list[PythonSandbox] = []
+
+    def sandbox(*args: Any, **kwargs: Any) -> PythonSandbox:
+        kwargs.setdefault("config", SandboxConfig(driver=python_driver))
+        kwargs.setdefault("memory", "64MiB")
+        made.append(PythonSandbox(*args, **kwargs))
+        return made[-1]
+
+    yield sandbox
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def python_driver() -> str:
+    """One that starts an interpreter within seconds, or skip."""
+    for info in hyperlight.drivers():
+        # An emulator takes a minute or two for it.
+        if info.available and info.name in HARDWARE:
+            return info.name
+    pytest.skip("no driver that runs an interpreter within seconds works here")

@@ -15,9 +15,9 @@ from conftest import Make
 from fake_machine import FakeConversation, FakePython
 
 from hyperlight import GuestAborted, GuestError, GuestTimeout, LimitExceeded
+from hyperlight.errors import ProgramExited
 from hyperlight.linux import python as python_module
 from hyperlight.linux.answers import Answers
-from hyperlight.errors import ProgramExited
 from hyperlight.linux.conversation import Start
 from hyperlight.linux.dialogue import Dialogue, Limits
 from hyperlight.linux.guest.packets import (

@@ -88,7 +88,7 @@ void hl_linux_answer(struct hl_linux *l, int err, bool again)
 {
     if (l->ask.node && err == 0 && !again)
         change(l, l->ask.node)->source = 0;
-    l->answered_node = again ? l->ask.node : 0;
+    l->answered_node = again || err < 0 ? l->ask.node : 0;
     l->refusal = err;
     l->ask = (struct hl_linux_ask){0};
 }
@@ -96,14 +96,11 @@ void hl_linux_answer(struct hl_linux *l, int err, bool again)
 int hl_linux_need(struct hl_linux *l, uint32_t node)
 {
     const struct hl_tree_node *n = &l->files.tree->nodes[node];
-    int refusal = l->refusal;
 
-    l->refusal = 0;
-    if (n->kind == HL_TREE_DEVICE || n->source == 0 ||
-        l->answered_node == node)
+    if (n->kind == HL_TREE_DEVICE || n->source == 0)
         return 0;
-    if (refusal)
-        return refusal;
+    if (l->answered_node == node)
+        return l->refusal;
     l->ask = (struct hl_linux_ask){node, n->source};
     return HL_LINUX_ASKS;
 }
