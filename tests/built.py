@@ -54,9 +54,9 @@ def opened(program: Path, driver: str) -> Sandbox:
     )
 
 
-def need_library(name: str) -> None:
+def need_library(name: str, package: str) -> None:
     """Skip where the compiler does not find it: it then echoes the name."""
     asked = ["cc", f"-print-file-name=lib{name}.a"]
     found = subprocess.run(asked, capture_output=True, text=True, check=True)
     if "/" not in found.stdout:
-        pytest.skip(f"no lib{name}.a to link with")
+        pytest.skip(f"no lib{name}.a to link with: {package} has it")

@@ -1,6 +1,9 @@
 /* File functions, although there are no files: opening one fails as if the
  * name did not exist, and standard input is at its end.  So libraries that can
- * also read files link, and callers of that part get an error. */
+ * also read files link, and callers of that part get an error.
+ *
+ * What glibc's getc_unlocked and putc_unlocked call, __uflow and __overflow,
+ * is not here: whoever calls them has looked for a buffer in glibc's FILE. */
 #include "internal.h"
 
 #include <errno.h>
@@ -27,12 +30,9 @@ int isatty(int fd);
 /* A guest may bring its own of any of these. */
 #pragma weak __fgets_chk
 #pragma weak __fread_chk
-#pragma weak clearerr
 #pragma weak close
 #pragma weak fclose
 #pragma weak fdopen
-#pragma weak feof
-#pragma weak ferror
 #pragma weak fgetc
 #pragma weak fgets
 #pragma weak fileno
@@ -114,9 +114,8 @@ int fclose(FILE *stream) { return fflush(stream); }
 size_t fread(void *restrict to, size_t size, size_t count, FILE *stream)
 {
     (void)to;
-    (void)size;
-    (void)count;
-    (void)stream;
+    if (size != 0 && count != 0)
+        hl_stream_read(stream);
     return 0;
 }
 
@@ -129,13 +128,13 @@ size_t __fread_chk(void *restrict to, size_t room, size_t size, size_t count,
 
 int fgetc(FILE *stream)
 {
-    (void)stream;
+    hl_stream_read(stream);
     return EOF;
 }
 
 int getc(FILE *stream) { return fgetc(stream); }
 
-int getchar(void) { return EOF; }
+int getchar(void) { return fgetc(stdin); }
 
 int ungetc(int byte, FILE *stream)
 {
@@ -148,7 +147,7 @@ char *fgets(char *restrict to, int size, FILE *stream)
 {
     (void)to;
     (void)size;
-    (void)stream;
+    hl_stream_read(stream);
     return NULL;
 }
 
@@ -157,17 +156,6 @@ char *__fgets_chk(char *restrict to, size_t room, int size, FILE *stream)
     (void)room;
     return fgets(to, size, stream);
 }
-
-/* At the end, and not for an error. */
-int feof(FILE *stream) { return stream == stdin; }
-
-int ferror(FILE *stream)
-{
-    (void)stream;
-    return 0;
-}
-
-void clearerr(FILE *stream) { (void)stream; }
 
 /* ---- Positions, buffers, names ---- */
 
@@ -192,7 +180,7 @@ long ftell(FILE *stream)
 
 long ftello64(FILE *stream) { return ftell(stream); }
 
-void rewind(FILE *stream) { (void)stream; }
+void rewind(FILE *stream) { clearerr(stream); }
 
 int setvbuf(FILE *stream, char *buffer, int mode, size_t size)
 {

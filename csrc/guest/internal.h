@@ -99,8 +99,12 @@ struct hl_view hl_format_text(const char *format, va_list args);
 /* ---- stream.c: lines of stdout and stderr that are not complete ---- */
 
 struct hl_stream;
-/* Log the lines that end in these bytes, and keep the rest. */
-void hl_stream_write(struct hl_stream *stream, const char *data, size_t size);
+/* Log the lines that end in these bytes, and keep the rest.  False, with
+ * nothing logged and errno and ferror() set: this is stdin. */
+bool hl_stream_write(struct hl_stream *stream, const char *data, size_t size);
+/* Somebody wants to read, and gets nothing: from now on that is the end or, of
+ * stdout and stderr, an error with its errno. */
+void hl_stream_read(struct hl_stream *stream);
 /* Log what is there of both streams' unfinished lines. */
 void hl_streams_flush(void);
 

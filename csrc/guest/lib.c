@@ -10,6 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The names that glibc's stdlib.h has for them since 2.38, which read binary
+ * numbers as C23 has them; so libraries of Debian 13 call these. */
+long __isoc23_strtol(const char *restrict text, char **restrict end, int base);
+long long __isoc23_strtoll(const char *restrict text, char **restrict end,
+                           int base);
+unsigned long __isoc23_strtoul(const char *restrict text, char **restrict end,
+                               int base);
+unsigned long long __isoc23_strtoull(const char *restrict text,
+                                     char **restrict end, int base);
+
+/* A guest may bring its own of any of these. */
+#pragma weak __isoc23_strtol
+#pragma weak __isoc23_strtoll
+#pragma weak __isoc23_strtoul
+#pragma weak __isoc23_strtoull
+
 /* ---- The end ---- */
 
 void abort(void) { hl_abort("abort() was called"); }
@@ -45,17 +61,29 @@ static unsigned digit_of(char c)
     return isalpha(c) ? (unsigned)(tolower(c) - 'a' + 10) : UINT_MAX;
 }
 
+/* Whether text is 0, this mark and a digit of this base. */
+static bool has_prefix(const char *text, char mark, unsigned base)
+{
+    return text[0] == '0' && (text[1] | 32) == mark &&
+           digit_of(text[2]) < base;
+}
+
+/* Which numbers have a prefix: 0x, and since C23 0b. */
+enum prefixes { HEX, HEX_AND_BINARY };
+
 /* The number behind the sign; *end is `text` where there is none. */
 static uint64_t read_digits(const char *text, const char **end, int base,
-                            bool *overflow)
+                            enum prefixes prefixes, bool *overflow)
 {
-    bool hex =
-        text[0] == '0' && (text[1] | 32) == 'x' && digit_of(text[2]) < 16;
     uint64_t number = 0;
 
-    if ((base == 0 || base == 16) && hex) {
+    if ((base == 0 || base == 16) && has_prefix(text, 'x', 16)) {
         text += 2;
         base = 16;
+    } else if (prefixes == HEX_AND_BINARY && (base == 0 || base == 2) &&
+               has_prefix(text, 'b', 2)) {
+        text += 2;
+        base = 2;
     } else if (base == 0) {
         base = *text == '0' ? 8 : 10;
     }
@@ -66,13 +94,14 @@ static uint64_t read_digits(const char *text, const char **end, int base,
 }
 
 static uint64_t read_integer(const char *text, char **end, int base,
-                             bool *negative, bool *overflow)
+                             enum prefixes prefixes, bool *negative,
+                             bool *overflow)
 {
     const char *stop = text;
     const char *digits = skip_sign(text, negative);
 
     const char *after = digits;
-    uint64_t number = read_digits(digits, &after, base, overflow);
+    uint64_t number = read_digits(digits, &after, base, prefixes, overflow);
     if (after != digits)
         stop = after;
     if (end)
@@ -80,10 +109,12 @@ static uint64_t read_integer(const char *text, char **end, int base,
     return number;
 }
 
-unsigned long strtoul(const char *restrict text, char **restrict end, int base)
+static unsigned long read_unsigned(const char *text, char **end, int base,
+                                   enum prefixes prefixes)
 {
     bool negative, overflow = false;
-    uint64_t number = read_integer(text, end, base, &negative, &overflow);
+    uint64_t number =
+        read_integer(text, end, base, prefixes, &negative, &overflow);
 
     if (overflow) {
         errno = ERANGE;
@@ -92,10 +123,12 @@ unsigned long strtoul(const char *restrict text, char **restrict end, int base)
     return negative ? 0 - number : number;
 }
 
-long strtol(const char *restrict text, char **restrict end, int base)
+static long read_signed(const char *text, char **end, int base,
+                        enum prefixes prefixes)
 {
     bool negative, overflow = false;
-    uint64_t number = read_integer(text, end, base, &negative, &overflow);
+    uint64_t number =
+        read_integer(text, end, base, prefixes, &negative, &overflow);
     uint64_t limit = (uint64_t)LONG_MAX + negative;
 
     if (overflow || number > limit) {
@@ -103,6 +136,39 @@ long strtol(const char *restrict text, char **restrict end, int base)
         return negative ? LONG_MIN : LONG_MAX;
     }
     return (long)(negative ? 0 - number : number);
+}
+
+long strtol(const char *restrict text, char **restrict end, int base)
+{
+    return read_signed(text, end, base, HEX);
+}
+
+long __isoc23_strtol(const char *restrict text, char **restrict end, int base)
+{
+    return read_signed(text, end, base, HEX_AND_BINARY);
+}
+
+long long __isoc23_strtoll(const char *restrict text, char **restrict end,
+                           int base)
+{
+    return read_signed(text, end, base, HEX_AND_BINARY);
+}
+
+unsigned long strtoul(const char *restrict text, char **restrict end, int base)
+{
+    return read_unsigned(text, end, base, HEX);
+}
+
+unsigned long __isoc23_strtoul(const char *restrict text, char **restrict end,
+                               int base)
+{
+    return read_unsigned(text, end, base, HEX_AND_BINARY);
+}
+
+unsigned long long __isoc23_strtoull(const char *restrict text,
+                                     char **restrict end, int base)
+{
+    return read_unsigned(text, end, base, HEX_AND_BINARY);
 }
 
 unsigned long long strtoull(const char *restrict text, char **restrict end,

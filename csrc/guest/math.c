@@ -111,6 +111,11 @@ static long double whole(long double x)
     WEAK int isinf##s(type x) { return __builtin_isinf_sign(x); }             \
     WEAK int finite##s(type x) { return __builtin_isfinite(x); }              \
     WEAK int __signbit##s(type x) { return __builtin_signbit(x); }            \
+    WEAK type nan##s(const char *tag)                                         \
+    {                                                                         \
+        (void)tag;                                                            \
+        return __builtin_nan##s("");                                          \
+    }                                                                         \
     ALSO(frexp##s)                                                            \
     ALSO(scalbn##s)                                                           \
     ALSO(ldexp##s)                                                            \

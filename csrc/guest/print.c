@@ -8,17 +8,20 @@
 struct to_stream {
     struct hl_sink sink;
     FILE *stream;
+    bool refused;
 };
 
 static void put_stream(struct hl_sink *sink, const char *data, size_t size)
 {
-    hl_stream_write(((struct to_stream *)sink)->stream, data, size);
+    struct to_stream *to = (struct to_stream *)sink;
+    to->refused |= !hl_stream_write(to->stream, data, size);
 }
 
 int vfprintf(FILE *stream, const char *restrict format, va_list args)
 {
     struct to_stream to = {.sink = {.put = put_stream}, .stream = stream};
-    return hl_format(&to.sink, format, args);
+    int written = hl_format(&to.sink, format, args);
+    return to.refused ? EOF : written;
 }
 
 int vprintf(const char *restrict format, va_list args)
@@ -50,21 +53,18 @@ size_t fwrite(const void *restrict data, size_t size, size_t count,
     size_t total;
     if (__builtin_mul_overflow(size, count, &total))
         return 0;
-    hl_stream_write(stream, data, total);
-    return count;
+    return hl_stream_write(stream, data, total) ? count : 0;
 }
 
 int fputs(const char *restrict text, FILE *stream)
 {
-    hl_stream_write(stream, text, strlen(text));
-    return 0;
+    return hl_stream_write(stream, text, strlen(text)) ? 0 : EOF;
 }
 
 int fputc(int byte, FILE *stream)
 {
     char c = (char)byte;
-    hl_stream_write(stream, &c, 1);
-    return (unsigned char)byte;
+    return hl_stream_write(stream, &c, 1) ? (unsigned char)byte : EOF;
 }
 
 int putc(int byte, FILE *stream) { return fputc(byte, stream); }

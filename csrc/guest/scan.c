@@ -8,21 +8,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The name that glibc's stdio.h gives to the function of C99. */
+/* The names that glibc's stdio.h gives to the function of C99 and, since 2.38,
+ * to that of C23, whose %i reads binary numbers, too. */
 int __isoc99_sscanf(const char *restrict text, const char *restrict format,
                     ...);
 int __isoc99_vsscanf(const char *restrict text, const char *restrict format,
                      va_list args);
+int __isoc23_sscanf(const char *restrict text, const char *restrict format,
+                    ...);
+int __isoc23_vsscanf(const char *restrict text, const char *restrict format,
+                     va_list args);
+/* lib.c */
+long __isoc23_strtol(const char *restrict text, char **restrict end, int base);
 
 /* A guest may bring its own of any of these. */
 #pragma weak __isoc99_sscanf
 #pragma weak __isoc99_vsscanf
+#pragma weak __isoc23_sscanf
+#pragma weak __isoc23_vsscanf
 #pragma weak sscanf
 #pragma weak vsscanf
 
 /* One directive: %[*][width][length]conversion. */
 struct directive {
     bool discard;
+    bool binary;     /* of %i: 0b is a prefix, as 0x is */
     size_t width;    /* SIZE_MAX: none was given */
     char length;     /* 'H' for hh, 'q' for 64 bits, 'L' for a long double */
     char conversion; /* of %[...] this, with the set behind it */
@@ -38,9 +48,10 @@ static const char *skip_space(const char *text)
 }
 
 /* Returns where the format goes on. */
-static const char *read_directive(const char *p, struct directive *d)
+static const char *read_directive(const char *p, bool binary,
+                                  struct directive *d)
 {
-    *d = (struct directive){.width = SIZE_MAX};
+    *d = (struct directive){.binary = binary, .width = SIZE_MAX};
     if (*p == '*') {
         d->discard = true;
         p++;
@@ -93,11 +104,11 @@ static void store_float(const struct directive *d, void *to, double value)
  * ends before it, as in 0x or 1e+; what strtol and strtod leave of that is
  * skipped here as Linux's C library does. */
 
-/* Whether the number that ends at `end` is the 0 of a bare 0x. */
-static bool bare_prefix(const char *word, const char *end)
+/* Whether the number that ends at `end` is the 0 of a bare 0x, or 0b. */
+static bool bare_prefix(const char *word, const char *end, char mark)
 {
     word += *word == '-' || *word == '+';
-    return *word == '0' && end == word + 1 && (*end | 32) == 'x';
+    return *word == '0' && end == word + 1 && (*end | 32) == mark;
 }
 
 /* How much of an exponent without digits stands at `end`. */
@@ -124,15 +135,18 @@ static size_t scan_integer(const struct directive *d, const char *word,
                : d->conversion == 'o'                         ? 8
                : d->conversion == 'd' || d->conversion == 'u' ? 10
                                                               : 16;
-    uint64_t value = is_signed ? (uint64_t)strtol(word, &end, base)
-                               : strtoul(word, &end, base);
+    bool binary = base == 0 && d->binary;
+    uint64_t value = binary      ? (uint64_t)__isoc23_strtol(word, &end, 0)
+                     : is_signed ? (uint64_t)strtol(word, &end, base)
+                                 : strtoul(word, &end, base);
 
     if (end == word)
         return 0;
     if (to)
         store_integer(d, to, value);
     return (size_t)(end - word) +
-           ((base == 16 || base == 0) && bare_prefix(word, end));
+           ((base == 16 || base == 0) && bare_prefix(word, end, 'x')) +
+           (binary && bare_prefix(word, end, 'b'));
 }
 
 static size_t scan_float(const struct directive *d, const char *word, void *to)
@@ -140,7 +154,7 @@ static size_t scan_float(const struct directive *d, const char *word, void *to)
     char *end;
     double value = strtod(word, &end);
 
-    if (end == word || bare_prefix(word, end))
+    if (end == word || bare_prefix(word, end, 'x'))
         return 0;
     if (to)
         store_float(d, to, value);
@@ -261,8 +275,8 @@ static enum outcome scan_one(struct scan *scan, const struct directive *d)
     return MATCHED;
 }
 
-int vsscanf(const char *restrict text, const char *restrict format,
-            va_list args)
+static int scan_all(const char *text, const char *format, bool binary,
+                    va_list args)
 {
     struct scan scan = {.start = text, .at = text, .format = format};
     enum outcome outcome = MATCHED;
@@ -274,7 +288,7 @@ int vsscanf(const char *restrict text, const char *restrict format,
             scan.format++;
             scan.at = skip_space(scan.at);
         } else if (*scan.format == '%') {
-            scan.format = read_directive(scan.format + 1, &d);
+            scan.format = read_directive(scan.format + 1, binary, &d);
             outcome = scan_one(&scan, &d);
         } else if (*scan.at == '\0') {
             outcome = AT_END;
@@ -284,6 +298,12 @@ int vsscanf(const char *restrict text, const char *restrict format,
     }
     va_end(scan.args);
     return outcome == AT_END && scan.assigned == 0 ? EOF : scan.assigned;
+}
+
+int vsscanf(const char *restrict text, const char *restrict format,
+            va_list args)
+{
+    return scan_all(text, format, false, args);
 }
 
 int sscanf(const char *restrict text, const char *restrict format, ...)
@@ -307,6 +327,22 @@ int __isoc99_sscanf(const char *restrict text, const char *restrict format,
     va_list args;
     va_start(args, format);
     int assigned = vsscanf(text, format, args);
+    va_end(args);
+    return assigned;
+}
+
+int __isoc23_vsscanf(const char *restrict text, const char *restrict format,
+                     va_list args)
+{
+    return scan_all(text, format, true, args);
+}
+
+int __isoc23_sscanf(const char *restrict text, const char *restrict format,
+                    ...)
+{
+    va_list args;
+    va_start(args, format);
+    int assigned = scan_all(text, format, true, args);
     va_end(args);
     return assigned;
 }

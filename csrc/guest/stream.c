@@ -1,14 +1,22 @@
-/* stdout and stderr: a line at a time to the host's log. */
+/* stdout and stderr: a line at a time to the host's log.  stdin is at its end.
+ */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 /* A longer line is logged in parts. */
 #define LINE 512
 
+/* The bits of glibc's FILE, which its feof_unlocked and ferror_unlocked look
+ * at without a call; it begins with them, and so does this. */
+#define AT_END 0x10
+#define FAILED 0x20
+
 struct hl_stream {
-    int32_t level;
+    int flags;
+    int32_t level; /* 0: it can be read, and not written */
     size_t size;
     char line[LINE];
 };
@@ -16,7 +24,7 @@ struct hl_stream {
 static FILE streams[] = {
     {.level = HL_LOG_INFO},
     {.level = HL_LOG_WARNING},
-    {.level = HL_LOG_WARNING}, /* nothing is read, and nothing should write */
+    {.level = 0},
 };
 
 FILE *const stdout = &streams[0];
@@ -29,8 +37,37 @@ static void send(FILE *stream, size_t size)
     stream->size = 0;
 }
 
-void hl_stream_write(FILE *stream, const char *data, size_t size)
+/* A guest may bring its own of any of these. */
+#pragma weak clearerr
+#pragma weak feof
+#pragma weak ferror
+
+int feof(FILE *stream) { return (stream->flags & AT_END) != 0; }
+
+int ferror(FILE *stream) { return (stream->flags & FAILED) != 0; }
+
+void clearerr(FILE *stream) { stream->flags = 0; }
+
+static void refuse(FILE *stream)
 {
+    stream->flags |= FAILED;
+    errno = EBADF;
+}
+
+void hl_stream_read(FILE *stream)
+{
+    if (stream->level == 0)
+        stream->flags |= AT_END;
+    else
+        refuse(stream);
+}
+
+bool hl_stream_write(FILE *stream, const char *data, size_t size)
+{
+    if (stream->level == 0) {
+        refuse(stream);
+        return false;
+    }
     while (size > 0) {
         size_t room = LINE - stream->size;
         size_t part = size < room ? size : room;
@@ -57,6 +94,7 @@ void hl_stream_write(FILE *stream, const char *data, size_t size)
             stream->size = LINE - cut;
         }
     }
+    return true;
 }
 
 int fflush(FILE *stream)

@@ -254,13 +254,13 @@ def build_programs(folder: Path) -> None:
     What cannot be linked here is not there.
     """
     folder.mkdir()
+    libraries = {"lua": ["-llua5.4", "-lm"], "sqlite": ["-lsqlite3", "-lm"]}
     for source in sorted((HERE / "programs").glob("*.c")):
         for kind in ("", "-pie"):
             command = [*compiler(), "-O1", f"-static{kind}", str(source)]
             target = folder / f"{source.stem}{kind}"
-            subprocess.run(
-                [*command, "-o", str(target)], check=False, capture_output=True
-            )
+            command += [*libraries.get(source.stem, []), "-o", str(target)]
+            subprocess.run(command, check=False, capture_output=True)
 
 
 def environment(options: argparse.Namespace) -> dict[str, str]:

@@ -33,6 +33,10 @@ void hl_abort(const char *format, ...)
 #define strtol guest_strtol
 #define strtoull guest_strtoull
 #define strtoll guest_strtoll
+#define __isoc23_strtol guest_isoc23_strtol
+#define __isoc23_strtoll guest_isoc23_strtoll
+#define __isoc23_strtoul guest_isoc23_strtoul
+#define __isoc23_strtoull guest_isoc23_strtoull
 #define atoi guest_atoi
 #define atol guest_atol
 #define atoll guest_atoll
@@ -54,6 +58,8 @@ void hl_abort(const char *format, ...)
 #define vsscanf guest_vsscanf
 #define __isoc99_sscanf guest_isoc99_sscanf
 #define __isoc99_vsscanf guest_isoc99_vsscanf
+#define __isoc23_sscanf guest_isoc23_sscanf
+#define __isoc23_vsscanf guest_isoc23_vsscanf
 #include "guest/scan.c"
 #undef sscanf
 #undef vsscanf
@@ -188,6 +194,32 @@ static void test_random_text_is_scanned_as_in_the_c_library(void)
     }
 }
 
+/* The one difference that C23 made, where this C library may not know it. */
+static void test_binary_numbers_are_scanned_as_c23_has_them(void)
+{
+    static const struct {
+        const char *text;
+        int assigned, number, after;
+    } cases[] = {
+        {"0b101x", 2, 5, 5}, {"-0B11 ", 2, -3, 5},  {"0b", 2, 0, 2},
+        {"0b2", 2, 0, 2},    {"0x1fg", 2, 0x1f, 4}, {"017", 2, 15, 3},
+        {"12b1", 2, 12, 2},  {"b1", 0, 7, 7},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        int number = 7, after = 7;
+        int assigned =
+            guest_isoc23_sscanf(cases[i].text, "%i%n", &number, &after);
+        CHECK(assigned == (cases[i].assigned != 0));
+        CHECK(number == cases[i].number && after == cases[i].after);
+        number = after = 7;
+        guest_isoc99_sscanf("0b101x", "%i%n", &number, &after);
+        CHECK(number == 0 && after == 1);
+        guest_isoc23_sscanf("0b101x", "%d%n", &number, &after);
+        CHECK(number == 0 && after == 1);
+    }
+}
+
 static void test_values_come_back_from_sscanf(void)
 {
     uint64_t random = 9;
@@ -251,6 +283,7 @@ int main(void)
 {
     RUN(test_text_is_scanned_as_in_the_c_library);
     RUN(test_random_text_is_scanned_as_in_the_c_library);
+    RUN(test_binary_numbers_are_scanned_as_c23_has_them);
     RUN(test_values_come_back_from_sscanf);
     RUN(test_dates_are_the_c_librarys);
     return 0;

@@ -42,6 +42,10 @@ void hl_abort(const char *format, ...)
 #define strtol guest_strtol
 #define strtoull guest_strtoull
 #define strtoll guest_strtoll
+#define __isoc23_strtol guest_isoc23_strtol
+#define __isoc23_strtoll guest_isoc23_strtoll
+#define __isoc23_strtoul guest_isoc23_strtoul
+#define __isoc23_strtoull guest_isoc23_strtoull
 #define atoi guest_atoi
 #define atol guest_atol
 #define atoll guest_atoll
@@ -196,6 +200,43 @@ static void test_numbers_are_read_as_in_the_c_library(void)
         }
 }
 
+/* C23's names read binary numbers, and all else as the others do. */
+static void test_binary_numbers_are_read_as_c23_has_them(void)
+{
+    static const struct {
+        const char *text;
+        int base;
+        long number;
+        int size;
+    } cases[] = {
+        {"0b101x", 0, 5, 5},  {"0B11", 2, 3, 4},   {" -0b10", 0, -2, 6},
+        {"0b", 0, 0, 1},      {"0b2", 2, 0, 1},    {"0b1", 16, 0xb1, 3},
+        {"0b1", 10, 0, 1},    {"0b1", 8, 0, 1},    {"b1", 0, 0, 0},
+        {"0x1f", 0, 0x1f, 4}, {"0x1f", 16, 31, 4}, {"017", 0, 15, 3},
+        {"101", 2, 5, 3},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const char *text = cases[i].text;
+        int base = cases[i].base;
+        char *end;
+        CHECK(guest_isoc23_strtol(text, &end, base) == cases[i].number);
+        CHECK(end == text + cases[i].size);
+        CHECK(guest_isoc23_strtoll(text, &end, base) == cases[i].number);
+        CHECK(end == text + cases[i].size);
+        unsigned long bits = (unsigned long)cases[i].number;
+        CHECK(guest_isoc23_strtoul(text, &end, base) == bits);
+        CHECK(end == text + cases[i].size);
+        CHECK(guest_isoc23_strtoull(text, &end, base) == bits);
+        CHECK(end == text + cases[i].size);
+    }
+    char *end;
+    CHECK(guest_strtol("0b101", &end, 0) == 0 && *end == 'b');
+    errno = 0;
+    CHECK(guest_isoc23_strtol("99999999999999999999", &end, 0) == LONG_MAX &&
+          errno == ERANGE && *end == '\0');
+}
+
 static void test_floats_are_read_nearly_as_in_the_c_library(void)
 {
     static const char *const texts[] = {"1",
@@ -280,6 +321,7 @@ int main(void)
     RUN(test_floats_print_as_in_the_c_library);
     RUN(test_text_prints_as_in_the_c_library);
     RUN(test_numbers_are_read_as_in_the_c_library);
+    RUN(test_binary_numbers_are_read_as_c23_has_them);
     RUN(test_floats_are_read_nearly_as_in_the_c_library);
     RUN(test_arrays_are_sorted_and_found);
     return 0;

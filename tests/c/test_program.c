@@ -220,6 +220,35 @@ static void input_signals_and_ends(void)
     }
 }
 
+/* What libraries want that cannot be linked into a native guest. */
+static void libraries_run_in_programs(void)
+{
+    static const char texts[] = "x\0HOME=/home";
+    static const struct {
+        const char *program, *output;
+    } cases[] = {
+        {"sqlite", "sum(x) 42.0\ny B\n"},
+        {"lua", "0.909297 3\nline\t/home\tnumber\n"
+                "nil\t/none: No such file or directory\t2\n"
+                "true\ttrue\n"},
+    };
+
+    for (size_t i = 0; i < 2 * HL_ARRAY_SIZE(cases); i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%s%s", cases[i / 2].program,
+                 i % 2 ? "-pie" : "");
+        struct hl_sandbox *s = load(name, texts, sizeof texts, 1);
+        if (s == NULL) {
+            printf("skipped %s: it could not be linked here\n", name);
+            continue;
+        }
+        CHECK(run_program(s, "line\n") == HL_LEFT_EXITED);
+        ended(s, HL_LINUX_EXITED, 0);
+        CHECK(said(s, 0, cases[i / 2].output));
+        drop(s);
+    }
+}
+
 static void tests_of_driver(void)
 {
     if (!ops->system_calls) {
@@ -229,6 +258,7 @@ static void tests_of_driver(void)
     RUN(hello_runs_again_and_again);
     RUN(hello_as_pie_runs);
     RUN(input_signals_and_ends);
+    RUN(libraries_run_in_programs);
     (void)hl_machine_drop_blanks();
 }
 

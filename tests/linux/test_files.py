@@ -52,7 +52,8 @@ def test_files_are_given(needs_machine: Make) -> None:
     ]
     got = sandbox.run(
         "import os\nopen('/data/a', 'w').write('new')\n"
-        "try:\n    open('/data/b', 'w')\nexcept OSError as e:\n    n = e.errno\n"
+        "try:\n    open('/data/b', 'w')\n"
+        "except OSError as e:\n    n = e.errno\n"
         "(open('/data/a').read(), n, os.listdir('/empty'))"
     )
     assert got.value == ("new", 30, [])

@@ -211,12 +211,64 @@ HL_EXPORT(files, "Files() -> int32")
     int ok = fopen("x", "r") == NULL && errno == ENOENT;
     ok = ok && fopen64("x", "r") == NULL && open("x", 0) == -1;
     ok = ok && fread(to, 1, 8, stdin) == 0 && memcmp(to, "12345678", 8) == 0;
-    ok = ok && feof(stdin) && !ferror(stdin) && getc(stdin) == EOF;
     ok = ok && read(0, to, 8) == -1 && errno == EBADF;
     ok = ok && fseek(stdout, 0, SEEK_SET) == -1 && ftell(stdout) == -1;
     ok = ok && fclose(stdout) == 0 && time(NULL) == -1;
     ok = ok && **(char ***)localeconv() == '.';
     hl_return_i32(ok);
+}
+
+/* What becomes of a stream: the number of what is wrong, or 0. */
+HL_EXPORT(streams, "Streams() -> int32")
+{
+    char to[8];
+
+    hl_return_i32(0);
+    if (feof(stdin) || ferror(stdin) || feof(stdout) || ferror(stdout))
+        hl_return_i32(1); /* nothing was tried yet */
+    else if (fread(to, 0, 8, stdin) != 0 || feof(stdin))
+        hl_return_i32(2);
+    else if (fread(to, 1, 8, stdin) != 0 || !feof(stdin) || ferror(stdin))
+        hl_return_i32(3);
+    clearerr(stdin);
+    errno = 0;
+    if (feof(stdin) || getc(stdin) != EOF || !feof(stdin) || errno != 0)
+        hl_return_i32(4);
+    else if (fwrite("x", 1, 1, stdin) != 0 || !ferror(stdin) || errno != EBADF)
+        hl_return_i32(5);
+    else if (fputs("x", stdin) != EOF || fputc('x', stdin) != EOF ||
+             fprintf(stdin, "%d", 5) >= 0 || fprintf(stderr, "out\n") != 4)
+        hl_return_i32(6);
+    errno = 0;
+    if (fgets(to, 8, stdout) != NULL || !ferror(stdout) || errno != EBADF)
+        hl_return_i32(7);
+    else if (feof(stdout) || ferror(stderr) || fwrite("\n", 1, 1, stdout) != 1)
+        hl_return_i32(8);
+    clearerr(stdout);
+    if (*(const int *)stdin != 0x30 || *(const int *)stderr != 0)
+        hl_return_i32(9); /* what feof_unlocked of glibc looks at */
+    rewind(stdin);
+    if (ferror(stdout) || ferror(stdin) || feof(stdin))
+        hl_return_i32(10);
+}
+
+long __isoc23_strtol(const char *text, char **end, int base);
+long long __isoc23_strtoll(const char *text, char **end, int base);
+unsigned long __isoc23_strtoul(const char *text, char **end, int base);
+unsigned long long __isoc23_strtoull(const char *text, char **end, int base);
+int __isoc23_sscanf(const char *text, const char *format, ...);
+int __isoc99_sscanf(const char *text, const char *format, ...);
+
+HL_EXPORT(newer, "Newer() -> int32")
+{
+    int c23 = 0, c99 = 0;
+    __isoc23_sscanf("0b101", "%i", &c23);
+    __isoc99_sscanf("0b101", "%i", &c99);
+    hl_return_i32(__isoc23_strtol("-12", NULL, 10) == -12 &&
+                  __isoc23_strtoll("0b11", NULL, 0) == 3 &&
+                  __isoc23_strtoul("0x10", NULL, 0) == 16 &&
+                  __isoc23_strtoull("077", NULL, 0) == 63 && c23 == 5 &&
+                  c99 == 0);
 }
 
 HL_EXPORT(random, "Random(uint64) -> bytes")
@@ -253,6 +305,8 @@ def test_names_that_libraries_have_inside(driver: str, built: Build) -> None:
     config = SandboxConfig(driver=driver, call_timeout=60)
     with Sandbox(program, config=config) as sandbox:
         assert sandbox.call("Jump") == 5
+        assert sandbox.call("Streams") == 0
+        assert sandbox.call("Newer") == 1
         assert sandbox.call("Files") == 1
         check_tables(sandbox)
         base = sandbox.snapshot()

@@ -22,6 +22,11 @@ static struct hl_linux *of(struct hl_abi *abi)
     return (struct hl_linux *)abi;
 }
 
+struct hl_linux *hl_linux_of(struct hl_abi *abi)
+{
+    return abi->ops == &hl_abi_linux ? of(abi) : NULL;
+}
+
 /* By name alone: a program's file looks as any other. */
 static bool takes(const struct hl_image *image)
 {

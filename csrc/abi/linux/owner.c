@@ -1,11 +1,6 @@
 /* What the owner of a program does with it. */
 #include "abi/linux/linux.h"
 
-struct hl_linux *hl_linux_of(struct hl_abi *abi)
-{
-    return abi->ops == &hl_abi_linux ? (struct hl_linux *)abi : NULL;
-}
-
 void hl_linux_trust(struct hl_linux *l)
 {
     l->trusted_patches = l->patch_count;

@@ -78,6 +78,7 @@ typedef float float_t;
     long lround##s(type x);                                                   \
     long long llround##s(type x);                                             \
     type modf##s(type x, type *integer);                                      \
+    type nan##s(const char *tag);                                             \
     type nearbyint##s(type x);                                                \
     type nextafter##s(type x, type towards);                                  \
     type pow##s(type x, type y);                                              \

@@ -1,5 +1,6 @@
 /* Output goes to the host's log, a line at a time.  There are no files: what
- * opens one fails, and stdin is at its end. */
+ * opens one fails, and stdin is at its end.  feof and ferror tell what came of
+ * reads and writes until then, as in C. */
 #ifndef HL_GUEST_INCLUDE_STDIO_H
 #define HL_GUEST_INCLUDE_STDIO_H
 
