@@ -1,6 +1,13 @@
 /* Where the ABI of programs is not compiled, nobody ever has one. */
 #ifdef _WIN32
 #include "abi/linux/linux.h"
+#include "abi/linux/numbers.h"
+
+const char *hl_linux_call_name(uint64_t number)
+{
+    (void)number;
+    return NULL;
+}
 
 struct hl_linux *hl_linux_of(struct hl_abi *abi)
 {

@@ -82,6 +82,10 @@ def tables_size(addr: int, regions: Any) -> int:
     return 4096
 
 
+def call_name(number: int) -> str | None:
+    return None
+
+
 def kernel_size(file_pages: int) -> int:
     return 4096 * (file_pages + 1)
 

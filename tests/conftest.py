@@ -20,6 +20,8 @@ from systems import lacking_here
 
 mshv.provide()
 
+pytest_plugins = ["python_sandboxes"]
+
 import hyperlight
 from hyperlight import (
     GuestInterrupted,

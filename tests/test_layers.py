@@ -79,8 +79,9 @@ PYTHON_LAYERS = [
     {"linux.program"},
     {"linux", "linux.guest"},
     {f"linux.guest.{n}" for n in ("values", "packets", "compiling", "host")}
-    | {"linux.guest.fresh", "linux.guest.loading"},
+    | {f"linux.guest.{n}" for n in ("fresh", "loading", "packing")},
     {"linux.guest.device", "linux.guest.running"},
+    {"linux.guest.serving"},
     {"linux.guest.shim"},
     {"linux.libraries", "linux.distributions", "linux.results"},
     {"linux.interpreter", "linux.answers"},

@@ -11,6 +11,12 @@ def kernel_size(size_t file_pages):
     return hl_linux_kernel_size(file_pages)
 
 
+def call_name(number):
+    """The name of a system call, or None."""
+    cdef const char *name = hl_linux_call_name(number)
+    return None if name == NULL else name.decode()
+
+
 @cython.no_gc_clear
 cdef class ProgramCore(ProgramTalk):
     """A program in its machine, and its files.

@@ -20,7 +20,9 @@ _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
 
 #: Nobody waits for the other end of a FIFO, and a terminal stays nobody's.
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_FLAGS = os.O_RDONLY
+for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY"):
+    _FLAGS |= getattr(os, _name, 0)  # elsewhere this module is imported, too
 
 #: Larger files are EFBIG: they are copied into this process.
 _LARGEST = 2 << 30

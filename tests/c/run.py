@@ -61,7 +61,10 @@ NEEDS = {
     **dict.fromkeys(
         (
             f"test_linux_{part}"
-            for part in ("calls", "files", "names", "space")
+            for part in (
+                *("calls", "files", "more", "names", "pipes"),
+                *("space", "timers", "waits"),
+            )
         ),
         "such errors",
     ),

@@ -156,7 +156,8 @@ static void drop(struct hl_sandbox *s)
 }
 
 /* Each time from the same state, whatever it did: all memory is as it was. */
-static void runs_again_and_again(const char *program)
+static void runs_again_and_again(const char *program, int number,
+                                 const char *output, const char *error)
 {
     struct hl_sandbox *s = load(program, hello_texts, sizeof hello_texts, 3);
     struct hl_snapshot *base;
@@ -174,9 +175,9 @@ static void runs_again_and_again(const char *program)
     hl_sandbox_leave(s);
     for (int i = 0; i < 20; i++) {
         CHECK(run_program(s, "") == HL_LEFT_EXITED);
-        ended(s, HL_LINUX_EXITED, 13);
-        CHECK(said(s, 0, "hello has 3 arguments, HOME=/ one two 3\n"));
-        CHECK(said(s, 1, "to the other\n"));
+        ended(s, HL_LINUX_EXITED, number);
+        CHECK(said(s, 0, output));
+        CHECK(said(s, 1, error));
         CHECK(hl_sandbox_is_poisoned(s));
         CHECK(hl_sandbox_enter(s, HL_WORK, true) == 0);
         CHECK(hl_sandbox_restore(s, base, state, &done) == 0);
@@ -191,8 +192,20 @@ static void runs_again_and_again(const char *program)
     free(bits);
 }
 
-static void hello_runs_again_and_again(void) { runs_again_and_again("hello"); }
-static void hello_as_pie_runs(void) { runs_again_and_again("hello-pie"); }
+static void says_hello(const char *program)
+{
+    runs_again_and_again(program, 13,
+                         "hello has 3 arguments, HOME=/ one two 3\n",
+                         "to the other\n");
+}
+
+static void hello_runs_again_and_again(void) { says_hello("hello"); }
+static void hello_as_pie_runs(void) { says_hello("hello-pie"); }
+
+static void what_waits_runs_again_and_again(void)
+{
+    runs_again_and_again("waits", 3, "over here, two, 4\n", "");
+}
 
 static const char echo_texts[] = "echo\0A=b";
 
@@ -259,6 +272,7 @@ static void tests_of_driver(void)
     RUN(hello_as_pie_runs);
     RUN(input_signals_and_ends);
     RUN(libraries_run_in_programs);
+    RUN(what_waits_runs_again_and_again);
     (void)hl_machine_drop_blanks();
 }
 

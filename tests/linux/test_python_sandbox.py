@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Make
 from fake_machine import FakeConversation, FakePython
+from python_sandboxes import Make
 
 from hyperlight import GuestAborted, GuestError, GuestTimeout, LimitExceeded
 from hyperlight.errors import ProgramExited

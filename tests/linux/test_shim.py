@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Make
 from fake_machine import FakeConversation, FakePython
+from python_sandboxes import Make
 
 from hyperlight.linux.conversation import Start
 from hyperlight.linux.python import PythonResult
@@ -267,6 +269,33 @@ def test_a_request_larger_than_the_usual_room(here: Script) -> None:
     assert here("1").value == 1
 
 
+CLOCK = """
+#define _GNU_SOURCE
+#include <time.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+    return syscall(SYS_clock_gettime, clock, time);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that asks the system for the time.
+
+    As in a guest: there, nothing is mapped to read it from.
+    """
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc")
+    folder = tmp_path_factory.mktemp("clock")
+    (folder / "clock.c").write_text(CLOCK)
+    command = ["gcc", "-shared", "-fPIC", "clock.c", "-o", "clock.so"]
+    subprocess.run(command, cwd=folder, check=True)
+    return folder / "clock.so"
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.parametrize(
     ("code", "more"),
@@ -279,29 +308,39 @@ def test_a_request_larger_than_the_usual_room(here: Script) -> None:
         ("1 / 0", 0),
     ],
 )
-def test_system_calls_of_a_run(tmp_path: Path, code: str, more: int) -> None:
+def test_system_calls_of_a_run(
+    tmp_path: Path, clock: Path, code: str, more: int
+) -> None:
     """One write and one read, if the script itself makes none."""
     trace = tmp_path / "trace"
 
-    class Traced(FakePython):
+    class Clocked(FakePython):
         @staticmethod
         def opener(start: Start) -> FakeConversation:
-            return FakeConversation(start, ("strace", "-o", str(trace)))
+            wrapper = ("env", f"LD_PRELOAD={clock}")
+            return FakeConversation(start, wrapper)
 
-    def lines_once_it_waits(number: int) -> list[str]:
-        while True:
-            lines = trace.read_text().splitlines() if trace.exists() else [""]
-            waits = lines[-1:] == [f"read({descriptor}, "]
-            if waits and len(lines) > number:
-                return lines
-            time.sleep(0.02)
-
-    with Traced() as sandbox:
+    with Clocked() as sandbox:
         conversation = sandbox._conversation
         assert isinstance(conversation, FakeConversation)
-        descriptor = conversation.descriptor
-        before = len(lines_once_it_waits(0))
-        sandbox.run(code, keep=True)
-        calls = lines_once_it_waits(before)[before - 1 :]
+        assert conversation.process is not None
+        waits = f"read({conversation.descriptor}, "
+        pid = conversation.process.pid
+        conversation.come_up()
+        with subprocess.Popen(
+            ["strace", "-o", trace, "-p", str(pid)]
+        ) as tracer:
+            until(lambda: trace.exists() and waits in trace.read_text())
+            sandbox.run(code, keep=True)
+            until(lambda: trace.read_text().endswith(waits))
+            tracer.terminate()
+    calls = trace.read_text().splitlines()
     names = [call.partition("(")[0] for call in calls]
-    assert names == ["read", *["write"] * (1 + more), "read"]
+    assert names[: 3 + more] == ["read", *["write"] * (1 + more), "read"]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,7 +1,7 @@
 #include "abi/linux/clock.h"
 
 #include "abi/linux/linux.h"
-
+#include "abi/linux/signals.h"
 #include "os/wait.h"
 
 #define CLOCKS 12
@@ -26,6 +26,48 @@ static uint64_t passed(const struct hl_linux *l)
 {
     return l->process->frozen ? l->process->frozen_passed
                               : hl_now() - l->began;
+}
+
+/* What has been waited for so far has passed, also where time is frozen. */
+uint64_t hl_linux_passed(const struct hl_linux *l)
+{
+    const struct hl_linux_process *p = l->process;
+
+    if (!p->frozen || !p->waits)
+        return passed(l);
+    uint64_t waited = hl_now() - p->waits_from;
+    return passed(l) + (waited < p->waits_for ? waited : p->waits_for);
+}
+
+/* Frozen time goes on to there, in the middle of waiting. */
+void hl_linux_pass(struct hl_linux *l, uint64_t until)
+{
+    struct hl_linux_process *p = l->process;
+
+    if (!p->frozen || until <= p->frozen_passed)
+        return;
+    uint64_t ns = until - p->frozen_passed;
+    p->frozen += ns;
+    p->frozen_passed = until;
+    p->waits_from += ns;
+    if (p->waits_for != HL_LINUX_NEVER)
+        p->waits_for -= ns < p->waits_for ? ns : p->waits_for;
+}
+
+uint64_t hl_linux_wakes_at(const struct hl_linux *l, uint64_t alarm_at)
+{
+    const struct hl_linux_process *p = l->process;
+    uint64_t now = hl_linux_passed(l);
+
+    if (alarm_at == 0)
+        return p->wake_at;
+    uint64_t at = hl_now() + (alarm_at > now ? alarm_at - now : 0);
+    return at < p->wake_at ? at : p->wake_at;
+}
+
+uint64_t hl_linux_ms(int32_t ms)
+{
+    return ms < 0 ? HL_LINUX_NEVER : (uint64_t)ms * 1000000;
 }
 
 void hl_linux_freeze_time(struct hl_linux *l, uint64_t time)
@@ -123,6 +165,21 @@ int hl_linux_get_time(const struct hl_linux *l, uint64_t addr, uint64_t *ns)
     return 0;
 }
 
+int hl_linux_get_timeval(const struct hl_linux *l, uint64_t addr, uint64_t *ns)
+{
+    struct timespec_ time; /* with microseconds */
+
+    int err = hl_linux_get(l, addr, &time, sizeof time);
+    if (err < 0)
+        return err;
+    if (time.rest > INT64_MAX || time.seconds > INT64_MAX)
+        return -EINVAL;
+    uint64_t seconds = time.seconds + time.rest / 1000000;
+    *ns = seconds < UINT32_MAX ? seconds * SECOND + time.rest % 1000000 * 1000
+                               : HL_LINUX_NEVER;
+    return 0;
+}
+
 /* wake_at is in the host's time, and not put into a snapshot: none is taken
  * in the middle of a call. */
 bool hl_linux_time_is_up(struct hl_linux *l, uint64_t ns)
@@ -132,6 +189,7 @@ bool hl_linux_time_is_up(struct hl_linux *l, uint64_t ns)
     if (!p->waits) {
         uint64_t now = hl_now();
         p->waits = true;
+        p->waits_from = now;
         p->waits_for = ns;
         p->wake_at = ns < HL_LINUX_NEVER - now ? now + ns : HL_LINUX_NEVER;
     }
@@ -145,18 +203,26 @@ bool hl_linux_time_is_up(struct hl_linux *l, uint64_t ns)
     return true;
 }
 
-static int64_t sleep_for(struct hl_linux *l, uint64_t ns)
+/* left: where to tell what was left when a signal came, or 0. */
+static int64_t sleep_for(struct hl_linux *l, uint64_t ns, uint64_t left)
 {
-    return hl_linux_time_is_up(l, ns) ? 0 : HL_LINUX_WAITS;
+    const struct hl_linux_process *p = l->process;
+
+    if (hl_linux_time_is_up(l, ns))
+        return 0;
+    if (!hl_linux_is_interrupted(l))
+        return HL_LINUX_WAITS;
+    ns = p->frozen || p->waits_for == HL_LINUX_NEVER ? p->waits_for
+                                                     : p->wake_at - hl_now();
+    return left && tell_time(l, left, ns) < 0 ? -EFAULT : -EINTR;
 }
 
-/* Nothing interrupts it: signals come from the program alone. */
 int64_t hl_linux_nanosleep(struct hl_linux *l, const uint64_t *args)
 {
     uint64_t ns;
 
     int err = hl_linux_get_time(l, args[0], &ns);
-    return err < 0 ? err : sleep_for(l, ns);
+    return err < 0 ? err : sleep_for(l, ns, args[1]);
 }
 
 int64_t hl_linux_clock_nanosleep(struct hl_linux *l, const uint64_t *args)
@@ -171,12 +237,12 @@ int64_t hl_linux_clock_nanosleep(struct hl_linux *l, const uint64_t *args)
     now = time_of(l, (uint32_t)args[0]);
     if (args[1] == TIMER_ABSTIME_ && ns != HL_LINUX_NEVER)
         ns = ns > now ? ns - now : 0;
-    return sleep_for(l, ns);
+    return sleep_for(l, ns, args[1] == TIMER_ABSTIME_ ? 0 : args[3]);
 }
 
 /* Until a signal comes. */
 int64_t hl_linux_pause(struct hl_linux *l, const uint64_t *args)
 {
     (void)args;
-    return sleep_for(l, HL_LINUX_NEVER);
+    return sleep_for(l, HL_LINUX_NEVER, 0);
 }

@@ -21,4 +21,17 @@ bool hl_linux_time_is_up(struct hl_linux *linux_, uint64_t ns);
 int hl_linux_get_time(const struct hl_linux *linux_, uint64_t addr,
                       uint64_t *ns) HL_MUST_CHECK;
 
+int hl_linux_get_timeval(const struct hl_linux *linux_, uint64_t addr,
+                         uint64_t *ns) HL_MUST_CHECK;
+uint64_t hl_linux_ms(int32_t ms); /* less than 0: never */
+
+/* ns since it began, for timers; and to go on to there where time is frozen.
+ */
+uint64_t hl_linux_passed(const struct hl_linux *linux_);
+void hl_linux_pass(struct hl_linux *linux_, uint64_t until);
+
+/* When a call that waits is to be served again, as hl_now says it: a timer
+ * ends then, too; 0: there is none. */
+uint64_t hl_linux_wakes_at(const struct hl_linux *linux_, uint64_t alarm_at);
+
 #endif

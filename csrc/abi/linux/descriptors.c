@@ -1,6 +1,7 @@
 #include "abi/linux/descriptors.h"
 
 #include "abi/linux/kinds.h"
+#include "abi/linux/watches.h"
 
 #define SETTABLE (HL_O_APPEND | HL_O_NONBLOCK)
 #define KEPT (HL_O_ACCMODE | SETTABLE | HL_O_DIRECT)
@@ -30,6 +31,7 @@ static void close_one(struct hl_linux *l, uint32_t fd)
     l->process->descriptors[fd] = (struct hl_linux_descriptor){0};
     if (--o->refs > 0)
         return;
+    hl_linux_forget_watches(l, o);
     if (kind->closed)
         kind->closed(l, o);
     *o = (struct hl_linux_open){0};

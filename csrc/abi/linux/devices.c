@@ -129,11 +129,13 @@ const struct hl_linux_kind_ops hl_linux_null = {
     .read = read_nothing,
     .write = write_away,
     .mode = DEVICE,
+    .cannot_watch = true,
 };
 const struct hl_linux_kind_ops hl_linux_zeros = {
     .read = read_zeros,
     .write = write_away,
     .mode = DEVICE,
+    .cannot_watch = true,
 };
 const struct hl_linux_kind_ops hl_linux_chance = {
     .read = read_chance,

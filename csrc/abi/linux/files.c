@@ -3,12 +3,7 @@
 #include "abi/linux/kinds.h"
 #include "os/wait.h"
 
-#define MOST_PIECES 1024 /* IOV_MAX */
 #define MOST_BYTES ((uint64_t)0x7ffff000)
-
-struct piece { /* struct iovec */
-    uint64_t addr, size;
-};
 
 /* A place in what is open, which is its own or the caller's. */
 struct place {
@@ -18,7 +13,7 @@ struct place {
 };
 
 static int64_t transfer_piece(struct hl_linux *l, const struct place *place,
-                              struct piece piece)
+                              struct hl_linux_piece piece)
 {
     const struct hl_linux_kind_ops *kind = hl_linux_kind(place->open);
 
@@ -26,16 +21,29 @@ static int64_t transfer_piece(struct hl_linux *l, const struct place *place,
         l, place->open, place->at, piece.addr, piece.size);
 }
 
+static bool are_empty(const struct hl_linux_piece *pieces, size_t count)
+{
+    while (count > 0 && pieces[count - 1].size == 0)
+        count--;
+    return count == 0;
+}
+
 /* As far as it gets; an error counts only if nothing was done before.  Of
  * what has no places one piece is read: it gives what is there, and might
  * wait for more. */
 static int64_t transfer(struct hl_linux *l, struct place *place,
-                        const struct piece *pieces, size_t count)
+                        const struct hl_linux_piece *pieces, size_t count)
 {
     const bool once =
         !place->writes && !hl_linux_kind(place->open)->has_places;
     int64_t total = 0;
 
+    if (hl_linux_kind(place->open)->transfer)
+        return are_empty(pieces, count)
+                   ? 0
+                   : hl_linux_kind(place->open)
+                         ->transfer(l, place->open, pieces, count,
+                                    place->writes);
     for (size_t i = 0; i < count; i++) {
         if (pieces[i].size == 0)
             continue;
@@ -66,7 +74,7 @@ static int find_place(const struct hl_linux *l, uint64_t fd, bool writes,
     if (is_folder(l, o))
         return -EISDIR;
     const struct hl_linux_kind_ops *kind = hl_linux_kind(o);
-    if ((writes ? kind->write : kind->read) == NULL)
+    if (!kind->transfer && (writes ? kind->write : kind->read) == NULL)
         return -EINVAL;
     *place = (struct place){o, o->offset, writes};
     if (writes && o->kind == HL_LINUX_FILE && o->flags & HL_O_APPEND)
@@ -76,7 +84,7 @@ static int find_place(const struct hl_linux *l, uint64_t fd, bool writes,
 
 /* From where it is, and it is behind it then. */
 static int64_t transfer_on(struct hl_linux *l, uint64_t fd,
-                           const struct piece *pieces, size_t count,
+                           const struct hl_linux_piece *pieces, size_t count,
                            bool writes)
 {
     struct place place;
@@ -91,7 +99,7 @@ static int64_t transfer_on(struct hl_linux *l, uint64_t fd,
 }
 
 static int64_t transfer_at(struct hl_linux *l, uint64_t fd,
-                           const struct piece *pieces, size_t count,
+                           const struct hl_linux_piece *pieces, size_t count,
                            uint64_t at, bool writes)
 {
     struct place place;
@@ -108,69 +116,68 @@ static int64_t transfer_at(struct hl_linux *l, uint64_t fd,
     return transfer(l, &place, pieces, count);
 }
 
-static struct piece one_piece(const uint64_t *args)
+static struct hl_linux_piece one_piece(const uint64_t *args)
 {
-    return (struct piece){args[1],
-                          args[2] < MOST_BYTES ? args[2] : MOST_BYTES};
+    return (struct hl_linux_piece){args[1], args[2] < MOST_BYTES ? args[2]
+                                                                 : MOST_BYTES};
 }
 
 int64_t hl_linux_read(struct hl_linux *l, const uint64_t *args)
 {
-    const struct piece piece = one_piece(args);
+    const struct hl_linux_piece piece = one_piece(args);
 
     return transfer_on(l, args[0], &piece, 1, false);
 }
 
 int64_t hl_linux_write(struct hl_linux *l, const uint64_t *args)
 {
-    const struct piece piece = one_piece(args);
+    const struct hl_linux_piece piece = one_piece(args);
 
     return transfer_on(l, args[0], &piece, 1, true);
 }
 
 int64_t hl_linux_pread(struct hl_linux *l, const uint64_t *args)
 {
-    const struct piece piece = one_piece(args);
+    const struct hl_linux_piece piece = one_piece(args);
 
     return transfer_at(l, args[0], &piece, 1, args[3], false);
 }
 
 int64_t hl_linux_pwrite(struct hl_linux *l, const uint64_t *args)
 {
-    const struct piece piece = one_piece(args);
+    const struct hl_linux_piece piece = one_piece(args);
 
     return transfer_at(l, args[0], &piece, 1, args[3], true);
 }
 
-/* How many there are, or -errno; they are read once. */
-static int64_t get_pieces(const struct hl_linux *l, const uint64_t *args,
-                          struct piece pieces[MOST_PIECES])
+int64_t hl_linux_get_pieces(const struct hl_linux *l, uint64_t addr,
+                            uint64_t count, struct hl_linux_piece *pieces)
 {
     uint64_t total = 0;
 
-    if (hl_linux_opened(l, args[0]) == NULL)
-        return -EBADF;
-    if (args[2] > MOST_PIECES)
+    if (count > HL_LINUX_PIECES)
         return -EINVAL;
-    if (args[2] == 0)
+    if (count == 0)
         return 0;
-    int err = hl_linux_get(l, args[1], pieces, args[2] * sizeof *pieces);
+    int err = hl_linux_get(l, addr, pieces, count * sizeof *pieces);
     if (err < 0)
         return err;
-    for (size_t i = 0; i < args[2]; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (pieces[i].size > MOST_BYTES - total)
             return -EINVAL;
         total += pieces[i].size;
     }
-    return (int64_t)args[2];
+    return (int64_t)count;
 }
 
 static int64_t transfer_all(struct hl_linux *l, const uint64_t *args,
                             bool has_place, bool writes)
 {
-    struct piece pieces[MOST_PIECES];
-    int64_t count = get_pieces(l, args, pieces);
+    struct hl_linux_piece pieces[HL_LINUX_PIECES];
 
+    if (hl_linux_opened(l, args[0]) == NULL)
+        return -EBADF;
+    int64_t count = hl_linux_get_pieces(l, args[1], args[2], pieces);
     if (count <= 0)
         return count;
     if (has_place)

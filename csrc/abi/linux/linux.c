@@ -140,6 +140,7 @@ static void begin(struct hl_abi *abi, struct hl_vm_regs *regs)
     hl_window_own(&l->window, p, HL_LINUX_PAGE);
     p->talk = HL_LINUX_ASKED;
     p->request_at = 0;
+    p->waits_from = hl_now();
     l->is_asked = false;
 }
 
@@ -240,8 +241,9 @@ static void wait_a_while(const struct hl_linux *l)
     _Atomic uint32_t nobody_wakes = 0;
     uint64_t until = hl_now() + SLICE_NS;
 
-    if (until > l->process->wake_at)
-        until = l->process->wake_at;
+    uint64_t wakes = hl_linux_wakes_at(l, l->process->alarm_at);
+    if (until > wakes)
+        until = wakes;
     hl_let_others_run();
     hl_wait(&nobody_wakes, 0, until);
 }

@@ -39,4 +39,5 @@ const struct hl_linux_kind_ops hl_linux_files = {
     .write = write_file,
     .closed = close_file,
     .has_places = true,
+    .cannot_watch = true,
 };

@@ -29,7 +29,8 @@
 #define HL_LINUX_MAPPINGS 2048
 #define HL_LINUX_FILES 256
 #define HL_LINUX_SIGNALS 64
-#define HL_LINUX_CALLS 512 /* numbers of system calls that are counted */
+#define HL_LINUX_WATCHES 512 /* of all epoll sets together */
+#define HL_LINUX_CALLS 512   /* numbers of system calls that are counted */
 #define HL_LINUX_PATCHES 4096
 #define HL_LINUX_PAGE ((uint64_t)4096)
 
@@ -62,7 +63,12 @@ enum hl_linux_kind {
     HL_LINUX_NULL,
     HL_LINUX_ZERO,
     HL_LINUX_CHANCE,
-    HL_LINUX_TALK, /* with the host */
+    HL_LINUX_TALK,    /* with the host */
+    HL_LINUX_PIPE_IN, /* node: the queue that is read */
+    HL_LINUX_PIPE_OUT,
+    HL_LINUX_SOCKET,  /* node: as before; offset: the queue that is written */
+    HL_LINUX_COUNTER, /* of eventfd; offset: what it is at */
+    HL_LINUX_EPOLL,   /* offset: the watch to begin with */
 };
 
 /* Flags of open, as asm-generic/fcntl.h has them. */
@@ -92,6 +98,25 @@ struct hl_linux_descriptor {
     uint16_t close_on_exec;
 };
 
+/* Bytes on their way from one open description to another: queues.h. */
+struct hl_linux_queue {
+    uint32_t node;         /* its bytes; 0: there is no such queue */
+    uint32_t start;        /* of those that were not read yet */
+    uint8_t uses;          /* descriptions */
+    uint8_t reads, writes; /* somebody may do so still */
+    uint8_t type;          /* SOCK_*; 0: a pipe */
+    uint32_t puts, takes;  /* times; an end of either is one */
+};
+
+/* That an epoll set waits for something: watches.h. */
+struct hl_linux_watch {
+    uint16_t set;  /* 1 + the index of its description; 0: there is none */
+    uint16_t open; /* the same, of what is watched */
+    uint32_t fd;   /* as which it was */
+    uint32_t events, seen;
+    uint64_t data, changes;
+};
+
 /* How far it is with the host's request. */
 enum hl_linux_talk_state {
     HL_LINUX_LISTENS,    /* there is none */
@@ -113,7 +138,15 @@ struct hl_linux_process {
     /* In a call that goes on later, with the arguments that are still in the
      * registers.  When: as hl_now says it. */
     uint32_t waits;
-    uint64_t waits_for, wake_at;
+    uint64_t waits_for, wake_at, waits_from;
+
+    /* The timer's signal, as hl_linux_passed says it; 0: none, or not again.
+     */
+    uint64_t alarm_at, alarm_every;
+
+    /* What the mask is after this call, which has another. */
+    uint64_t kept_mask;
+    uint32_t keeps_mask;
 
     uint32_t talk; /* enum hl_linux_talk_state */
     uint32_t baked;
@@ -130,6 +163,9 @@ struct hl_linux_process {
     /* Ascending, without overlap; neighbours differ, or do not adjoin. */
     uint64_t mapping_count;
     struct hl_linux_mapping mappings[HL_LINUX_MAPPINGS];
+
+    struct hl_linux_queue queues[HL_LINUX_FILES];
+    struct hl_linux_watch watches[HL_LINUX_WATCHES];
 };
 
 /* What a program wrote. */

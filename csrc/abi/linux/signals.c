@@ -21,6 +21,7 @@ enum { ILL = 4, TRAP, ABRT, BUS, FPE, KILL, SEGV = 11, STOP = 19 };
 #define SA_SIGINFO_ 4
 #define SA_RESTORER_ 0x04000000
 #define SA_ONSTACK_ 0x08000000
+#define SA_RESTART_ 0x10000000
 #define SA_NODEFER_ 0x40000000
 #define SA_RESETHAND_ 0x80000000
 
@@ -256,8 +257,8 @@ static int enter_handler(struct hl_linux *l, int signal)
     const struct frame frame = {
         .return_to = action.restorer,
         .stack = p->stack,
-        .machine = machine_of(r, p->mask),
-        .mask = p->mask,
+        .machine = machine_of(r, p->keeps_mask ? p->kept_mask : p->mask),
+        .mask = p->keeps_mask ? p->kept_mask : p->mask,
         .info = {.signal = signal, .code = SI_TKILL_, .pid = HL_LINUX_PID},
     };
     uint64_t at = frame_address(l, &action);
@@ -267,6 +268,7 @@ static int enter_handler(struct hl_linux *l, int signal)
     int err = hl_linux_put(l, at, &frame, sizeof frame);
     if (err < 0)
         return err;
+    p->keeps_mask = false;
     p->mask |= action.mask;
     if (!(action.flags & SA_NODEFER_))
         p->mask |= BIT(signal);
@@ -282,17 +284,52 @@ static int enter_handler(struct hl_linux *l, int signal)
     return 0;
 }
 
-void hl_linux_deliver(struct hl_linux *l)
+static bool is_ignored(const struct hl_linux *l, int signal)
+{
+    uint64_t handler = l->process->actions[signal].handler;
+
+    return handler == SIG_IGN_ ||
+           (handler == SIG_DFL_ && HARMLESS & BIT(signal));
+}
+
+/* The next that happens, or 0. */
+static int next_signal(struct hl_linux *l)
 {
     struct hl_linux_process *p = l->process;
 
-    while (l->end == HL_LINUX_RUNS && p->pending & ~p->mask) {
+    while (p->pending & ~p->mask) {
         int signal = 1 + __builtin_ctzll(p->pending & ~p->mask);
+        if (!is_ignored(l, signal))
+            return signal;
+        p->pending &= ~BIT(signal);
+    }
+    return 0;
+}
+
+bool hl_linux_is_interrupted(struct hl_linux *l)
+{
+    return next_signal(l) != 0;
+}
+
+/* Reading and writing; waiting for a time or for several things is not. */
+bool hl_linux_restarts(const struct hl_linux *l, uint64_t number)
+{
+    const struct hl_linux_process *p = l->process;
+    int signal = 1 + __builtin_ctzll(p->pending & ~p->mask);
+    bool transfers = number < 2 || number == 19 || number == 20 ||
+                     (number >= 44 && number < 48);
+
+    return transfers && p->actions[signal].flags & SA_RESTART_;
+}
+
+void hl_linux_deliver(struct hl_linux *l)
+{
+    struct hl_linux_process *p = l->process;
+    int signal;
+
+    while (l->end == HL_LINUX_RUNS && (signal = next_signal(l)) != 0) {
         uint64_t handler = p->actions[signal].handler;
         p->pending &= ~BIT(signal);
-        if (handler == SIG_IGN_ ||
-            (handler == SIG_DFL_ && HARMLESS & BIT(signal)))
-            continue;
         if (handler == SIG_DFL_ || enter_handler(l, signal) < 0) {
             l->end = HL_LINUX_SIGNALLED;
             l->number = handler == SIG_DFL_ ? signal : SEGV;

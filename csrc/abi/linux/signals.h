@@ -17,6 +17,13 @@ hl_linux_call hl_linux_rt_sigaction, hl_linux_rt_sigprocmask,
 /* The call is over: what is pending and not blocked happens. */
 void hl_linux_deliver(struct hl_linux *linux_);
 
+/* Does a signal end a call that waits?  What is ignored does not, and is
+ * forgotten. */
+bool hl_linux_is_interrupted(struct hl_linux *linux_);
+
+/* Whether the call that was interrupted is made again, after the handler. */
+bool hl_linux_restarts(const struct hl_linux *linux_, uint64_t number);
+
 /* The signal that an exception is. */
 int hl_linux_signal_of(uint64_t vector);
 

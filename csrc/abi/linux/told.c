@@ -40,7 +40,7 @@ static uint32_t mode_of(const struct hl_tree_node *n)
     return kinds[n->kind] | n->mode;
 }
 
-static int tell_node(const struct hl_linux *l, uint32_t node, uint64_t addr)
+static struct linux_stat stat_of_node(const struct hl_linux *l, uint32_t node)
 {
     const struct hl_tree_node *n = node_of(l, node);
     struct linux_stat stat = {
@@ -59,42 +59,112 @@ static int tell_node(const struct hl_linux *l, uint32_t node, uint64_t addr)
         stat.times[i].seconds = n->changed / 1000000000;
         stat.times[i].ns = n->changed % 1000000000;
     }
-    return hl_linux_put(l, addr, &stat, sizeof stat);
+    return stat;
 }
 
-int64_t hl_linux_fstat(struct hl_linux *l, const uint64_t *args)
+static int stat_descriptor(const struct hl_linux *l, uint64_t fd,
+                           struct linux_stat *stat)
 {
-    const struct hl_linux_open *o = hl_linux_opened(l, args[0]);
+    const struct hl_linux_open *o = hl_linux_opened(l, fd);
 
     if (o == NULL)
         return -EBADF;
     if (o->kind == HL_LINUX_FILE)
-        return tell_node(l, o->node, args[1]);
-    const struct linux_stat stat = {
-        .ino = o->kind,
-        .nlink = 1,
-        .mode = hl_linux_kind(o)->mode,
-        .block_size = 4096,
-    };
-    return hl_linux_put(l, args[1], &stat, sizeof stat);
+        *stat = stat_of_node(l, o->node);
+    else
+        *stat = (struct linux_stat){
+            .ino = o->kind,
+            .nlink = 1,
+            .mode = hl_linux_kind(o)->mode,
+            .block_size = 4096,
+        };
+    return 0;
+}
+
+int64_t hl_linux_fstat(struct hl_linux *l, const uint64_t *args)
+{
+    struct linux_stat stat;
+
+    int err = stat_descriptor(l, args[0], &stat);
+    return err < 0 ? err : hl_linux_put(l, args[1], &stat, sizeof stat);
+}
+
+static int stat_at(struct hl_linux *l, uint64_t fd, uint64_t path,
+                   uint64_t flags, struct linux_stat *stat)
+{
+    struct hl_linux_place place = {.node = l->process->folder};
+    char first;
+
+    if (flags & ~(uint64_t)AT_OF_STAT)
+        return -EINVAL;
+    bool empty = flags & AT_EMPTY_PATH_ &&
+                 hl_linux_get(l, path, &first, 1) == 0 && first == '\0';
+    if (empty && (uint32_t)fd != HL_LINUX_HERE)
+        return stat_descriptor(l, fd, stat);
+    int err =
+        empty ? 0
+              : hl_linux_find_node(l, fd, path,
+                                   !(flags & AT_SYMLINK_NOFOLLOW_), &place);
+    if (err == 0)
+        *stat = stat_of_node(l, place.node);
+    return err;
 }
 
 int64_t hl_linux_newfstatat(struct hl_linux *l, const uint64_t *args)
 {
-    const uint64_t of_descriptor[] = {args[0], args[2]};
-    struct hl_linux_place place;
-    char first;
+    struct linux_stat stat;
 
-    if (args[3] & ~(uint64_t)AT_OF_STAT)
+    int err = stat_at(l, args[0], args[1], args[3], &stat);
+    return err < 0 ? err : hl_linux_put(l, args[2], &stat, sizeof stat);
+}
+
+struct linux_statx {
+    uint32_t mask, block_size;
+    uint64_t attributes;
+    uint32_t nlink, uid, gid;
+    uint16_t mode, pad;
+    uint64_t ino, size, blocks, attributes_mask;
+    struct {
+        uint64_t seconds;
+        uint32_t ns, pad;
+    } times[4]; /* read, made, told of, changed */
+    uint32_t rdev[2], dev[2];
+    uint64_t rest[14];
+};
+_Static_assert(sizeof(struct linux_statx) == 256, "linux/stat.h");
+
+#define STATX_BASIC_STATS_ 0x7ffu
+#define STATX_RESERVED_ 0x80000000u
+#define AT_STATX_SYNC 0x6000u
+
+/* All that stat tells, whatever was asked for; there is no time of making. */
+int64_t hl_linux_statx(struct hl_linux *l, const uint64_t *args)
+{
+    struct linux_stat stat;
+
+    if (args[3] & STATX_RESERVED_ ||
+        (args[2] & AT_STATX_SYNC) == AT_STATX_SYNC)
         return -EINVAL;
-    if (args[3] & AT_EMPTY_PATH_ && hl_linux_get(l, args[1], &first, 1) == 0 &&
-        first == '\0')
-        return (uint32_t)args[0] == HL_LINUX_HERE
-                   ? tell_node(l, l->process->folder, args[2])
-                   : hl_linux_fstat(l, of_descriptor);
-    int err = hl_linux_find_node(l, args[0], args[1],
-                                 !(args[3] & AT_SYMLINK_NOFOLLOW_), &place);
-    return err < 0 ? err : tell_node(l, place.node, args[2]);
+    int err = stat_at(l, args[0], args[1], (uint32_t)args[2], &stat);
+    if (err < 0)
+        return err;
+    struct linux_statx told = {
+        .mask = STATX_BASIC_STATS_,
+        .block_size = (uint32_t)stat.block_size,
+        .nlink = (uint32_t)stat.nlink,
+        .mode = (uint16_t)stat.mode,
+        .ino = stat.ino,
+        .size = (uint64_t)stat.size,
+        .blocks = (uint64_t)stat.blocks,
+        .dev = {0, (uint32_t)stat.dev},
+    };
+    for (size_t i = 0; i < HL_ARRAY_SIZE(told.times); i++) {
+        if (i == 1)
+            continue;
+        told.times[i].seconds = stat.times[0].seconds;
+        told.times[i].ns = (uint32_t)stat.times[0].ns;
+    }
+    return hl_linux_put(l, args[4], &told, sizeof told);
 }
 
 #define DOT 1u

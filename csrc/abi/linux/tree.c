@@ -134,6 +134,21 @@ int hl_tree_add(struct hl_files *f, uint32_t folder, const char *name,
     return 0;
 }
 
+int hl_tree_add_nameless(struct hl_files *f, uint32_t *out)
+{
+    uint32_t node = find_free(f);
+
+    if (node == 0)
+        return -ENOSPC;
+    *hl_tree_change(f, node) = (struct hl_tree_node){
+        .kind = HL_TREE_FILE,
+        .opens = 1,
+    };
+    note_free(f, node + 1);
+    *out = node;
+    return 0;
+}
+
 /* Nobody knows it any more. */
 static void let_go(struct hl_files *f, uint32_t node)
 {

@@ -83,6 +83,9 @@ int hl_tree_add(struct hl_files *files, uint32_t folder, const char *name,
                 size_t size, enum hl_tree_kind kind, uint32_t mode,
                 uint64_t now, uint32_t *out) HL_MUST_CHECK;
 
+/* A file without a name, open once: it goes when that is closed.  -ENOSPC. */
+int hl_tree_add_nameless(struct hl_files *files, uint32_t *out) HL_MUST_CHECK;
+
 /* Take its name away; it goes when nobody has it open.  -ENOTEMPTY, -EBUSY:
  * the root, -EROFS. */
 int hl_tree_remove(struct hl_files *files, uint32_t node,

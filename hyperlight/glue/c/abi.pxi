@@ -74,6 +74,9 @@ cdef extern from "abi/abi.h" nogil:
     const hl_abi_ops *const hl_abis[]
     const size_t hl_abi_count
 
+cdef extern from "abi/linux/numbers.h" nogil:
+    const char *hl_linux_call_name(uint64_t number)
+
 cdef extern from "abi/linux/linux.h" nogil:
     enum:
         HL_LINUX_CALLS, HL_LINUX_FILES, HL_TREE_ROOT

@@ -8,8 +8,9 @@ relatively and nothing else of hyperlight. The host uses two of them, too:
 
 From below::
 
-    values packets | compiling | host | fresh | loading    pure, or of one task
-    device                                                 packets in and out
-    running                                                one run or call
-    shim                                                   start, bake, loop
+    values packets | compiling | host | fresh | loading | packing
+    device                    packets in and out
+    running                   one run or call
+    serving                   warm up, bake, loop
+    shim                      start
 """

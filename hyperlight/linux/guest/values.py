@@ -22,9 +22,8 @@ of 64::
     q  u32 count, i64s          list of nothing but ints that fit
     f  u32 count, 8 bytes each  list of nothing but floats
 
-Containers nest up to 64 deep. A value costs at least a byte, and an empty
-container five, so that a decoded value takes at most 24 times the memory of
-its data.
+Containers nest up to 64 deep. A value costs at least a byte, and a container
+five, so that reading takes less than 64 times the memory of the data.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import os
 import socket
 import subprocess
 import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
 from hyperlight import GuestTimeout
@@ -74,7 +76,22 @@ class FakeConversation:
         theirs.close()
         self.dirty = False
 
+    def come_up(self) -> None:
+        """Wait until it waits for its first packet, as a machine does."""
+        assert self.process is not None
+        state = Path(f"/proc/{self.process.pid}/syscall")
+        # System call 0 is read, and the next number its descriptor.
+        asleep = f"0 {self.descriptor:#x} "
+        deadline = time.monotonic() + 60
+        while state.exists() and self.process.poll() is None:
+            if state.read_text().startswith(asleep):
+                return
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def exchange(self, packet: bytes, timeout: float | None) -> bytes:
+        if not self.dirty:
+            self.come_up()
         self.exchanges += 1
         self.dirty = True
         assert self.process is not None

@@ -1,4 +1,4 @@
-"""Interpreters of this host, and sandboxes over a process of one."""
+"""Fixtures: interpreters of this host, and sandboxes of them or over a process."""
 
 from __future__ import annotations
 
