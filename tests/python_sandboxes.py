@@ -1,4 +1,4 @@
-"""Fixtures: interpreters of this host, and sandboxes of them or over a process."""
+"""Fixtures: interpreters of this host, and Python sandboxes."""
 
 from __future__ import annotations
 

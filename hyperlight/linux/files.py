@@ -50,6 +50,8 @@ class Files:
     def __init__(self) -> None:
         self._root = Folder()
         self._temporary = 0
+        #: Folders of the host that something is shown of.
+        self._roots: dict[str, Root] = {}
 
     def add(
         self,
@@ -122,16 +124,17 @@ class Files:
         real = os.path.realpath(given)
         names = _names(given if at is None else at)
         status = os.stat(real)
+        folder, name = os.path.split(real)
+        root = self._roots.get(folder)
+        if root is None:
+            root = self._roots[folder] = Root(open_root(folder))
         if stat.S_ISDIR(status.st_mode):
-            announced = Announced(
-                Root(open_root(real)), ".", status.st_mtime_ns
-            )
+            announced = Announced(root, name or ".", status.st_mtime_ns)
             here = self._root.place(names)
             here.announced, here.fixed = announced, True
             here.changed = status.st_mtime_ns
             return self
-        folder, name = os.path.split(real)
-        node = host_file(Root(open_root(folder)), name, status)
+        node = host_file(root, name, status)
         if node is None:
             raise ValueError(
                 f"path={brief(path)} is neither a folder nor a regular file"
@@ -206,6 +209,7 @@ class Files:
         made = Files()
         made._root = self._root.copy()
         made._temporary = self._temporary
+        made._roots = self._roots.copy()
         return made
 
     def find(self, path: str | os.PathLike[str]) -> Node | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import signal
 from collections.abc import Callable, Mapping
@@ -65,7 +66,7 @@ class ProgramMachine(GuestState[core.ProgramCore]):
         stdin: bytes = b"",
         on_output: Callable[[bytes, bytes], None] | None = None,
     ) -> None:
-        config = recipe.config
+        config = _with_room(recipe.config, recipe.files)
         file = _executable(recipe.files, recipe.argv[0])
         image = core.ImageCore(file, True)
         path = image.facts["interpreter"].rstrip(b"\0").decode()
@@ -206,6 +207,13 @@ _LIMITS = {
     core.LIMIT_OUTPUT: "output_limit",
     core.LIMIT_CALLS: "system_calls",
 }
+
+
+def _with_room(config: SandboxConfig, files: Files) -> SandboxConfig:
+    """The configuration, with room for temporary folders."""
+    if files.room <= int(config.files_size):
+        return config
+    return dataclasses.replace(config, files_size=files.room)
 
 
 def _signal_name(number: int) -> str:

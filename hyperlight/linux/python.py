@@ -24,8 +24,8 @@ from hyperlight.text import brief
 
 __all__ = ["PythonError", "PythonResult", "PythonSandbox"]
 
-#: Bytes of one packet, and of the output of one run.
-_PACKET, _OUTPUT = 16 << 20, 16 << 20
+#: Bytes of one packet to the guest.
+_PACKET = 16 << 20
 
 #: The sandboxes in whose host functions this code runs, from outside.
 _inside: contextvars.ContextVar[tuple[object, ...]] = contextvars.ContextVar(
@@ -228,7 +228,8 @@ class PythonSandbox(NotCopied):
         seconds, origin = self._config.call_timeout, "call_timeout"
         if timeout is not None:
             seconds, origin = check_timeout("timeout", timeout), "timeout"
-        return Limits(what, seconds, origin, _PACKET, _OUTPUT)
+        output = int(self._config.output_limit)
+        return Limits(what, seconds, origin, _PACKET, output)
 
     def _request(
         self,

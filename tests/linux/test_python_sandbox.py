@@ -14,7 +14,13 @@ import pytest
 from fake_machine import FakeConversation, FakePython
 from python_sandboxes import Make
 
-from hyperlight import GuestAborted, GuestError, GuestTimeout, LimitExceeded
+from hyperlight import (
+    GuestAborted,
+    GuestError,
+    GuestTimeout,
+    LimitExceeded,
+    SandboxConfig,
+)
 from hyperlight.errors import ProgramExited
 from hyperlight.linux import python as python_module
 from hyperlight.linux.answers import Answers
@@ -253,11 +259,8 @@ def test_an_end_of_the_interpreter(make: Make) -> None:
     assert sandbox.run("1").value == 1
 
 
-def test_output_is_limited(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(python_module, "_OUTPUT", 1000)
-    sandbox = make()
+def test_output_is_limited(make: Make) -> None:
+    sandbox = make(config=SandboxConfig(output_limit=1000))
     with pytest.raises(LimitExceeded, match="output_limit=1000") as got:
         sandbox.run("print('x' * 2000)")
     assert got.value.stdout == b"x" * 1000

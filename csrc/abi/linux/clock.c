@@ -57,11 +57,12 @@ void hl_linux_pass(struct hl_linux *l, uint64_t until)
 uint64_t hl_linux_wakes_at(const struct hl_linux *l, uint64_t alarm_at)
 {
     const struct hl_linux_process *p = l->process;
+    uint64_t host = hl_now(); /* first: rather too early than too late */
     uint64_t now = hl_linux_passed(l);
 
     if (alarm_at == 0)
         return p->wake_at;
-    uint64_t at = hl_now() + (alarm_at > now ? alarm_at - now : 0);
+    uint64_t at = host + (alarm_at > now ? alarm_at - now : 0);
     return at < p->wake_at ? at : p->wake_at;
 }
 
