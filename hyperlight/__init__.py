@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hyperlight.linux.files import Files
     from hyperlight.linux.program import Completed, Program
     from hyperlight.linux.python import PythonSandbox
-    from hyperlight.linux.results import PythonError, PythonResult
+    from hyperlight.linux.results import PythonError, PythonResult, RunStats
     from hyperlight.linux.sandbox import ProgramSandbox
     from hyperlight.manager import SnapshotManager
     from hyperlight.memory import SharedMemory
@@ -88,6 +88,7 @@ __all__ = [
     "PythonError",
     "PythonResult",
     "PythonSandbox",
+    "RunStats",
     # what this host has
     "DriverInfo",
     "FaultHandlerInfo",

@@ -41,7 +41,11 @@ MODULES = {
     "hyperlight.linux.files": ("Files",),
     "hyperlight.linux.program": ("Completed", "Program"),
     "hyperlight.linux.python": ("PythonSandbox",),
-    "hyperlight.linux.results": ("PythonError", "PythonResult"),
+    "hyperlight.linux.results": (
+        "PythonError",
+        "PythonResult",
+        "RunStats",
+    ),
     "hyperlight.linux.sandbox": ("ProgramSandbox",),
     "hyperlight.manager": ("SnapshotManager",),
     "hyperlight.memory": ("SharedMemory",),

@@ -147,5 +147,5 @@ class FakePython(PythonSandbox):
     """A PythonSandbox over a process, which protects from nothing."""
 
     @staticmethod
-    def opener(start: Start) -> FakeConversation:
+    def _opener(start: Start) -> FakeConversation:
         return FakeConversation(start)

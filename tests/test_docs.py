@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from programs import why_no_programs
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
 import hyperlight
-from hyperlight import registry
+from hyperlight import SandboxConfig, registry
 from hyperlight.sandbox import state
+from hyperlight.units import format_size
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -30,11 +32,31 @@ pytestmark = [
 sybil = Sybil(parsers=[PythonCodeBlockParser()], pattern="*.md")
 
 
+def require_what_it_uses(text: str) -> None:
+    """Skip with the reason where the programs of a page cannot be run."""
+    examples = "".join(
+        re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    )
+    if "PythonSandbox(" in examples or "Program(" in examples:
+        why = why_no_programs()
+        if why is not None:
+            pytest.skip(why)
+    for program in re.findall(r'"(/usr/bin/[\w.]+|gcc)"', examples):
+        if not shutil.which(program):
+            pytest.skip(f"no {program}")
+
+
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if "_build" not in p.parts], ids=lambda p: p.stem
 )
-def test_examples(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples(
+    page: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)  # paths of other files are those of the sources
     text = page.read_text()
+    require_what_it_uses(text)
     if "import numpy" in text:
         pytest.importorskip("numpy")
     if "Sandbox(" in text and not any(
@@ -57,6 +79,29 @@ def test_the_sandbox_tutorial_runs_on_every_driver(
     for example in document.examples():
         example.evaluate()
     document.namespace.clear()
+
+
+def test_every_limit_of_programs_has_a_row() -> None:
+    """With its default, as the configuration has it."""
+    text = (DOCS / "reference/programs.md").read_text()
+    source = (ROOT / "hyperlight/sandbox/config.py").read_text()
+    config = SandboxConfig()
+    limits = re.findall(
+        r"^    #: Of a program: (?:(?!^    \w).)*^    (\w+):",
+        source,
+        re.MULTILINE | re.DOTALL,
+    )
+    assert len(limits) >= 5
+    for name in {*limits, "call_timeout", "start_timeout"} - {"frozen_time"}:
+        row = re.search(rf"^\| `{name}` \| (.*?) \|", text, re.MULTILINE)
+        assert row, name
+        value = getattr(config, name)
+        if value is None:
+            assert row[1] == "none"
+        elif name == "start_timeout":
+            assert row[1] == f"{value:.0f} s"
+        else:
+            assert row[1] in (str(value), format_size(value))
 
 
 def test_every_driver_has_a_row() -> None:

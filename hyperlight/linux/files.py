@@ -195,7 +195,7 @@ class Files:
         self._root.place(folders).inside[last] = node
 
     @staticmethod
-    def names_of(path: str | os.PathLike[str]) -> list[bytes]:
+    def _names_of(path: str | os.PathLike[str]) -> list[bytes]:
         """The names of an absolute path of a program's."""
         return _names(path)
 
@@ -212,7 +212,7 @@ class Files:
         made._roots = self._roots.copy()
         return made
 
-    def find(self, path: str | os.PathLike[str]) -> Node | None:
+    def _find(self, path: str | os.PathLike[str]) -> Node | None:
         """What a path leads to, or None; links are followed."""
         names, links, at = _names(path), 0, [self._root]
         while names:

@@ -106,22 +106,32 @@ class ProgramMachine(GuestState[core.ProgramCore]):
             self._on_output is not None,
         )
         try:
-            self._giver.start(recipe.files.names_of(recipe.cwd))
+            self._giver.start(recipe.files._names_of(recipe.cwd))
         except OSError as error:
             raise ValueError(f"its files cannot be given: {error}") from None
 
     def exchange(
-        self, token: object, request: bytes | None, timeout: float | None
+        self,
+        token: object,
+        request: bytes | None,
+        timeout: float | None,
+        what: str | None = "request",
     ) -> bytes:
         """Run until the program waits for a request; what it answered.
+
+        Args:
+            token: The holder's.
+            request: None: it has not run yet, and nothing is asked.
+            timeout: Seconds; None for the configuration's.
+            what: What takes that time, as an error says it; None: its start,
+                which has a limit of its own.
 
         Raises:
             ProgramExited: It ended instead.
             LimitExceeded, GuestTimeout, GuestInterrupted: The sandbox is
                 poisoned, and the error carries the output so far.
         """
-        name = None if request is None else "request"
-        limit = Limit.of(self.config, name, timeout)
+        limit = Limit.of(self.config, what, timeout)
         frozen = self.config.frozen_time
         return self.core.exchange(
             token,
@@ -229,7 +239,7 @@ def _executable(files: Files, path: str) -> bytes:
     Raises:
         FileNotFoundError: The program's files have none there.
     """
-    node = files.find(path)
+    node = files._find(path)
     if isinstance(node, HostFile):
         return node.read()
     if isinstance(node, Content) and isinstance(node.data, bytes):

@@ -26,7 +26,7 @@ class Baked:
         self._token = object()
         self._machine = ProgramMachine(recipe, self._token)
         try:
-            self._machine.exchange(self._token, None, None)
+            self._machine.exchange(self._token, None, None, None)
             self._machine.bake(self._token)
         except BaseException:
             self._machine.close(self._token)

@@ -105,7 +105,7 @@ class Program:
         token = object()
         machine = ProgramMachine(self._recipe, token, bytes(stdin), on_output)
         try:
-            machine.exchange(token, None, timeout)
+            machine.exchange(token, None, timeout, "run")
         except ProgramExited as ended:
             return Completed(
                 ended.exit_code,
@@ -134,7 +134,7 @@ class Program:
         token = object()
         machine = ProgramMachine(self._recipe, token)
         try:
-            machine.exchange(token, None, timeout)
+            machine.exchange(token, None, timeout, None)
             machine.bake(token)
         except BaseException:
             machine.close(token)

@@ -85,7 +85,7 @@ class PythonSandbox(NotCopied):
     """
 
     #: Starts the interpreter.
-    opener: ClassVar[Opener] = staticmethod(open_baked)
+    _opener: ClassVar[Opener] = staticmethod(open_baked)
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class PythonSandbox(NotCopied):
             memory,
             config,
         )
-        self._conversation = type(self).opener(start)
+        self._conversation = type(self)._opener(start)
 
     def run(
         self,
@@ -138,8 +138,8 @@ class PythonSandbox(NotCopied):
             inputs: Variables that it finds, of plain values.
             timeout: Seconds in the guest; None for the configuration's
                 ``call_timeout``. Time in host functions does not count.
-            keep: Leave what it did. The next run begins there, and that state
-                becomes :attr:`current` then; :meth:`restore` undoes it before.
+            keep: Leave what it did: the next run begins there. Until then
+                :meth:`restore` undoes it.
             on_stdout: Called with its output as it comes, instead of what was
                 given to the sandbox.
             on_stderr: Likewise.

@@ -66,6 +66,10 @@ class ProgramSandbox(Sandbox):
         """Not for programs: what was before the bake cannot be had again."""
         raise TypeError("devolve: a baked program cannot go back to its start")
 
+    def __enter__(self) -> ProgramSandbox:
+        super().__enter__()
+        return self
+
     def __repr__(self) -> str:
         machine = self._machine
         if machine is None or self.closed:

@@ -38,11 +38,11 @@ class Limit(NamedTuple):
         timeout: float | None,
     ) -> Limit:
         """The limit of a call: its own, or else the configuration's."""
+        if timeout is not None:
+            return cls(function, check_timeout("timeout", timeout), "timeout")
         if function is None and config.call_timeout is None:
             return cls(None, config.start_timeout, "start_timeout")
-        if timeout is None:
-            return cls(function, config.call_timeout, "call_timeout")
-        return cls(function, check_timeout("timeout", timeout), "timeout")
+        return cls(function, config.call_timeout, "call_timeout")
 
     def nanoseconds(self) -> int:
         """How long; at least 1, or 0 for no limit."""

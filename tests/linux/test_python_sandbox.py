@@ -515,7 +515,7 @@ def recorded(*answers: bytes | Exception) -> tuple[FakePython, list[str]]:
 
     class Sandbox(FakePython):
         @staticmethod
-        def opener(start: Start) -> Any:
+        def _opener(start: Start) -> Any:
             return conversation
 
     return Sandbox(), conversation.done

@@ -316,7 +316,7 @@ def test_system_calls_of_a_run(
 
     class Clocked(FakePython):
         @staticmethod
-        def opener(start: Start) -> FakeConversation:
+        def _opener(start: Start) -> FakeConversation:
             wrapper = ("env", f"LD_PRELOAD={clock}")
             return FakeConversation(start, wrapper)
 
