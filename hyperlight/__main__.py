@@ -9,6 +9,7 @@ _EXTRAS = {
     "rich": "cli",
     "jinja2": "bench",
     "matplotlib": "bench",
+    "mcp": "mcp",
     "numpy": "bench",
     "pyperf": "bench",
 }

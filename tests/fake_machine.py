@@ -17,7 +17,7 @@ from typing import Any
 
 from hyperlight import GuestTimeout
 from hyperlight.errors import ProgramExited
-from hyperlight.linux.conversation import Start
+from hyperlight.linux.conversation import Sink, Start
 from hyperlight.linux.interpreter import GUEST, PACKAGES, PATHS
 from hyperlight.linux.python import PythonSandbox
 
@@ -109,6 +109,9 @@ class FakeConversation:
                 raise ProgramExited(None, -code)
             raise ProgramExited(code, None)
         return answer
+
+    def stream(self, sink: Sink) -> None:
+        """A process streams nothing: all is in output()."""
 
     def output(self) -> tuple[bytes, bytes]:
         read = []

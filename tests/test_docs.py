@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 from programs import why_no_programs
 from sybil import Sybil
@@ -13,6 +14,7 @@ from sybil.parsers.myst import PythonCodeBlockParser
 
 import hyperlight
 from hyperlight import SandboxConfig, registry
+from hyperlight.cli import cli
 from hyperlight.sandbox import state
 from hyperlight.units import format_size
 
@@ -153,3 +155,22 @@ def test_readme_has_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text()
     assert text.index("hyperlight demo") < 1200
     assert text.index("pip install tox && tox") < 1200
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    text = (DOCS / "reference/cli.md").read_text()
+    commands = dict(cli.commands)
+    group = commands.pop("guest")
+    assert isinstance(group, click.Group)
+    commands |= {f"guest {name}": c for name, c in group.commands.items()}
+    for name, command in commands.items():
+        entry = re.search(
+            rf"^`hyperlight {name}\b.*?(?=\n\n)",
+            text,
+            re.DOTALL | re.MULTILINE,
+        )
+        assert entry, name
+        words = re.sub(r"\s+", " ", entry[0])
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                assert any(o in words for o in option.opts), (name, option)

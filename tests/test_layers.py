@@ -90,7 +90,9 @@ PYTHON_LAYERS = [
     {"linux.python"},
     {"__init__"},
     {"doctor", "cli.ledger", "cli.terminal", "cli.options"},
-    {"cli.doctor", "cli.demo", "cli.run", "cli.bench", "cli.guest"},
+    {"cli.given", "cli.inside"},
+    {"cli.doctor", "cli.demo", "cli.run", "cli.bench", "cli.guest"}
+    | {"cli.exec", "cli.python", "cli.mcp"},
     {"cli"},
     {"__main__"},
 ]

@@ -6,7 +6,17 @@ from typing import NoReturn
 
 import click
 
-from hyperlight.cli import bench, demo, doctor, guest, run, terminal
+from hyperlight.cli import (
+    bench,
+    demo,
+    doctor,
+    guest,
+    mcp,
+    python,
+    run,
+    terminal,
+)
+from hyperlight.cli.exec import exec_
 from hyperlight.version import __version__
 
 __all__ = ["cli", "main"]
@@ -20,6 +30,7 @@ def cli() -> None:
 
 for _command in (
     *(doctor.doctor, demo.demo, run.run, bench.bench, guest.guest),
+    *(exec_, python.python, mcp.mcp),
 ):
     cli.add_command(_command)
 

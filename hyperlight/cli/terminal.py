@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -83,9 +84,11 @@ def cell(console: Console, text: str) -> Text:
 
 
 def plain_lines(text: str) -> str:
-    """A guest's text for a terminal: its lines, and nothing that controls."""
+    """A guest's text for a terminal: lines and tabs; all else is escaped."""
     longest = 10 * len(text)  # of one character: \U0010ffff
-    return "\n".join(printable(line, longest) for line in text.split("\n"))
+    pieces = re.split(r"([\n\t])", text)
+    pieces[::2] = [printable(piece, longest) for piece in pieces[::2]]
+    return "".join(pieces)
 
 
 def finish(command: Callable[[], int]) -> NoReturn:

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 from hyperlight.linux.interpreter import Interpreter
 from hyperlight.pageset import PageSet
 
-__all__ = ["Conversation", "Opener", "Start"]
+__all__ = ["Conversation", "Opener", "Sink", "Start"]
+
+#: Called with what was written to standard output, and to error.
+Sink = Callable[[bytes, bytes], None]
 
 
 class Conversation(Protocol):
@@ -27,6 +30,13 @@ class Conversation(Protocol):
 
     def output(self) -> tuple[bytes, bytes]:
         """What it wrote to descriptors 1 and 2 in the last exchange."""
+
+    def stream(self, sink: Sink) -> None:
+        """Whom to give output as soon as it is written, in exchanges.
+
+        Only if it was started with ``streams``. What was given is not in
+        :meth:`output` any more.
+        """
 
     def snapshot(self, name: str | None = None) -> Any:
         """Freeze its state, which becomes the current one."""
@@ -56,6 +66,8 @@ class Start:
     files: Any
     memory: Any
     config: Any
+    #: Output is wanted as soon as it is written.
+    streams: bool = False
 
 
 #: Starts an interpreter, and returns once it waits for its first packet.

@@ -104,8 +104,11 @@ class Dialogue:
         limits: Limits,
         on_stdout: Stream | None,
         on_stderr: Stream | None,
+        live: bool = False,
     ) -> None:
         self._conversation = conversation
+        #: The conversation was started to stream.
+        self._live = live
         self._answers = answers
         self._limits = limits
         self._texts = _Text(on_stdout), _Text(on_stderr)
@@ -133,6 +136,10 @@ class Dialogue:
                 Its output so far is in attributes of the error.
         """
         self._refuse_size(len(content))
+        if self._live:
+            self._conversation.stream(
+                lambda *output: self._take_output(output)
+            )
         packet = kind + os.urandom(ENTROPY) + content
         self._answers.failure = None
         try:

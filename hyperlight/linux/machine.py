@@ -21,11 +21,12 @@ from hyperlight.linux.calls import call_name
 from hyperlight.linux.files import Files
 from hyperlight.linux.giver import Giver
 from hyperlight.linux.layout import plan_program
-from hyperlight.linux.nodes import Content, HostFile
+from hyperlight.linux.nodes import Content, Folder, HostFile
 from hyperlight.sandbox.calls import Limit
 from hyperlight.sandbox.config import SandboxConfig
 from hyperlight.sandbox.faults import describe_fault
 from hyperlight.sandbox.state import GuestState
+from hyperlight.text import brief
 
 __all__ = ["Ended", "ProgramMachine", "Recipe"]
 
@@ -67,6 +68,7 @@ class ProgramMachine(GuestState[core.ProgramCore]):
         on_output: Callable[[bytes, bytes], None] | None = None,
     ) -> None:
         config = _with_room(recipe.config, recipe.files)
+        files = _with_folder(recipe.files, recipe.cwd)
         file = _executable(recipe.files, recipe.argv[0])
         image = core.ImageCore(file, True)
         path = image.facts["interpreter"].rstrip(b"\0").decode()
@@ -90,7 +92,7 @@ class ProgramMachine(GuestState[core.ProgramCore]):
             )
 
         super().__init__(recipe.argv[0], config, digest, planned, make)
-        self._giver = Giver(self.core, recipe.files._root)
+        self._giver = Giver(self.core, files._root)
         self._on_output = on_output
         self._give_files(recipe, stdin)
         self.core.face = token
@@ -132,6 +134,9 @@ class ProgramMachine(GuestState[core.ProgramCore]):
                 poisoned, and the error carries the output so far.
         """
         limit = Limit.of(self.config, what, timeout)
+        if what is None and timeout is None:
+            seconds = self.config.start_timeout
+            limit = Limit(None, seconds, "start_timeout")
         frozen = self.config.frozen_time
         return self.core.exchange(
             token,
@@ -224,6 +229,19 @@ def _with_room(config: SandboxConfig, files: Files) -> SandboxConfig:
     if files.room <= int(config.files_size):
         return config
     return dataclasses.replace(config, files_size=files.room)
+
+
+def _with_folder(files: Files, cwd: str) -> Files:
+    """The files, with all that leads to this folder.
+
+    Raises:
+        ValueError: There is no such folder.
+    """
+    if not isinstance(files._find(cwd), Folder):
+        raise ValueError(f"cwd={brief(cwd)}: the program has no such folder")
+    files = files.copy()
+    files.folder(cwd)
+    return files
 
 
 def _signal_name(number: int) -> str:

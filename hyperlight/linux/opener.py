@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from hyperlight.linux.conversation import Start
+from hyperlight.errors import HyperlightError
+from hyperlight.linux.conversation import Sink, Start
 from hyperlight.linux.files import Files
 from hyperlight.linux.machine import ProgramMachine, Recipe
 from hyperlight.pageset import PageSet
@@ -22,15 +23,34 @@ _ENVIRONMENT = {"HOME": "/", "LANG": "C.UTF-8", "PATH": "/python/bin"}
 class Baked:
     """A baked program as a conversation."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, streams: bool = False) -> None:
+        early: list[tuple[bytes, bytes]] = []
+
+        def keep(stdout: bytes, stderr: bytes) -> None:
+            early.append((stdout, stderr))
+
         self._token = object()
-        self._machine = ProgramMachine(recipe, self._token)
+        self._sink: Sink = keep
+        self._machine = ProgramMachine(
+            recipe, self._token, b"", self._pass if streams else None
+        )
         try:
             self._machine.exchange(self._token, None, None, None)
             self._machine.bake(self._token)
-        except BaseException:
+        except BaseException as error:
             self._machine.close(self._token)
+            if isinstance(error, HyperlightError) and early:
+                outs, errs = map(b"".join, zip(*early, strict=True))
+                error.stdout = outs + getattr(error, "stdout", b"")
+                error.stderr = errs + getattr(error, "stderr", b"")
             raise
+
+    def _pass(self, stdout: bytes, stderr: bytes) -> None:
+        self._sink(stdout, stderr)
+
+    def stream(self, sink: Sink) -> None:
+        """Whom to give output as soon as it is written."""
+        self._sink = sink
 
     def exchange(self, packet: bytes, timeout: float | None) -> bytes:
         """Give a packet to the program, and return the next it writes."""
@@ -79,4 +99,4 @@ def open_baked(start: Start) -> Baked:
     config: SandboxConfig = config_or_default(start.config)
     config = dataclasses.replace(config, memory=start.memory)
     env = {**_ENVIRONMENT, **start.env}
-    return Baked(Recipe(start.argv, env, files, "/", config))
+    return Baked(Recipe(start.argv, env, files, "/", config), start.streams)

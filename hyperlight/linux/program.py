@@ -13,10 +13,10 @@ from hyperlight.linux.sandbox import ProgramSandbox
 from hyperlight.sandbox.config import SandboxConfig, config_or_default
 from hyperlight.text import brief
 
-__all__ = ["Completed", "Program"]
+__all__ = ["ENVIRONMENT", "Completed", "Program"]
 
 #: What a program has in its environment if nothing is said.
-_ENVIRONMENT = {"HOME": "/", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+ENVIRONMENT = {"HOME": "/", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Program:
             raise TypeError(f"files={brief(files)} is not a Files")
         self._recipe = Recipe(
             texts,
-            dict(_ENVIRONMENT if env is None else env),
+            dict(ENVIRONMENT if env is None else env),
             files,
             os.fspath(cwd),
             config_or_default(config),

@@ -118,7 +118,9 @@ class PythonSandbox(NotCopied):
             files,
             memory,
             config,
+            self._streams != (None, None),
         )
+        self._streaming = start.streams
         self._conversation = type(self)._opener(start)
 
     def run(
@@ -140,8 +142,10 @@ class PythonSandbox(NotCopied):
                 ``call_timeout``. Time in host functions does not count.
             keep: Leave what it did: the next run begins there. Until then
                 :meth:`restore` undoes it.
-            on_stdout: Called with its output as it comes, instead of what was
-                given to the sandbox.
+            on_stdout: Called with its output, instead of what was given to
+                the sandbox. It comes as it is written if the sandbox was made
+                with such a function, too; else when the script calls the
+                host, and at its end.
             on_stderr: Likewise.
 
         Returns:
@@ -242,7 +246,9 @@ class PythonSandbox(NotCopied):
     ) -> tuple[Dialogue, Outcome, RunStats]:
         """Make a request from the current state, and put that back."""
         self._settle(conversation)
-        talk = Dialogue(conversation, self._answers, limits, *streams)
+        talk = Dialogue(
+            conversation, self._answers, limits, *streams, self._streaming
+        )
         restored = None
         keeps = False
         try:
