@@ -73,6 +73,7 @@ PYTHON_LAYERS = [
     {"sandbox"},
     {"linux.beneath", "linux.calls", "linux.layout"},
     {"linux.nodes"},
+    {"linux.archives"},
     {"linux.files", "linux.giver"},
     {"linux.machine"},
     {"linux.sandbox"},

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import SupportsIndex
 
+from hyperlight.linux.archives import unpacked
 from hyperlight.linux.beneath import open_root
 from hyperlight.linux.nodes import (
     Announced,
@@ -20,17 +18,12 @@ from hyperlight.linux.nodes import (
     Node,
     Root,
     host_file,
+    names_in,
 )
 from hyperlight.text import brief
 from hyperlight.units import parse_size
 
 __all__ = ["Files"]
-
-_LONGEST_NAME = 255
-_LONGEST_PATH = 4095
-
-#: Bytes that an archive may hold in all.
-_LARGEST_ARCHIVE = 1 << 30
 
 
 class Files:
@@ -77,8 +70,8 @@ class Files:
         """
         if isinstance(data, str):
             data = data.encode()
-        elif isinstance(data, (bytearray, memoryview)):
-            data = bytes(data)
+        elif isinstance(data, (bytes, bytearray, memoryview)):
+            data = bytes(memoryview(data))  # no class of somebody's own
         if not isinstance(data, bytes) and not callable(data):
             raise TypeError(
                 f"data={brief(data)} is neither bytes, nor text, nor a "
@@ -90,8 +83,12 @@ class Files:
     def link(
         self, path: str | os.PathLike[str], target: str | os.PathLike[str]
     ) -> Files:
-        """A symbolic link; it leads to a path of the program's."""
-        self._put(path, Link(os.fsencode(os.fspath(target))))
+        """A symbolic link; it leads to a path of the program's.
+
+        Raises:
+            ValueError: `target` is empty, has a NUL in it, or is too long.
+        """
+        self._put(path, Link.to(os.fsencode(os.fspath(target))))
         return self
 
     def folder(self, path: str | os.PathLike[str]) -> Files:
@@ -139,7 +136,7 @@ class Files:
             raise ValueError(
                 f"path={brief(path)} is neither a folder nor a regular file"
             )
-        self._put_names(names, node)
+        self._root.put(names, node)
         return self
 
     def archive(
@@ -155,19 +152,24 @@ class Files:
 
         Raises:
             ValueError: It is no such archive, or it has names that lead out of
-                it, devices, or more than 1 GiB.
+                it, devices, files in the place of folders, more than 1 GiB, or
+                too many names. Nothing of it was added.
         """
         data = (
             archive
             if isinstance(archive, bytes)
             else Path(os.fspath(archive)).read_bytes()
         )
-        folder = _names(at)
-        for names, node in _unpacked(data):
-            if node is None:
-                self._root.place([*folder, *names])
-            else:
-                self._put_names([*folder, *names], node)
+        folder, root = _names(at), self._root.copy()
+        try:
+            for names, node in unpacked(data):
+                if node is None:
+                    root.place([*folder, *names])
+                else:
+                    root.put([*folder, *names], node)
+        except NotADirectoryError as error:
+            raise ValueError(f"the archive: {error}") from None
+        self._root = root
         return self
 
     def temporary(
@@ -186,13 +188,7 @@ class Files:
         return self
 
     def _put(self, path: str | os.PathLike[str], node: Node) -> None:
-        self._put_names(_names(path), node)
-
-    def _put_names(self, names: list[bytes], node: Node) -> None:
-        if not names:
-            raise ValueError("the root is a folder, and no file")
-        *folders, last = names
-        self._root.place(folders).inside[last] = node
+        self._root.put(_names(path), node)
 
     @staticmethod
     def _names_of(path: str | os.PathLike[str]) -> list[bytes]:
@@ -257,76 +253,4 @@ def _names(path: str | os.PathLike[str]) -> list[bytes]:
         raise TypeError(f"path={brief(path)} is not text")
     if not text.startswith("/"):
         raise ValueError(f"path={brief(path)} is not absolute")
-    return _checked(os.fsencode(text))
-
-
-def _checked(path: bytes) -> list[bytes]:
-    names = [name for name in path.split(b"/") if name not in (b"", b".")]
-    if (
-        b"\0" in path
-        or b".." in names
-        or len(path) > _LONGEST_PATH
-        or any(len(name) > _LONGEST_NAME for name in names)
-    ):
-        raise ValueError(
-            f"{brief(os.fsdecode(path))} cannot be a path: it has '..' or NUL "
-            f"in it, or is too long"
-        )
-    return names
-
-
-def _unpacked(data: bytes) -> Iterator[tuple[list[bytes], Node | None]]:
-    """Names and nodes of an archive; None: a folder."""
-    file = io.BytesIO(data)
-    if zipfile.is_zipfile(file):
-        file.seek(0)
-        yield from _unzipped(file)
-        return
-    file.seek(0)
-    try:
-        yield from _untarred(file)
-    except tarfile.TarError as error:
-        raise ValueError(f"neither a zip nor a tar file: {error}") from None
-
-
-def _room(total: int) -> int:
-    if total > _LARGEST_ARCHIVE:
-        raise ValueError("the archive holds more than 1 GiB")
-    return total
-
-
-def _unzipped(file: io.BytesIO) -> Iterator[tuple[list[bytes], Node | None]]:
-    total = 0
-    with zipfile.ZipFile(file) as archive:
-        for entry in archive.infolist():
-            names = _checked(os.fsencode(entry.filename))
-            kind = stat.S_IFMT(entry.external_attr >> 16)
-            total = _room(total + entry.file_size)
-            if entry.is_dir():
-                yield names, None
-            elif kind in (0, stat.S_IFREG):
-                mode = stat.S_IMODE(entry.external_attr >> 16) or 0o644
-                yield names, Content(archive.read(entry), mode)
-            elif kind == stat.S_IFLNK:
-                yield names, Link(archive.read(entry))
-            else:
-                raise ValueError(f"{entry.filename!r} is no file")
-
-
-def _untarred(file: io.BytesIO) -> Iterator[tuple[list[bytes], Node | None]]:
-    total = 0
-    with tarfile.open(fileobj=file) as archive:
-        for entry in archive:
-            names = _checked(os.fsencode(entry.name))
-            total = _room(total + entry.size)
-            if entry.isdir():
-                yield names, None
-            elif entry.issym():
-                yield names, Link(os.fsencode(entry.linkname))
-            elif entry.isreg() or entry.islnk():
-                opened = archive.extractfile(entry)
-                if opened is None:
-                    raise ValueError(f"{entry.name!r} leads nowhere")
-                yield names, Content(opened.read(), entry.mode & 0o7777)
-            else:
-                raise ValueError(f"{entry.name!r} is a device")
+    return names_in(os.fsencode(text))

@@ -48,11 +48,16 @@ class Giver:
     def _inside(
         self, node: int, folder: Folder, cwd: list[bytes] | None
     ) -> None:
-        if cwd == []:
-            self._core.work_in(node)
-        for name, below in folder.inside.items():
-            here = cwd[1:] if cwd and cwd[0] == name else None
-            self._give(node, name, below, here)
+        left = [(node, folder, cwd)]
+        while left:  # folders may be deeper than calls
+            node, folder, cwd = left.pop()
+            if cwd == []:
+                self._core.work_in(node)
+            for name, below in folder.inside.items():
+                made = self._give(node, name, below)
+                if isinstance(below, Folder):
+                    here = cwd[1:] if cwd and cwd[0] == name else None
+                    left.append((made, below, here))
 
     def _number(self, source: Announced | HostFile | Content) -> int:
         number = self._numbers.get(id(source))
@@ -61,12 +66,11 @@ class Giver:
             number = self._numbers[id(source)] = len(self._sources)
         return number
 
-    def _give(
-        self, folder: int, name: bytes, node: Node, cwd: list[bytes] | None
-    ) -> None:
+    def _give(self, folder: int, name: bytes, node: Node) -> int:
+        """One node, without what is in it."""
         if isinstance(node, Folder):
             announced = node.announced
-            made = self._core.give(
+            return self._core.give(
                 folder,
                 name,
                 core.TREE_FOLDER,
@@ -76,14 +80,14 @@ class Giver:
                 0 if announced is None else self._number(announced),
                 node.fixed,
             )
-            self._inside(made, node, cwd)
-        elif isinstance(node, Link):
+        if isinstance(node, Link):
             made = self._core.give(
                 folder, name, core.TREE_LINK, 0o777, node.changed
             )
             self._core.give_bytes(made, node.target)
-        elif isinstance(node, HostFile):
-            self._core.give(
+            return made
+        if isinstance(node, HostFile):
+            return self._core.give(
                 folder,
                 name,
                 core.TREE_FILE,
@@ -93,10 +97,9 @@ class Giver:
                 self._number(node),
                 True,
             )
-        else:
-            self._give_content(folder, name, node)
+        return self._give_content(folder, name, node)
 
-    def _give_content(self, folder: int, name: bytes, node: Content) -> None:
+    def _give_content(self, folder: int, name: bytes, node: Content) -> int:
         calls = callable(node.data)
         made = self._core.give(
             folder,
@@ -110,6 +113,7 @@ class Giver:
         )
         if isinstance(node.data, bytes):
             self._core.give_bytes(made, node.data)
+        return made
 
     def answer(self) -> None:
         """Give what the program asks for, in the middle of a call."""
@@ -133,9 +137,11 @@ class Giver:
             inside = self._listed[number] = list(source.list())
         for name, below in inside:
             try:
-                self._give(node, name, below, None)
+                made = self._give(node, name, below)
             except FileExistsError:  # added by name, which counts
                 continue
+            if isinstance(below, Folder):
+                self._inside(made, below, None)
 
     def _read(self, number: int, source: HostFile) -> bytes:
         data = self._bytes.get(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,7 +76,10 @@ class ProgramMachine(GuestState[core.ProgramCore]):
         loader = _executable(recipe.files, path) if path else None
         interpreter = None if loader is None else core.ImageCore(loader, True)
         planned = plan_program(image.facts, config)
-        digest = hashlib.sha256(file + (loader or b"")).digest()
+        # Its states hold numbers of what this object keeps for it, such as the
+        # bytes of files: they are of no other machine.
+        own = os.urandom(16)
+        digest = hashlib.sha256(file + (loader or b"") + own).digest()
 
         def make(driver: str, tracker: str | None) -> core.ProgramCore:
             return core.ProgramCore(

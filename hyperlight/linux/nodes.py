@@ -10,8 +10,40 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from hyperlight.linux.beneath import open_beneath, read_file
+from hyperlight.text import brief
 
-__all__ = ["Announced", "Content", "Folder", "HostFile", "Link", "Node"]
+__all__ = [
+    "Announced",
+    "Content",
+    "Folder",
+    "HostFile",
+    "Link",
+    "Node",
+    "names_in",
+]
+
+_LONGEST_NAME = 255
+_LONGEST_PATH = 4095
+
+
+def names_in(path: bytes) -> list[bytes]:
+    """The names of a path.
+
+    Raises:
+        ValueError: It has ``..`` in it, or NUL, or is too long.
+    """
+    names = [name for name in path.split(b"/") if name not in (b"", b".")]
+    if (
+        b"\0" in path
+        or b".." in names
+        or len(path) > _LONGEST_PATH
+        or any(len(name) > _LONGEST_NAME for name in names)
+    ):
+        raise ValueError(
+            f"{brief(os.fsdecode(path))} cannot be a path: it has '..' or NUL "
+            f"in it, or is too long"
+        )
+    return names
 
 
 def _now() -> int:
@@ -34,6 +66,20 @@ class Link:
 
     target: bytes
     changed: int = field(default_factory=_now)
+
+    @classmethod
+    def to(cls, target: bytes) -> Link:
+        """One that a program can follow.
+
+        Raises:
+            ValueError: It is empty, has a NUL in it, or is too long.
+        """
+        if not target or b"\0" in target or len(target) > _LONGEST_PATH:
+            raise ValueError(
+                f"a link cannot lead to {brief(os.fsdecode(target))}: that is "
+                f"empty, has a NUL in it, or is too long"
+            )
+        return cls(target)
 
 
 @dataclass
@@ -128,11 +174,32 @@ class Folder:
 
     def copy(self) -> Folder:
         """The same, so that to add to the one does not change the other."""
-        inside = {
-            name: node.copy() if isinstance(node, Folder) else node
-            for name, node in self.inside.items()
-        }
-        return Folder(inside, self.announced, self.fixed, self.changed)
+        made = self._alone()
+        left = [(self, made)]
+        while left:  # folders may be deeper than calls
+            old, new = left.pop()
+            for name, node in old.inside.items():
+                if isinstance(node, Folder):
+                    below = new.inside[name] = node._alone()
+                    left.append((node, below))
+                else:
+                    new.inside[name] = node
+        return made
+
+    def _alone(self) -> Folder:
+        return Folder({}, self.announced, self.fixed, self.changed)
+
+    def put(self, names: list[bytes], node: Node) -> None:
+        """A node at that path, in the place of what was there.
+
+        Raises:
+            ValueError: The path has no names.
+            NotADirectoryError: Something else is on the way.
+        """
+        if not names:
+            raise ValueError("the root is a folder, and no file")
+        *folders, last = names
+        self.place(folders).inside[last] = node
 
     def place(self, names: list[bytes]) -> Folder:
         """The folder of that path, made where it is missing.

@@ -114,7 +114,8 @@ static inline void check_tree(const struct program *p)
                   hl_tree_child(f, n, t->nodes[c].name,
                                 t->nodes[c].name_size) == c);
         CHECK(node->kind != HL_TREE_FOLDER || node->room == 0);
-        CHECK(node->content || node->size <= node->room * HL_TREE_PAGE);
+        CHECK(node->content || node->source ||
+              node->size <= node->room * HL_TREE_PAGE);
         for (uint64_t i = node->first; i < node->first + node->room; i++) {
             CHECK(i < FILE_PAGES && !(used[i / 64] >> i % 64 & 1));
             used[i / 64] |= UINT64_C(1) << i % 64;

@@ -3,7 +3,7 @@
 Usage: run.py [--seconds S] [--seed N] [part ...]
        run.py --replay WHAT part
 
-Parts: elf, wire (C, built here with AddressSanitizer and UBSan), code,
+Parts: elf, wire, linux (C, built here with AddressSanitizer and UBSan), code,
 managers, threads, interleave (Python, on whatever hyperlight is installed).
 Each prints what it counted; the last line is "N passed, N failed".
 """
@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+BED = HERE.parent / "c"
 sys.path.insert(0, str(HERE.parent))
 
 from core_sources import CSRC, core_sources  # noqa: E402
 
-C_PARTS = ("elf", "wire")
+C_PARTS = ("elf", "wire", "linux")
 PYTHON_PARTS = ("code", "managers", "threads", "interleave")
 
 SANITIZERS = "address,undefined"
@@ -32,7 +33,7 @@ FLAGS = (
     *("-std=c11", "-D_GNU_SOURCE", "-DHL_FAULT_INJECTION", "-g", "-O1"),
     *("-Wall", "-Wextra", "-Wshadow", "-Werror", "-pthread"),
     *("-fno-omit-frame-pointer", f"-fsanitize={SANITIZERS}"),
-    *("-fno-sanitize-recover=all", f"-I{CSRC}", f"-I{HERE}"),
+    *("-fno-sanitize-recover=all", f"-I{CSRC}", f"-I{HERE}", f"-I{BED}"),
 )
 
 #: A part that has not ended this long after its time is up hangs.

@@ -23,8 +23,6 @@
 #define FUTEX_WAKE_BITSET_ 10
 #define FUTEX_COMMAND 0x7f
 
-#define MOST_RANDOM ((uint64_t)256 << 10) /* a call */
-
 int64_t hl_linux_zero(struct hl_linux *l, const uint64_t *args)
 {
     (void)l, (void)args;
@@ -199,7 +197,8 @@ int64_t hl_linux_futex(struct hl_linux *l, const uint64_t *args)
 
 int64_t hl_linux_getrandom(struct hl_linux *l, const uint64_t *args)
 {
-    uint64_t size = args[1] < MOST_RANDOM ? args[1] : MOST_RANDOM;
+    uint64_t size =
+        args[1] < HL_LINUX_MOST_RANDOM ? args[1] : HL_LINUX_MOST_RANDOM;
 
     if (args[2] & ~UINT64_C(7))
         return -EINVAL;

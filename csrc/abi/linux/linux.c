@@ -173,20 +173,28 @@ static void patch(struct hl_linux *l, uint64_t addr)
     memcpy(code, leaves, sizeof leaves);
 }
 
-static void restored(struct hl_abi *abi)
+/* The code is as the program has it.  Nobody was told that it was not: so it
+ * is whenever memory is compared, or put into a snapshot. */
+static void take_patches_back(struct hl_linux *l)
 {
-    struct hl_linux *l = of(abi);
-
     while (l->patch_count > l->trusted_patches) {
         char *code = code_at(l, l->patches[--l->patch_count]);
         memcpy(code, system_call, sizeof system_call);
     }
+}
+
+static void restored(struct hl_abi *abi)
+{
+    struct hl_linux *l = of(abi);
+
+    take_patches_back(l);
     l->end = HL_LINUX_RUNS;
     l->limit = HL_LINUX_NO_LIMIT;
     l->ask = (struct hl_linux_ask){0};
     l->refusal = 0;
     l->answered_node = 0;
     l->answered = l->listens = false;
+    memset(l->refused, 0, sizeof l->refused);
 }
 
 /* What the call that was served last means for the machine. */
@@ -214,11 +222,21 @@ static enum hl_left serve(struct hl_linux *l, struct hl_vm *vm)
     return left_by(l);
 }
 
-static enum hl_left step(struct hl_abi *abi, struct hl_vm *vm,
-                         const struct hl_exit *exit)
+/* Does it go on with this exchange?  If not, and it is not trusted any more,
+ * the next one may begin from another state. */
+static enum hl_left passed_on(struct hl_linux *l, enum hl_left left)
 {
-    struct hl_linux *l = of(abi);
+    bool goes_on = left == HL_LEFT_SERVED || left == HL_LEFT_KICKED ||
+                   left == HL_LEFT_ASKS || left == HL_LEFT_OUTPUT;
 
+    if (!goes_on && l->process->baked)
+        take_patches_back(l);
+    return left;
+}
+
+static enum hl_left step_on(struct hl_linux *l, struct hl_vm *vm,
+                            const struct hl_exit *exit)
+{
     if (exit->reason == HL_EXIT_SYSTEM_CALL && vm != NULL) {
         if (exit->value)
             patch(l, exit->value);
@@ -230,6 +248,14 @@ static enum hl_left step(struct hl_abi *abi, struct hl_vm *vm,
         return HL_LEFT_EXITED;
     }
     return hl_abi_stopped(exit);
+}
+
+static enum hl_left step(struct hl_abi *abi, struct hl_vm *vm,
+                         const struct hl_exit *exit)
+{
+    struct hl_linux *l = of(abi);
+
+    return passed_on(l, step_on(l, vm, exit));
 }
 
 /* Slices of waiting: so long may it take until somebody who wants to end the
@@ -250,10 +276,8 @@ static void wait_a_while(const struct hl_linux *l)
 
 /* Whether a call that waits for a request has to wait is known before it is
  * served again: it does if there is none. */
-static enum hl_left resume(struct hl_abi *abi, struct hl_vm *vm)
+static enum hl_left resume_on(struct hl_linux *l, struct hl_vm *vm)
 {
-    struct hl_linux *l = of(abi);
-
     if (!l->process->waits)
         return HL_LEFT_SERVED;
     l->listens = false;
@@ -266,6 +290,13 @@ static enum hl_left resume(struct hl_abi *abi, struct hl_vm *vm)
         return HL_LEFT_READY;
     wait_a_while(l);
     return HL_LEFT_KICKED;
+}
+
+static enum hl_left resume(struct hl_abi *abi, struct hl_vm *vm)
+{
+    struct hl_linux *l = of(abi);
+
+    return passed_on(l, resume_on(l, vm));
 }
 
 static int bake(struct hl_abi *abi, struct hl_vm_config *vm)

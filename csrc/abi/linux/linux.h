@@ -54,8 +54,9 @@ enum hl_linux_end hl_linux_ended(const struct hl_linux *linux_, int *number);
 enum hl_linux_limit hl_linux_limit_of(const struct hl_linux *linux_);
 /* HL_LEFT_ASKS: for what. */
 struct hl_linux_ask hl_linux_asked(const struct hl_linux *linux_);
-/* How often the call of that number was not served; the last one stands for
- * all that are greater.  Calls in all since the exchange began. */
+/* How often the call of that number was not served since the start, or since
+ * memory was put back; the last one stands for all that are greater.  Calls in
+ * all since the exchange began. */
 uint32_t hl_linux_refused(const struct hl_linux *linux_, size_t number);
 uint64_t hl_linux_calls_made(const struct hl_linux *linux_);
 

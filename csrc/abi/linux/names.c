@@ -260,9 +260,10 @@ int64_t hl_linux_truncate(struct hl_linux *l, const uint64_t *args)
     const struct hl_tree_node *n = node_of(l, place.node);
     if (n->kind != HL_TREE_FILE)
         return n->kind == HL_TREE_FOLDER ? -EISDIR : -EINVAL;
-    return n->fixed ? -EROFS
-                    : hl_tree_resize(&l->files, place.node, args[1],
-                                     hl_linux_now(l));
+    err = n->fixed ? -EROFS : hl_linux_need(l, place.node);
+    return err < 0 ? err
+                   : hl_tree_resize(&l->files, place.node, args[1],
+                                    hl_linux_now(l));
 }
 
 static int64_t set_mode(struct hl_linux *l, uint32_t node, uint64_t mode)

@@ -5,13 +5,14 @@
 #include "abi/linux/given.h"
 
 #define MOST_LINKS 40
+#define MOST_NAMES (HL_LINUX_PATH / 2) /* with those in links */
 
 /* A walk along a path; `text` is what is left of it. */
 struct walk {
     struct hl_linux *linux_;
     const struct hl_files *files;
     uint32_t node;
-    int links;
+    int links, names;
     char text[HL_LINUX_PATH];
 };
 
@@ -44,6 +45,8 @@ static int follow(struct walk *w, uint32_t link, const char *rest,
 
     if (++w->links > MOST_LINKS)
         return -ELOOP;
+    if (size == 0) /* as the path that it stands for */
+        return -ENOENT;
     if (size + 1 + left + 1 > sizeof text)
         return -ENAMETOOLONG;
     memcpy(text, target, size);
@@ -112,6 +115,8 @@ static int walk(struct walk *w, bool follows, struct hl_linux_place *place)
                 place->folder = 0;
                 return 0;
             }
+            if (++w->names > MOST_NAMES)
+                return -ELOOP;
             memcpy(name, at, size);
             const char *rest = at + size;
             rest += strspn(rest, "/");

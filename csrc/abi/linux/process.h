@@ -33,6 +33,7 @@
 #define HL_LINUX_CALLS 512   /* numbers of system calls that are counted */
 #define HL_LINUX_PATCHES 4096
 #define HL_LINUX_PAGE ((uint64_t)4096)
+#define HL_LINUX_MOST_RANDOM ((uint64_t)256 << 10) /* bytes in a call */
 
 /* Memory that the program mapped, in whole pages. */
 struct hl_linux_mapping {
@@ -235,7 +236,8 @@ struct hl_linux {
     uint64_t *patches;
     size_t patch_count, patch_room, trusted_patches;
 
-    uint32_t refused[HL_LINUX_CALLS]; /* times that each was not served */
+    /* Times that each was not served since memory was put back. */
+    uint32_t refused[HL_LINUX_CALLS];
 
     struct hl_x86_region *finer; /* of the baked program */
 };

@@ -177,19 +177,31 @@ struct entry { /* struct linux_dirent64, without its name */
     uint8_t kind;
 } __attribute__((packed));
 
-/* The node behind `after` among a folder's, by their numbers, which are the
- * same however it changes meanwhile: its dots come first.  0: none. */
-static uint64_t next_entry(const struct hl_linux *l, uint32_t folder,
-                           uint64_t after)
-{
-    uint64_t found = 0;
+/* Of a folder: its dots come first, and then its nodes by their numbers, which
+ * are the same however it changes meanwhile. */
+struct entries {
+    uint64_t has[(HL_TREE_NODES + DOTS) / 64 + 1]; /* a bit for each cookie */
+};
 
-    if (after < DOTS)
-        return after + 1;
+static void find_entries(const struct hl_linux *l, uint32_t folder,
+                         struct entries *e)
+{
+    *e = (struct entries){.has = {1 << DOT | 1 << DOTS}};
     for (uint32_t n = node_of(l, folder)->child; n; n = node_of(l, n)->next)
-        if (n + DOTS > after && (found == 0 || n + DOTS < found))
-            found = n + DOTS;
-    return found;
+        e->has[(n + DOTS) / 64] |= UINT64_C(1) << (n + DOTS) % 64;
+}
+
+/* The cookie behind this one, or 0. */
+static uint64_t next_entry(const struct entries *e, uint64_t after)
+{
+    uint64_t at = after + 1, word = at / 64;
+
+    if (word >= HL_ARRAY_SIZE(e->has))
+        return 0;
+    uint64_t left = e->has[word] & UINT64_MAX << at % 64;
+    while (left == 0 && ++word < HL_ARRAY_SIZE(e->has))
+        left = e->has[word];
+    return left ? word * 64 + (uint64_t)__builtin_ctzll(left) : 0;
 }
 
 static size_t fill_entry(const struct hl_linux *l, uint32_t folder,
@@ -221,6 +233,7 @@ static size_t fill_entry(const struct hl_linux *l, uint32_t folder,
 int64_t hl_linux_getdents64(struct hl_linux *l, const uint64_t *args)
 {
     struct hl_linux_open *o = hl_linux_opened(l, args[0]);
+    struct entries entries;
     char entry[MOST_ENTRY];
     uint64_t used = 0, cookie;
 
@@ -232,7 +245,8 @@ int64_t hl_linux_getdents64(struct hl_linux *l, const uint64_t *args)
     int err = hl_linux_need(l, folder);
     if (err < 0)
         return err;
-    while ((cookie = next_entry(l, folder, o->offset)) != 0) {
+    find_entries(l, folder, &entries);
+    while ((cookie = next_entry(&entries, o->offset)) != 0) {
         size_t size = fill_entry(l, folder, cookie, entry);
         if (size > (uint32_t)args[2] - used)
             return used ? (int64_t)used : -EINVAL;
