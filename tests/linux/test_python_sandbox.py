@@ -19,6 +19,7 @@ from hyperlight import (
     GuestError,
     GuestTimeout,
     LimitExceeded,
+    RunStats,
     SandboxConfig,
 )
 from hyperlight.errors import ProgramExited
@@ -56,6 +57,7 @@ def test_result(make: Make) -> None:
     assert result.value == [3]
     assert (result.stdout, result.stderr) == ("out\n", "e")
     assert result.error is None
+    assert isinstance(result.stats, RunStats)
     assert result.stats.seconds > 0
     assert result.stats.host_calls == 0
 
