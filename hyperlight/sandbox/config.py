@@ -68,8 +68,8 @@ class SandboxConfig:
     #: Seconds that a call may take if it has no timeout of its own: above 0;
     #: None or infinity: no limit.
     call_timeout: float | None = None
-    #: Seconds that the guest's start may take if :attr:`call_timeout` is
-    #: None; None: no limit.
+    #: Seconds that the guest's start may take, if it is a program, or
+    #: :attr:`call_timeout` is None; None: no limit.
     start_timeout: float | None = 60.0
     #: As for :class:`SnapshotManager`.
     rearm: Rearm = "adaptive"
