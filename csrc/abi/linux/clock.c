@@ -193,6 +193,8 @@ bool hl_linux_time_is_up(struct hl_linux *l, uint64_t ns)
         p->waits_from = now;
         p->waits_for = ns;
         p->wake_at = ns < HL_LINUX_NEVER - now ? now + ns : HL_LINUX_NEVER;
+        if (ns > 0) /* however late it is by now: a call waits, or never */
+            return false;
     }
     if (hl_now() < p->wake_at)
         return false;
