@@ -41,6 +41,8 @@ def main() -> int:
     small = ("--fast", "--sizes", "64KiB", "--part", "host,guest,cliffs")
     limits = ("-m", "hyperlight.bench.limits", *small)
     fine.append(run("limits", *limits, statuses=(0, 3)))
+    programs = ("-m", "hyperlight.bench.programs", "--fast")
+    fine.append(run("programs", *programs, statuses=(0, 3)))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "made", "report.html")
         command = ("-m", "hyperlight", "bench", "--smoke", "-o", page.parent)

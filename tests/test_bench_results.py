@@ -20,6 +20,7 @@ from test_bench_report import (  # noqa: E402
     MEMORY,
     MODEL,
     PHASES,
+    PROGRAMS,
     SAVED,
     SUITE,
     dump,
@@ -70,6 +71,17 @@ pytestmark = pytest.mark.unsanitized  # no C runs, and figures take long
         ("model", '{"formula": "", "terms": {"a": NaN}}', "NaN"),
         ("cliffs", json.dumps([CLIFFS[0] | {"series": [1]}]), "an object"),
         ("memory", json.dumps([SAVED[0] | {"copies": 1.5}]), "whole number"),
+        (
+            "programs",
+            json.dumps(PROGRAMS | {"ways": {"ours": "x"}}),
+            "way that is not said",
+        ),
+        (
+            "programs",
+            json.dumps(PROGRAMS | {"runs": PROGRAMS["runs"] * 2}),
+            "twice",
+        ),
+        ("programs", json.dumps(PROGRAMS).replace("90.0", "0"), "above 0"),
         (
             "elsewhere",
             json.dumps([ELSEWHERE[0] | {"values": {"queries": "3"}}]),

@@ -3,9 +3,51 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-__all__ = ["Counted", "Model", "ModelRow", "Phase", "Phases", "Saved"]
+__all__ = [
+    "Absent",
+    "Counted",
+    "Limit",
+    "Line",
+    "Model",
+    "ModelRow",
+    "Phase",
+    "Phases",
+    "Programs",
+    "Ran",
+    "Saved",
+]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one side of a row took, iteration by iteration."""
+
+    name: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A ratio that the project holds itself to.
+
+    A row of limits.json, or of programs.json, or of cliffs.json: there,
+    `against` is what it takes where no cliff can be.
+    """
+
+    group: str
+    what: str
+    value: float
+    unit: str
+    ratio: float
+    limit: str
+    against: float | None = None
+    kept: bool | None = None
+    """None: measured for comparison, nothing is asked."""
+    noise: float | None = None
+    why: str = ""
+    series: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,3 +155,60 @@ class Model:
     formula: str
     terms: dict[str, float]
     rows: tuple[ModelRow, ...]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A script, run in one way from a clean state."""
+
+    script: str
+    way: str
+    took: float
+    """µs: median of a run, and of what makes its state clean again."""
+    spread: float
+    """Median absolute deviation, µs."""
+    pages: int | None = None
+    """Put back after it, where pages are."""
+
+    def __post_init__(self) -> None:
+        if self.took <= 0:
+            raise ValueError("took has to be above 0")
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What could not be measured, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Programs:
+    """programs.json: untrusted Python, in a sandbox and otherwise."""
+
+    driver: str
+    python: str
+    ways: dict[str, str] = field(default_factory=dict)
+    """By name, the sandbox first: what each does for a clean state."""
+    runs: tuple[Ran, ...] = ()
+    memory: tuple[Saved, ...] = ()
+    """Of live sandboxes; a full copy is one of all of their memory."""
+    limits: tuple[Limit, ...] = ()
+    absent: tuple[Absent, ...] = ()
+
+    def __post_init__(self) -> None:
+        seen = [(ran.script, ran.way) for ran in self.runs]
+        if len(set(seen)) < len(seen):
+            raise ValueError("a script ran twice in one way")
+        if any(ran.way not in self.ways for ran in self.runs):
+            raise ValueError("a script ran in a way that is not said")
+
+    @property
+    def scripts(self) -> dict[str, list[Ran]]:
+        """Rows by script, in the order of ways."""
+        order = list(self.ways)
+        found: dict[str, list[Ran]] = {}
+        for ran in sorted(self.runs, key=lambda ran: order.index(ran.way)):
+            found.setdefault(ran.script, []).append(ran)
+        return {ran.script: found[ran.script] for ran in self.runs}

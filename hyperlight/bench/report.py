@@ -22,7 +22,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from hyperlight.bench import others, plots, plots_cliffs
+from hyperlight.bench import others, plots, plots_cliffs, plots_programs
 from hyperlight.bench.plots import format_ratio, format_time
 from hyperlight.bench.results import (
     FLOOR,
@@ -120,7 +120,12 @@ def describe(results: Results, directory: Path) -> dict[str, Any]:
     """All that the template shows; draws the figures."""
     comparisons = results.comparisons()
     phases, model = results.phases, results.model
-    limits = (*results.limits, *results.cliffs)
+    programs = results.programs
+    limits = (
+        *results.limits,
+        *results.cliffs,
+        *(programs.limits if programs else ()),
+    )
     by_size, by_dirty = results.cost_by_size(), results.cost_by_dirty()
     cells = any(c.cell for c in comparisons)
     save = partial(draw, directory)
@@ -140,7 +145,9 @@ def describe(results: Results, directory: Path) -> dict[str, Any]:
             if c.verdict == "equal" and c.noise > NOTICEABLE
         ],
         "one_sided": results.one_sided(),
-        "overview": save("overview", plots.overview(comparisons)),
+        "comparisons": comparisons,
+        "overview": comparisons
+        and save("overview", plots.overview(comparisons)),
         "sections": sections(comparisons, directory),
         "grid": save("grid", plots.grid(comparisons)) if cells else None,
         "by_size": by_size and save("cost-by-size", plots.cost(by_size)),
@@ -156,6 +163,10 @@ def describe(results: Results, directory: Path) -> dict[str, Any]:
             (group, rows, cliff(group, rows, directory))
             for group, rows in grouped(results.cliffs)
         ],
+        "programs": programs,
+        "programs_plot": programs
+        and programs.runs
+        and save("programs", plots_programs.programs(programs)),
         "memory": results.memory,
         "elsewhere": by_columns(results.elsewhere),
         "phases": phases,
@@ -203,6 +214,11 @@ def headline(
     comparisons: Sequence[Comparison], limits: Sequence[Limit]
 ) -> str:
     """The result in one sentence."""
+    asked = [limit for limit in limits if limit.kept is not None]
+    kept = sum(limit.kept is True for limit in asked)
+    of_limits = f"{kept} of {plural(len(asked), 'limit')} kept" * bool(asked)
+    if not comparisons:
+        return of_limits or "Parts of a report"
     slower = count(comparisons, "slower")
     total = plural(len(comparisons), "comparison")
     if slower:
@@ -214,11 +230,7 @@ def headline(
         text += f", and up to {format_ratio(best)} faster"
     else:
         text += ", and faster in none"
-    asked = [limit for limit in limits if limit.kept is not None]
-    if asked:
-        kept = sum(limit.kept is True for limit in asked)
-        text += f"; {kept} of {plural(len(asked), 'limit')} kept"
-    return text
+    return f"{text}; {of_limits}" if of_limits else text
 
 
 def sections(

@@ -1,8 +1,8 @@
 """A directory of benchmark results: what it holds, read and checked.
 
 Every ``*.json`` in it is the pyperf suite of one *side* ("before", "after",
-a tracker, an alternative), but for the files that `read` names. Only
-``before.json`` and ``after.json`` have to be there.
+a tracker, an alternative), but for the files that `read` names. Of the sides,
+``before.json`` and ``after.json`` have to be there, or none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from typing import Any, Literal
 
 import pyperf  # type: ignore[import-untyped,unused-ignore]
 
-from hyperlight.bench.parts import Counted, Model, Phases, Saved
+from hyperlight.bench.parts import (
+    Counted,
+    Limit,
+    Line,
+    Model,
+    Phases,
+    Programs,
+    Saved,
+)
 from hyperlight.bench.typed import ResultsError, load
 from hyperlight.units import parse_size
 
@@ -28,6 +36,7 @@ __all__ = [
     "Line",
     "Model",
     "Phases",
+    "Programs",
     "Results",
     "ResultsError",
     "Saved",
@@ -134,36 +143,6 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Line:
-    """What one side of a row took, iteration by iteration."""
-
-    name: str
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A ratio that the project holds itself to.
-
-    A row of limits.json, or of cliffs.json: there, `against` is what it takes
-    where no cliff can be.
-    """
-
-    group: str
-    what: str
-    value: float
-    unit: str
-    ratio: float
-    limit: str
-    against: float | None = None
-    kept: bool | None = None
-    """None: measured for comparison, nothing is asked."""
-    noise: float | None = None
-    why: str = ""
-    series: tuple[Line, ...] = ()
-
-
-@dataclass(frozen=True)
 class Cut:
     """Cost along one axis of ``host_memory``, the other held."""
 
@@ -182,6 +161,7 @@ class Results:
     """By side, then by ``GROUP/NAME``; in the order of importance."""
     limits: tuple[Limit, ...] = ()
     cliffs: tuple[Limit, ...] = ()
+    programs: Programs | None = None
     memory: tuple[Saved, ...] = ()
     elsewhere: tuple[Counted, ...] = ()
     phases: Phases | None = None
@@ -190,7 +170,7 @@ class Results:
 
     def comparisons(self) -> list[Comparison]:
         """What both sides measured, by group in the order of the page."""
-        before, after = self.sides[BEFORE], self.sides[AFTER]
+        before, after = (self.sides.get(side, {}) for side in (BEFORE, AFTER))
         found = [
             Comparison(*_split(name), before[name], after[name], _cell(name))
             for name in before
@@ -207,11 +187,12 @@ class Results:
 
     def one_sided(self) -> list[str]:
         """Benchmarks that only one of before and after has."""
-        return sorted(self.sides[BEFORE].keys() ^ self.sides[AFTER].keys())
+        before, after = (self.sides.get(side, {}) for side in (BEFORE, AFTER))
+        return sorted(before.keys() ^ after.keys())
 
     def beside_after(self) -> dict[str, list[float]]:
         """By other side: its times over those with tracking, ascending."""
-        after = self.sides[AFTER]
+        after = self.sides.get(AFTER, {})
         ratios = {
             side: sorted(
                 timing.median / after[name].median
@@ -275,6 +256,7 @@ class Results:
 EXTRAS: dict[str, Any] = {
     "limits": tuple[Limit, ...],
     "cliffs": tuple[Limit, ...],
+    "programs": Programs,
     "memory": tuple[Saved, ...],
     "elsewhere": tuple[Counted, ...],
     "phases": Phases,
@@ -301,33 +283,38 @@ def _cell(name: str) -> Cell | None:
 def read(directory: Path) -> Results:
     """Read a directory.
 
-    Beside the sides it may hold ``limits.json``, ``cliffs.json``,
-    ``memory.json``, ``elsewhere.json``, ``phases.json``, ``model.json`` and
-    ``machine.json``.
+    Beside the sides, or instead of them, it may hold ``limits.json``,
+    ``cliffs.json``, ``programs.json``, ``memory.json``, ``elsewhere.json``,
+    ``phases.json`` and ``model.json``; beside any, ``machine.json``.
 
     Raises:
         ResultsError: ``before.json`` or ``after.json`` is missing, they share
             no benchmark, or a file is not what it should be; says which.
     """
-    for side in (BEFORE, AFTER):
-        if not (directory / f"{side}.json").is_file():
-            raise ResultsError(
-                f"{directory / side}.json is missing: a report compares "
-                f"before.json (tracking off) with after.json (tracking on)"
-            )
     found = {path.stem: path for path in directory.glob("*.json")}
+    extras = {name: found.pop(name) for name in EXTRAS if name in found}
+    if found or not extras.keys() - {"machine"}:
+        _check_sides(directory, found)
     others: dict[str, Any] = {
-        name: load(kind, found.pop(name))
-        for name, kind in EXTRAS.items()
-        if name in found
+        name: load(EXTRAS[name], path) for name, path in extras.items()
     }
     order = partial(_rank, (BEFORE, AFTER, FLOOR, *TRACKERS))
     sides = {side: _suite(found[side]) for side in sorted(found, key=order)}
-    if not sides[BEFORE].keys() & sides[AFTER].keys():
+    if sides and not sides[BEFORE].keys() & sides[AFTER].keys():
         raise ResultsError(
             f"{directory}: before.json and after.json share no benchmark"
         )
     return Results(sides, **others)
+
+
+def _check_sides(directory: Path, found: Mapping[str, Path]) -> None:
+    """A side alone says nothing."""
+    for side in (BEFORE, AFTER):
+        if side not in found:
+            raise ResultsError(
+                f"{directory / side}.json is missing: a report compares "
+                f"before.json (tracking off) with after.json (tracking on)"
+            )
 
 
 def _suite(path: Path) -> dict[str, Timing]:

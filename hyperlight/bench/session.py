@@ -27,7 +27,7 @@ from hyperlight.trackers import trackers
 __all__ = ["PARTS", "Failure", "Task", "plan", "run"]
 
 #: Beside the groups of the grid: each makes a file of its name.
-PARTS = ("limits", "cliffs", "memory", "phases", "model")
+PARTS = ("limits", "cliffs", "programs", "memory", "phases", "model")
 #: Called before each task with its name, its number, and how many there are.
 Step = Callable[[str, int, int], None]
 
@@ -117,17 +117,17 @@ def _script(name: str) -> str:
 
 def _part_task(directory: Path, part: str, effort: str, driver: str) -> Task:
     path = str(directory / f"{part}.json")
-    parts = {"limits": "host,guest,others", "cliffs": "cliffs"}
-    if part not in parts:
+    commands = {
+        "limits": (_script("limits"), "--part", "host,guest,others"),
+        "cliffs": (_script("limits"), "--part", "cliffs"),
+        "programs": (_script("programs"),),
+    }
+    if part not in commands:
         return Task(part, (_script(part), path))
     options = {"usual": (), "smoke": ("--fast",)}.get(effort, (f"--{effort}",))
     return Task(
         part,
-        (
-            _script("limits"),
-            *("--part", parts[part], "--json", path, "--driver", driver),
-            *options,
-        ),
+        (*commands[part], "--json", path, "--driver", driver, *options),
         statuses=(0, 3),
     )
 

@@ -65,8 +65,8 @@ def bench(
     """Measure the cost and gain of tracking, and write a report.
 
     PATTERN is a benchmark, a group of them, or either with wildcards; limits,
-    cliffs, memory, phases and model are parts of the report. Without one, all
-    is measured.
+    cliffs, programs, memory, phases and model are parts of the report. Without
+    one, all is measured.
     The results are files of pyperf, which can compare them. Ends with status 1
     if something could not be measured.
     """
