@@ -9,6 +9,11 @@ const char *hl_linux_call_name(uint64_t number)
     return NULL;
 }
 
+size_t hl_linux_kernel_size(size_t file_pages)
+{
+    return (file_pages + 1) * HL_LINUX_PAGE;
+}
+
 struct hl_linux *hl_linux_of(struct hl_abi *abi)
 {
     (void)abi;

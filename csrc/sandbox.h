@@ -97,10 +97,11 @@ void hl_sandbox_end(struct hl_sandbox *sandbox);
 
 /* The trusted start of a guest is over: what its ABI says of rights holds from
  * now on, in a machine made anew on the same memory.  Snapshots that were
- * taken before do not fit any more.  -EOPNOTSUPP, -EBUSY, -ENOMEM: nothing
- * changed; another error: it is closed when the turn is given back. */
-int hl_sandbox_bake(struct hl_sandbox *sandbox, struct hl_choice *choice,
-                    char *why) HL_MUST_CHECK;
+ * taken before do not fit any more.  Its tracker stays the same one.  On error
+ * nothing changed, unless the new machine could not be made: then it is closed
+ * when the turn is given back.  -EOPNOTSUPP: its ABI bakes nothing; -EBUSY:
+ * poisoned; -EINVAL: it was baked before. */
+int hl_sandbox_bake(struct hl_sandbox *sandbox, char *why) HL_MUST_CHECK;
 
 /* Would leaving now leave it poisoned? */
 bool hl_sandbox_is_poisoned(const struct hl_sandbox *sandbox);

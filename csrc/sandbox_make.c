@@ -172,14 +172,14 @@ int hl_sandbox_set_up(struct hl_sandbox *s, const struct hl_sandbox_config *c,
 /* Tables that were used may not be changed: what a processor remembers of them
  * is stale then, on some until memory is unplugged.  So the machine is made
  * anew, on the same memory. */
-static int remake(struct hl_sandbox *s, const void *state,
-                  struct hl_choice *choice, char *why)
+static int remake(struct hl_sandbox *s, const void *state, char *why)
 {
     struct hl_manager *manager = s->manager;
     struct tracked t = {s, (char *)s->tracked, hl_manager_page_count(manager),
                         s->adaptive};
     struct hl_wish wish = {s->machine.driver, hl_manager_tracker(manager),
                            t.page_count};
+    struct hl_choice choice; /* there is none: it was made */
     const struct hl_span at = s->tables;
 
     s->manager = NULL;
@@ -187,14 +187,14 @@ static int remake(struct hl_sandbox *s, const void *state,
     memset(hl_vm_host(&s->machine.config, at.addr, at.size), 0, at.size);
     int err = build_tables(s, why);
     if (err == 0)
-        err = hl_choose(&wish, start, &t, choice, why);
+        err = hl_choose(&wish, start, &t, &choice, why);
     if (err < 0)
         return err;
     err = s->machine.driver->load(s->machine.vm, state);
     return err < 0 ? hl_why(why, err, "its state: %s", strerror(-err)) : 0;
 }
 
-int hl_sandbox_bake(struct hl_sandbox *s, struct hl_choice *choice, char *why)
+int hl_sandbox_bake(struct hl_sandbox *s, char *why)
 {
     const struct hl_driver_ops *driver = s->machine.driver;
 
@@ -213,7 +213,7 @@ int hl_sandbox_bake(struct hl_sandbox *s, struct hl_choice *choice, char *why)
     if (err < 0) {
         (void)hl_why(why, err, "%s", strerror(-err));
     } else {
-        err = remake(s, state, choice, why);
+        err = remake(s, state, why);
         if (err < 0)
             s->rest = HL_CLOSED; /* and leave() frees it */
     }

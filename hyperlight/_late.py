@@ -120,27 +120,6 @@ _SUBMODULES = {
         "sandbox",
         "state",
     },
-    "hyperlight.linux": {
-        "answers",
-        "beneath",
-        "calls",
-        "conversation",
-        "dialogue",
-        "distributions",
-        "files",
-        "giver",
-        "guest",
-        "interpreter",
-        "layout",
-        "libraries",
-        "machine",
-        "nodes",
-        "opener",
-        "program",
-        "python",
-        "results",
-        "sandbox",
-    },
 }
 
 #: Held while a name is imported, so that two threads never wait for each

@@ -190,7 +190,7 @@ class ProgramExited(HyperlightError):
         self.signal = signal
         self.stdout = stdout
         self.stderr = stderr
-        self.refused = dict(refused or {})
+        self.refused: dict[str, int] = dict(refused or {})
         self.detail = detail
 
     def __str__(self) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from hyperlight import GuestTimeout
 from hyperlight.errors import ProgramExited
 from hyperlight.linux.conversation import Sink, Start
+from hyperlight.linux.guest.packets import NOTHING, RESULT
 from hyperlight.linux.interpreter import GUEST, PACKAGES, PATHS
 from hyperlight.linux.python import PythonSandbox
 
@@ -152,3 +153,63 @@ class FakePython(PythonSandbox):
     @staticmethod
     def _opener(start: Start) -> FakeConversation:
         return FakeConversation(start)
+
+
+#: The answer to a request that gave nothing.
+OK = RESULT + NOTHING
+
+
+class Recorded:
+    """A conversation that notes what is done to it."""
+
+    def __init__(self, *answers: bytes | BaseException) -> None:
+        self.answers = list(answers)
+        self.done: list[str] = []
+        #: Raised by the next restore, in place of it.
+        self.strikes: BaseException | None = None
+
+    def exchange(self, packet: bytes, timeout: float | None) -> bytes:
+        self.done.append("exchange")
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def output(self) -> tuple[bytes, bytes]:
+        return b"", b""
+
+    def snapshot(self, name: str | None = None) -> str:
+        self.done.append("snapshot")
+        return f"state {len(self.done)}"
+
+    def restore(self, snapshot: object = None) -> None:
+        strikes, self.strikes = self.strikes, None
+        if strikes is not None:
+            raise strikes
+        self.done.append(f"restore {snapshot}")
+
+    def changed(self, snapshot: object, everything: bool) -> None:
+        self.done.append("changed")
+
+    def interrupt(self) -> None:
+        self.done.append("interrupt")
+
+    def close(self) -> None:
+        self.done.append("close")
+
+
+def on(conversation: Recorded, **kwargs: Any) -> FakePython:
+    """A sandbox that has this conversation."""
+
+    class Sandbox(FakePython):
+        @staticmethod
+        def _opener(start: Start) -> Any:
+            return conversation
+
+    return Sandbox(**kwargs)
+
+
+def recorded(*answers: bytes | BaseException) -> tuple[FakePython, list[str]]:
+    """A sandbox that is answered so, and what was done to it."""
+    conversation = Recorded(*answers)
+    return on(conversation), conversation.done

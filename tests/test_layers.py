@@ -71,7 +71,8 @@ PYTHON_LAYERS = [
     {"sandbox.holder"},
     {"sandbox.sandbox"},
     {"sandbox"},
-    {"linux.beneath", "linux.calls", "linux.layout"},
+    {"linux.beneath", "linux.calls", "linux.layout"}
+    | {"linux.elsewhere", "linux.turns"},
     {"linux.nodes"},
     {"linux.archives"},
     {"linux.files", "linux.giver"},

@@ -179,6 +179,29 @@ print(*(info.name for info in hyperlight.trackers()))
     assert result.stdout.split() == [t.name for t in hyperlight.trackers()]
 
 
+def test_elsewhere_programs_say_what_is_missing() -> None:
+    script = """
+import os
+from hyperlight import Files, Program, PythonSandbox
+del os.O_PATH
+for make in (
+    PythonSandbox,
+    lambda: Program(["/bin/true"]),
+    lambda: Files().host("/"),
+    lambda: Program(["/a"], files=Files().add("/a", b"")).run(),
+    lambda: Program(["/a"], files=Files().add("/a", b"")).bake(),
+):
+    try:
+        make()
+    except hyperlight.DriverUnavailable as error:
+        assert "programs need Linux, and this is darwin" in str(error)
+    else:
+        raise AssertionError("there are no programs elsewhere")
+"""
+    result = run_python(ELSEWHERE + script)
+    assert result.returncode == 0, result.stderr
+
+
 def test_elsewhere_page_sets_work() -> None:
     script = """
 import mmap

@@ -19,14 +19,14 @@ MOST_FILES = <int>HL_LINUX_FILES
 cdef class ProgramTalk(SandboxState):
     """A program in its machine: its start, requests, and what it says."""
 
-    cdef ImageCore interpreter
-    cdef bytes texts, input
+    cdef bytes input  # C has its address
 
     def __init__(self, str driver not None, str tracker, bint adaptive,
                  ImageCore image not None, ImageCore interpreter, base, slots,
                  regions, spans not None, tuple start not None):
         """start: texts, how many of them are arguments, and variables."""
         cdef hl_sandbox_config c
+        cdef bytes texts
         memset(&c, 0, sizeof(c))
         fill_plan(&c, image, base, slots, regions, spans)
         c.guest.kernel = span_of(spans["kernel"])
@@ -34,26 +34,26 @@ cdef class ProgramTalk(SandboxState):
             c.guest.interpreter = hl_image(
                 PyBytes_AS_STRING(interpreter.file), len(interpreter.file),
                 &interpreter.elf, 0)
-        self.interpreter = interpreter
         texts, arguments, variables = start
-        self.texts = texts
-        c.guest.start = hl_start(PyBytes_AS_STRING(self.texts),
-                                 len(self.texts), arguments, variables)
+        c.guest.start = hl_start(PyBytes_AS_STRING(texts), len(texts),
+                                 arguments, variables)
         self._make(&c, driver, tracker, "linux", adaptive)
 
     cdef hl_linux *_linux(self) except NULL:
-        cdef hl_linux *l = hl_linux_of(hl_sandbox_abi(self.sandbox))
-        if l == NULL:
-            raise ValueError("it is not a program")
-        return l
+        cdef hl_abi *abi = NULL
+        if self.sandbox != NULL:
+            abi = hl_sandbox_abi(self.sandbox)
+        if abi == NULL:
+            raise ValueError("operation on a closed Sandbox")
+        return hl_linux_of(abi)
 
     def set_up(self, bytes stdin not None, output, calls, files,
                bint streams):
         """Standard input, and the limits."""
         cdef hl_linux_settings s
         cdef hl_linux *l = self._linux()
-        self.input = stdin
         s.output, s.calls, s.files, s.streams = output, calls, files, streams
+        self.input = stdin
         hl_linux_set(l, &s)
         hl_linux_set_input(l, PyBytes_AS_STRING(stdin), len(stdin))
 
@@ -132,18 +132,16 @@ cdef class ProgramTalk(SandboxState):
     def bake(self, token):
         """Its trusted start is over: final rights, in a new machine."""
         cdef char why[HL_WHY_SIZE]
-        cdef hl_choice choice
         cdef SnapshotCore old
         cdef int rc
         why[0] = 0
         self._enter(HL_WORK, "bake", token)
         gil_wanted()
-        rc = hl_sandbox_bake(self.sandbox, &choice, why)
+        rc = hl_sandbox_bake(self.sandbox, why)
         gil_back()
         old = self.current
         if rc == 0:
             self.current = None
-            self._look(&choice)
         self._leave()
         if rc < 0:
             raise OSError(-rc, f"bake: {why.decode('utf-8', 'replace')}")

@@ -29,8 +29,6 @@ cdef class ProgramCore(ProgramTalk):
     cdef dict kept
 
     cdef hl_linux *_giving(self) except NULL:
-        if self.sandbox == NULL:
-            raise ValueError("operation on a closed Sandbox")
         if self.face is not None:
             self._calling()
         if self.kept is None:

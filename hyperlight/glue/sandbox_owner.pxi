@@ -86,12 +86,8 @@ cdef class SandboxOwner:
                            why.decode("utf-8", "replace"))
         self.abi = hl_sandbox_abi(self.sandbox).ops.name.decode()
         self.state_size = hl_sandbox_state_size(self.sandbox)
-        return self._look(&choice)
-
-    cdef int _look(self, const hl_choice *choice) except -1:
-        """What follows from the manager, and how it was chosen."""
         self.because = choice.because
-        self.passed_over = passed_over(choice)
+        self.passed_over = passed_over(&choice)
         self.page_count = hl_manager_page_count(
             hl_sandbox_manager(self.sandbox))
         self.tracker = hl_manager_tracker(

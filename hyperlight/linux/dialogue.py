@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from hyperlight.errors import (
     GuestAborted,
+    GuestInterrupted,
     GuestTimeout,
     HyperlightError,
     LimitExceeded,
@@ -113,9 +114,10 @@ class Dialogue:
         self._limits = limits
         self._texts = _Text(on_stdout), _Text(on_stderr)
         self._written = 0
+        self._interrupted = False
         #: Seconds in the guest so far.
-        self.seconds = 0.0
-        self.host_calls = 0
+        self.seconds: float = 0.0
+        self.host_calls: int = 0
 
     @property
     def stdout(self) -> str:
@@ -154,6 +156,10 @@ class Dialogue:
             self.tell(error)
             raise
 
+    def interrupt(self) -> None:
+        """Let the guest not go on; ends no exchange that is under way."""
+        self._interrupted = True
+
     def tell(self, error: HyperlightError) -> None:
         """Give an error the output so far."""
         error.stdout, error.stderr = (text.bytes() for text in self._texts)
@@ -174,6 +180,8 @@ class Dialogue:
 
     def _once(self, packet: bytes) -> bytes:
         limits = self._limits
+        if self._interrupted:
+            raise GuestInterrupted(limits.what)
         left = None
         if limits.seconds is not None:
             left = limits.seconds - self.seconds

@@ -6,10 +6,11 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from hyperlight.linux.archives import unpacked
 from hyperlight.linux.beneath import open_root
+from hyperlight.linux.elsewhere import refuse_elsewhere
 from hyperlight.linux.nodes import (
     Announced,
     Content,
@@ -116,7 +117,10 @@ class Files:
 
         Raises:
             OSError: It cannot be opened.
+            ValueError: It is neither a folder nor a regular file.
+            DriverUnavailable: This is not Linux.
         """
+        refuse_elsewhere()
         given = os.path.abspath(os.fspath(path))
         real = os.path.realpath(given)
         names = _names(given if at is None else at)
@@ -207,6 +211,12 @@ class Files:
         made._temporary = self._temporary
         made._roots = self._roots.copy()
         return made
+
+    def __copy__(self) -> Files:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Files:
+        return self.copy()
 
     def _find(self, path: str | os.PathLike[str]) -> Node | None:
         """What a path leads to, or None; links are followed."""

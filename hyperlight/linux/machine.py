@@ -19,6 +19,7 @@ from hyperlight.errors import (
     ProgramExited,
 )
 from hyperlight.linux.calls import call_name
+from hyperlight.linux.elsewhere import refuse_elsewhere
 from hyperlight.linux.files import Files
 from hyperlight.linux.giver import Giver
 from hyperlight.linux.layout import plan_program
@@ -27,6 +28,7 @@ from hyperlight.sandbox.calls import Limit
 from hyperlight.sandbox.config import SandboxConfig
 from hyperlight.sandbox.faults import describe_fault
 from hyperlight.sandbox.state import GuestState
+from hyperlight.snapshot import Snapshot
 from hyperlight.text import brief
 
 __all__ = ["Ended", "ProgramMachine", "Recipe"]
@@ -68,6 +70,7 @@ class ProgramMachine(GuestState[core.ProgramCore]):
         stdin: bytes = b"",
         on_output: Callable[[bytes, bytes], None] | None = None,
     ) -> None:
+        refuse_elsewhere()
         config = _with_room(recipe.config, recipe.files)
         files = _with_folder(recipe.files, recipe.cwd)
         file = _executable(recipe.files, recipe.argv[0])
@@ -219,7 +222,7 @@ class ProgramMachine(GuestState[core.ProgramCore]):
     def bake(self, token: object) -> None:
         """End its trusted start, and take the base snapshot."""
         self.core.bake(token)
-        self.base = self.take(token, "base")
+        self.base: Snapshot | None = self.take(token, "base")
 
 
 _LIMITS = {
@@ -239,13 +242,16 @@ def _with_folder(files: Files, cwd: str) -> Files:
     """The files, with all that leads to this folder.
 
     Raises:
-        ValueError: There is no such folder.
+        ValueError: There is no such folder, or a link leads to it.
     """
     if not isinstance(files._find(cwd), Folder):
         raise ValueError(f"cwd={brief(cwd)}: the program has no such folder")
-    files = files.copy()
-    files.folder(cwd)
-    return files
+    try:
+        return files.copy().folder(cwd)
+    except NotADirectoryError:
+        raise ValueError(
+            f"cwd={brief(cwd)}: name the folder itself, and no link to it"
+        ) from None
 
 
 def _signal_name(number: int) -> str:

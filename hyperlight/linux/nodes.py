@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from hyperlight._copying import NotCopied
 from hyperlight.linux.beneath import open_beneath, read_file
 from hyperlight.text import brief
 
@@ -83,8 +84,10 @@ class Link:
 
 
 @dataclass
-class Root:
+class Root(NotCopied):
     """A folder of the host, kept open as long as anybody needs it."""
+
+    _bound_to = "descriptor"
 
     descriptor: int
 

@@ -50,8 +50,7 @@ class Program:
         config: Memory, limits, driver.
 
     Raises:
-        ValueError: `argv` is empty, or a text cannot be an argument.
-        TypeError: An argument has the wrong type.
+        TypeError: An argument has the wrong type, or `argv` is empty.
 
     A program has one thread, no other processes and no network. What it asks
     for beyond that is refused with the error that it expects, and counted.
@@ -69,6 +68,10 @@ class Program:
         if isinstance(argv, (str, bytes)) or not argv:
             raise TypeError(f"argv={brief(argv)} is not a list of arguments")
         texts = tuple(os.fspath(argument) for argument in argv)
+        variables = dict(ENVIRONMENT if env is None else env)
+        for text in (*texts, *variables, *variables.values()):
+            if not isinstance(text, str):
+                raise TypeError(f"argv and env: {brief(text)} is not text")
         if files is None:
             files = Files().host(texts[0])
             texts = (os.path.abspath(texts[0]), *texts[1:])
@@ -76,8 +79,8 @@ class Program:
             raise TypeError(f"files={brief(files)} is not a Files")
         self._recipe = Recipe(
             texts,
-            dict(ENVIRONMENT if env is None else env),
-            files,
+            variables,
+            files.copy(),
             os.fspath(cwd),
             config_or_default(config),
         )
@@ -101,9 +104,13 @@ class Program:
             LimitExceeded, GuestTimeout: With the output so far.
             HyperlightError: It waits for a request: use :meth:`bake`.
             FileNotFoundError, ValueError: It cannot be run.
+            TypeError: `stdin` is not bytes, or `on_output` cannot be called.
         """
+        if on_output is not None and not callable(on_output):
+            raise TypeError(f"on_output={brief(on_output)} cannot be called")
+        stdin = bytes(memoryview(stdin))
         token = object()
-        machine = ProgramMachine(self._recipe, token, bytes(stdin), on_output)
+        machine = ProgramMachine(self._recipe, token, stdin, on_output)
         try:
             machine.exchange(token, None, timeout, "run")
         except ProgramExited as ended:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import threading
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, ClassVar, NamedTuple
@@ -13,13 +14,18 @@ from hyperlight._copying import NotCopied
 from hyperlight.linux.answers import Answers
 from hyperlight.linux.conversation import Conversation, Opener, Start
 from hyperlight.linux.dialogue import Dialogue, Limits, Outcome, Stream
+from hyperlight.linux.elsewhere import refuse_elsewhere
+from hyperlight.linux.files import Files
 from hyperlight.linux.guest.packets import CALL, RUN
 from hyperlight.linux.guest.values import encode
 from hyperlight.linux.interpreter import find_interpreter
 from hyperlight.linux.opener import open_baked
 from hyperlight.linux.results import PythonError, PythonResult, RunStats
+from hyperlight.linux.turns import Turn
 from hyperlight.pageset import PageSet
 from hyperlight.sandbox.config import SandboxConfig, check_timeout
+from hyperlight.snapshot import Snapshot
+from hyperlight.stats import RestoreStats
 from hyperlight.text import brief
 
 __all__ = ["PythonError", "PythonResult", "PythonSandbox"]
@@ -27,21 +33,19 @@ __all__ = ["PythonError", "PythonResult", "PythonSandbox"]
 #: Bytes of one packet to the guest.
 _PACKET = 16 << 20
 
-#: The sandboxes in whose host functions this code runs, from outside.
+#: Whose host functions this code runs in, from outside.
 _inside: contextvars.ContextVar[tuple[object, ...]] = contextvars.ContextVar(
     "_inside", default=()
 )
 
 
 class _Answers(Answers):
-    """Host functions that know which sandbox calls them."""
-
-    sandbox: object = None
+    """Host functions of one sandbox, which knows when it is in them."""
 
     def call(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bytes:
-        token = _inside.set((*_inside.get(), self.sandbox))
+        token = _inside.set((*_inside.get(), self))
         try:
             return super().call(name, args, kwargs)
         finally:
@@ -74,6 +78,7 @@ class PythonSandbox(NotCopied):
     Raises:
         ValueError: There is no such interpreter or distribution, or it cannot
             be shown to a guest.
+        DriverUnavailable: This is not Linux, or there is no such driver.
         ProgramExited: Something in `preload` cannot be imported there; the
             text on its standard error says what.
 
@@ -93,7 +98,7 @@ class PythonSandbox(NotCopied):
         *,
         preload: Sequence[str] = (),
         paths: Sequence[str | PathLike[str]] = (),
-        files: Any = None,
+        files: Files | None = None,
         host_functions: Mapping[str, Callable[..., Any]] | None = None,
         memory: int | str = "256MiB",
         config: SandboxConfig | None = None,
@@ -101,7 +106,12 @@ class PythonSandbox(NotCopied):
         on_stderr: Stream | None = None,
     ) -> None:
         self._conversation: Conversation | None = None
-        self._lock = threading.Lock()
+        refuse_elsewhere()
+        self._turns = Turn()
+        #: What runs, if something does.
+        self._talk: Dialogue | None = None
+        #: A run has not put the state back: so that comes first.
+        self._left = False
         #: The last run left what it did, which is no snapshot yet.
         self._kept = False
         #: Sessions that are open.
@@ -109,7 +119,6 @@ class PythonSandbox(NotCopied):
         self._config = config or SandboxConfig()
         self._streams = _Streams(on_stdout, on_stderr)
         self._answers = _Answers(host_functions, _PACKET)
-        self._answers.sandbox = self
         interpreter = find_interpreter(python, preload=preload, paths=paths)
         start = Start(
             interpreter,
@@ -251,22 +260,34 @@ class PythonSandbox(NotCopied):
         )
         restored = None
         keeps = False
+        # A Ctrl-C may come between any two lines from here on.
+        self._left = True
         try:
+            self._talk = talk
             outcome = talk.request(kind, content)
             keeps = keep or self._sessions > 0
         finally:
+            self._talk = None
             if keeps:
                 self._kept = True
             else:
                 restored = conversation.restore()
+            self._left = False
         stats = RunStats(talk.seconds, talk.host_calls, restored)
         return talk, outcome, stats
 
     def _settle(self, conversation: Conversation) -> None:
         """Make what was kept the current state: the next run may fail."""
+        self._put_back(conversation)
         if self._kept:
             conversation.snapshot("kept")
             self._kept = False
+
+    def _put_back(self, conversation: Conversation) -> None:
+        """What a run should have done at its end, if it could not."""
+        if self._left:
+            conversation.restore()
+            self._kept = self._left = False
 
     @contextlib.contextmanager
     def session(self) -> Iterator[PythonSandbox]:
@@ -284,18 +305,19 @@ class PythonSandbox(NotCopied):
             if not self.closed:
                 self.restore(start)
 
-    def snapshot(self, name: str | None = None) -> Any:
+    def snapshot(self, name: str | None = None) -> Snapshot:
         """Freeze the state, which becomes the one that runs start from.
 
         Raises:
             RuntimeError: Called from a host function.
         """
         with self._turn("snapshot") as conversation:
-            made = conversation.snapshot(name)
+            self._put_back(conversation)
+            made: Snapshot = conversation.snapshot(name)
             self._kept = False
             return made
 
-    def restore(self, snapshot: Any = None) -> Any:
+    def restore(self, snapshot: Snapshot | None = None) -> RestoreStats:
         """Put back a state, from which runs start then.
 
         Args:
@@ -306,34 +328,38 @@ class PythonSandbox(NotCopied):
             RuntimeError: Called from a host function.
         """
         with self._turn("restore") as conversation:
-            restored = conversation.restore(snapshot)
-            self._kept = False
+            restored: RestoreStats = conversation.restore(snapshot)
+            self._kept = self._left = False
             return restored
 
     def changed(
-        self, snapshot: Any = None, *, everything: bool = False
+        self, snapshot: Snapshot | None = None, *, everything: bool = False
     ) -> PageSet:
         """Pages of memory that differ from a state; as Sandbox.changed."""
         with self._turn("changed") as conversation:
+            self._put_back(conversation)
             return conversation.changed(snapshot, everything)
 
     def interrupt(self) -> None:
         """End the run under way, if any, with GuestInterrupted.
 
-        May be called from any thread, or from a signal handler.
+        May be called from any thread, from a signal handler, or from a host
+        function; then the run ends when that returns.
         """
-        conversation = self._conversation
+        talk, conversation = self._talk, self._conversation
+        if talk is not None:  # it may be in a host function
+            talk.interrupt()
         if conversation is not None:
             conversation.interrupt()
 
     @contextlib.contextmanager
     def _turn(self, what: str) -> Iterator[Conversation]:
         """The conversation, for one thread at a time."""
-        if self in _inside.get():
+        if self._answers in _inside.get():
             raise RuntimeError(
                 f"{what}: called from one of its host functions"
             )
-        with self._lock:
+        with self._turns.taken(what):
             conversation = self._conversation
             if conversation is None:
                 raise ValueError("operation on a closed PythonSandbox")
@@ -350,11 +376,20 @@ class PythonSandbox(NotCopied):
         Waits for a run under way.
 
         Raises:
-            RuntimeError: Called from a host function.
+            RuntimeError: Called from a host function, or else from the middle
+                of a run of its own.
         """
+        if self._conversation is None:
+            return
+        if self._turns.forked:  # nobody to wait for
+            self._end(self._conversation)
+            return
         with contextlib.suppress(ValueError), self._turn("close") as open_one:
-            self._conversation = None
-            open_one.close()
+            self._end(open_one)
+
+    def _end(self, conversation: Conversation) -> None:
+        self._conversation = None
+        conversation.close()
 
     def __enter__(self) -> PythonSandbox:
         with self._turn("with"):
@@ -362,6 +397,15 @@ class PythonSandbox(NotCopied):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if sys.flags.dev_mode and getattr(self, "_conversation", None):
+            warnings.warn(
+                f"unclosed {self!r}",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "ready"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from hyperlight.errors import GuestError
 from hyperlight.linux.guest.packets import cut
+from hyperlight.stats import RestoreStats
 from hyperlight.text import printable
 
 __all__ = ["PythonError", "PythonResult", "RunStats"]
@@ -28,6 +29,8 @@ class PythonError(GuestError):
         traceback (str): As Python shows it, lines of the script included.
     """
 
+    args: tuple[Any, ...]
+
     def __init__(self, kind: str, message: str, traceback: str = "") -> None:
         super().__init__(_FAILED, message)
         self.args = (kind, message, traceback)
@@ -48,7 +51,7 @@ class RunStats(NamedTuple):
     #: Calls of host functions.
     host_calls: int
     #: What the restore afterwards did; None if there was none.
-    restore: Any = None
+    restore: RestoreStats | None = None
 
 
 @dataclass(frozen=True)

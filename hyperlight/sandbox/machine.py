@@ -81,7 +81,8 @@ class Machine(GuestState[core.SandboxCore]):
         """Free everything; a second call does nothing."""
         self.core.close(token)
         if self.core.closed:
-            self.pristine = self.base = None
+            self.pristine = None
+            self.base: Snapshot | None = None
 
     # Calls.
 

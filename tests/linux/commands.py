@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -20,13 +21,20 @@ HERE = Path(__file__).parent
 HYPERLIGHT = [sys.executable, "-m", "hyperlight"]
 
 
+def _with_driver(args: tuple[str, ...]) -> tuple[str, ...]:
+    """The best by name: of an emulator that it chose, `exec` would warn."""
+    usable = [info.name for info in hyperlight.drivers() if info.available]
+    if args[:1] != ("exec",) or "--driver" in args or not usable:
+        return args
+    return ("exec", "--driver", usable[0], *args[1:])
+
+
 def require_program(name: str) -> str:
     """The path of a program of this host, or skip."""
-    for info in hyperlight.drivers():
-        if info.available:
-            break
-    else:
+    if not any(info.available for info in hyperlight.drivers()):
         pytest.skip("no driver works here")
+    if platform.machine() != "x86_64":
+        pytest.skip("programs of this host are for another processor")
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"no program {name!r} here")
@@ -45,7 +53,7 @@ def require_python() -> None:
 def run(*args: str, data: bytes | None = None) -> Result:
     """A command in this process."""
     return CliRunner(env={"COLUMNS": "80"}).invoke(
-        cli, args, input=data, catch_exceptions=False
+        cli, _with_driver(args), input=data, catch_exceptions=False
     )
 
 
@@ -57,7 +65,7 @@ def run_outside(
     if "stdout" not in kwargs:
         kwargs["stdout"] = subprocess.PIPE
     return subprocess.run(
-        [*HYPERLIGHT, *args],
+        [*HYPERLIGHT, *_with_driver(args)],
         stderr=subprocess.PIPE,
         check=False,
         timeout=120,

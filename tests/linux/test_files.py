@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import io
 import os
+import pickle
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -18,6 +21,7 @@ Make = Callable[..., PythonSandbox]
 
 READ = """
 import os
+import pickle
 def read(path):
     try:
         return open(path, 'rb').read()
@@ -219,6 +223,23 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         Files().host(tmp_path / "fifo")
     with pytest.raises(ValueError, match="the root is a folder"):
         Files().add("/", b"")
+
+
+def test_copies(tmp_path: Path) -> None:
+    """Two owners of a folder's descriptor would close somebody else's."""
+    files = Files().host(tmp_path, "/a")
+    gc.collect()  # what other tests left
+    before = set(os.listdir("/proc/self/fd"))
+    for duplicate in (copy.copy, copy.deepcopy, Files.copy):
+        another = duplicate(files)
+        another.add("/b", b"")
+        del another
+        gc.collect()
+        assert repr(files) == "<Files: a>"
+        assert set(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(files)
+    assert files._find("/a") is not None
 
 
 def test_one_object_for_many(needs_machine: Make) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from programs import why_no_programs
 
 import hyperlight
 from hyperlight import Files, HyperlightError, Program, SandboxConfig
@@ -30,6 +32,8 @@ def program(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> bytes:
     """The program, linked statically."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
     target = tmp_path_factory.mktemp("hostile") / "hostile"
     done = subprocess.run(
         ["cc", "-O1", f"-static{request.param}", SOURCE, "-o", target],
@@ -45,6 +49,9 @@ def sandbox(
     request: pytest.FixtureRequest, program: bytes
 ) -> Iterator[hyperlight.Sandbox]:
     """It, baked."""
+    why = why_no_programs(request.param)
+    if why is not None:
+        pytest.skip(why)
     config = SandboxConfig(driver=request.param, memory="16MiB")
     files = Files().add("/hostile", program, mode=0o755).temporary()
     try:

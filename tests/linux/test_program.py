@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import run_python
 from programs import why_no_programs
 
 from hyperlight import (
@@ -25,9 +26,13 @@ from hyperlight import (
     Snapshot,
 )
 
-pytestmark = pytest.mark.skipif(
-    why_no_programs() is not None, reason=str(why_no_programs())
-)
+pytestmark = [
+    pytest.mark.skipif(
+        why_no_programs() is not None, reason=str(why_no_programs())
+    ),
+    # Any driver will do.
+    pytest.mark.filterwarnings("ignore::hyperlight.EmulatorWarning"),
+]
 
 #: Answers requests: each byte is a command for the next one.
 SOURCE = r"""
@@ -262,10 +267,24 @@ def test_misuse(program: Path, baked: ProgramSandbox) -> None:
             Program(argv)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="files=5"):
         Program(["/a"], files=5)  # type: ignore[arg-type]
+    for wrong in ([program, b"x"], [b"/a"]):
+        with pytest.raises(TypeError, match="is not text"):
+            Program(wrong, files=Files())
+    for env in ({"A": 5}, {5: "A"}, {"A": b"x"}):
+        with pytest.raises(TypeError, match="is not text"):
+            Program([program], env=env)  # type: ignore[arg-type]
+    for stdin in ("text", 5, None):
+        with pytest.raises(TypeError):
+            Program([program, "cat"]).run(stdin)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="on_output=5 cannot be called"):
+        Program([program]).run(on_output=5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="config"):
         Program([program], config=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no such folder"):
         Program([program], cwd="/nowhere").run()
+    linked = Files().host(program, "/p").folder("/a").link("/b", "/a")
+    with pytest.raises(ValueError, match="cwd='/b': name the folder itself"):
+        Program(["/p"], files=linked, cwd="/b").run()
     with pytest.raises(FileNotFoundError):
         Program(["/missing"], files=Files()).run()
     with pytest.raises(ValueError, match="NUL"):
@@ -279,6 +298,61 @@ def test_misuse(program: Path, baked: ProgramSandbox) -> None:
     with pytest.raises(ValueError, match="closed"):
         baked.request(b"c")
     assert "closed" in repr(baked)
+
+
+def test_why_it_has_its_tracker(program: Path, baked: ProgramSandbox) -> None:
+    """The bake makes another machine, which changes no reason."""
+    assert baked.stats["why"] != "asked for by name"
+    asked = SandboxConfig(driver=baked.driver, tracker=baked.tracker)  # type: ignore[arg-type]
+    with Program([program], config=asked).bake() as other:
+        assert other.tracker == baked.tracker
+        assert other.stats["why"] == "asked for by name"
+
+
+def test_a_bake_that_fails_leaves_nothing(
+    program: Path, baked: ProgramSandbox
+) -> None:
+    if baked.driver != "kvm":
+        pytest.skip("needs a machine that takes descriptors")
+    result = run_python(f"""
+import resource
+from hyperlight import Program
+from hyperlight._binding import core
+from hyperlight.linux.machine import ProgramMachine
+token = object()
+machine = ProgramMachine(Program([{str(program)!r}])._recipe, token)
+machine.exchange(token, None, None, None)
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+try:
+    machine.bake(token)
+except OSError as error:
+    assert "bake: /dev/kvm: Too many open files" in str(error), error
+else:
+    raise AssertionError("there is a machine without a descriptor")
+assert machine.core.closed
+assert core.counts()["sandboxes"] == core.counts()["mappings"] == 0
+for use in (
+    lambda: machine.exchange(token, b"", None),
+    lambda: machine.core.output(token),
+    lambda: machine.core.set_up(b"", 1, 1, 3, False),
+    lambda: machine.take(token, None),
+):
+    try:
+        use()
+    except ValueError as error:
+        assert "closed" in str(error)
+    else:
+        raise AssertionError("it is closed")
+""")
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_program_has_the_files_of_when_it_was_made(program: Path) -> None:
+    files = Files().host(program, "/p")
+    made = Program(["/p", "exit"], files=files)
+    files.add("/p", b"something else")
+    assert made.run().exit_code == 3
 
 
 @pytest.mark.parametrize("name", ["open_files", "system_calls", "memory"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_machine import FakeConversation, FakePython
+from fake_machine import OK, FakeConversation, recorded
 from python_sandboxes import Make
 
 from hyperlight import (
@@ -25,7 +25,6 @@ from hyperlight import (
 from hyperlight.errors import ProgramExited
 from hyperlight.linux import python as python_module
 from hyperlight.linux.answers import Answers
-from hyperlight.linux.conversation import Start
 from hyperlight.linux.dialogue import Dialogue, Limits
 from hyperlight.linux.guest.packets import (
     ASK,
@@ -479,51 +478,6 @@ def test_snapshots(needs_machine: Make) -> None:
     assert sandbox.run("'x' in globals()").value is False
     sandbox.restore(first)
     assert sandbox.run("x").value == 1
-
-
-class Recorded:
-    """A conversation that notes what is done to it."""
-
-    def __init__(self, *answers: bytes | Exception) -> None:
-        self.answers = list(answers)
-        self.done: list[str] = []
-
-    def exchange(self, packet: bytes, timeout: float | None) -> bytes:
-        self.done.append("exchange")
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def output(self) -> tuple[bytes, bytes]:
-        return b"", b""
-
-    def snapshot(self, name: str | None = None) -> str:
-        self.done.append("snapshot")
-        return f"state {len(self.done)}"
-
-    def restore(self, snapshot: object = None) -> None:
-        self.done.append(f"restore {snapshot}")
-
-    def interrupt(self) -> None:
-        self.done.append("interrupt")
-
-    def close(self) -> None:
-        self.done.append("close")
-
-
-def recorded(*answers: bytes | Exception) -> tuple[FakePython, list[str]]:
-    conversation = Recorded(*answers)
-
-    class Sandbox(FakePython):
-        @staticmethod
-        def _opener(start: Start) -> Any:
-            return conversation
-
-    return Sandbox(), conversation.done
-
-
-OK = RESULT + NOTHING
 
 
 def test_runs_put_the_state_back() -> None:

@@ -18,12 +18,20 @@ from typing_extensions import assert_type
 
 import hyperlight
 from hyperlight import (
+    Completed,
     DriverInfo,
     FaultHandlerInfo,
+    Files,
     ManagerStats,
     PageSet,
+    Program,
+    ProgramSandbox,
+    PythonError,
+    PythonResult,
+    PythonSandbox,
     Region,
     RestoreStats,
+    RunStats,
     Sandbox,
     SandboxConfig,
     SandboxStats,
@@ -124,6 +132,50 @@ def sandboxes() -> None:
     assert_type(fresh.evolve(lambda made: made.call("G")), Sandbox)
     SandboxConfig(rearm="never")  # type: ignore[arg-type]
     Sandbox(5)  # type: ignore[arg-type]
+
+
+def programs() -> None:
+    files = Files().add("/a", b"").add("/b", "text", mode=0o600, fixed=True)
+    files.add("/c", lambda: b"").link("/d", "a").folder("/e")
+    files.host("/usr", "/usr").archive(b"zip", at="/f").temporary(size="1MiB")
+    assert_type(files.copy(), Files)
+    files.add("/g", 5)  # type: ignore[arg-type]
+    files.add("/g", lambda: "text")  # type: ignore[arg-type, return-value]
+    program = Program(["/a", "-x"], env={"A": "b"}, files=files, cwd="/e")
+    done = program.run(b"in", timeout=2, on_output=lambda out, err: None)
+    assert_type(done, Completed)
+    assert_type(done.exit_code, int | None)
+    assert_type(done.stdout, bytes)
+    assert_type(done.refused, dict[str, int])
+    with program.bake(timeout=2) as sandbox:
+        assert_type(sandbox, ProgramSandbox)
+        assert_type(sandbox.request(b"data", timeout=1.5), bytes)
+        assert_type(sandbox.output(), tuple[bytes, bytes])
+        assert_type(sandbox.restore(sandbox.snapshot()), RestoreStats)
+        sandbox.request("text")  # type: ignore[arg-type]
+    Program(["/a"], env={"A": 5})  # type: ignore[dict-item]
+    program.run("text")  # type: ignore[arg-type]
+
+
+def python() -> None:
+    with PythonSandbox(
+        preload=["json"], files=Files(), host_functions={"f": len}
+    ) as sandbox:
+        result = sandbox.run("x + 1", inputs={"x": 1}, timeout=5, keep=True)
+        assert_type(result, PythonResult)
+        assert_type(result.stdout, str)
+        assert_type(result.error, PythonError | None)
+        assert_type(result.stats, RunStats)
+        assert_type(result.stats.restore, RestoreStats | None)
+        snapshot = sandbox.snapshot("name")
+        assert_type(snapshot, Snapshot)
+        assert_type(sandbox.restore(snapshot), RestoreStats)
+        assert_type(sandbox.changed(), PageSet)
+        with sandbox.session() as session:
+            assert_type(session, PythonSandbox)
+        sandbox.run(b"code")  # type: ignore[arg-type]
+        sandbox.restore(5)  # type: ignore[arg-type]
+    PythonSandbox(files={"/a": b""})  # type: ignore[arg-type]
 
 
 def host() -> None:

@@ -6,10 +6,11 @@
  *      written, counts, the bytes of standard input.
  *  L2. Memory of the arena that the program has not mapped is zero, as far as
  *      calls are concerned: what is unmapped is zeroed, so what is mapped is.
- *      All of the arena is mapped in the page tables, and stays so, readable
- *      and writable and never executable: tables that change are stale on some
- *      processors until memory is unplugged.  So rights are kept, but not
- *      enforced, and what was unmapped can still be touched.
+ *      All of the arena is mapped in the page tables, and stays so: tables
+ *      that change are stale on some processors until memory is unplugged.
+ *      Until the bake (bake.h) anything may be done with it; from then on it
+ *      is never writable and executable at once.  Other rights are kept, but
+ *      not enforced, and what was unmapped can still be touched.
  *  L3. Every number of the guest's is checked before it is used.  Memory of
  *      the guest is read once.
  *  L4. Nothing of the host's is told: not its clock's start, its names,

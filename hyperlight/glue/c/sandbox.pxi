@@ -50,7 +50,7 @@ cdef extern from "sandbox.h" nogil:
     int hl_sandbox_begin(hl_sandbox *sandbox)
     int hl_sandbox_run(hl_sandbox *sandbox, hl_exit *exit, hl_left *left)
     void hl_sandbox_end(hl_sandbox *sandbox)
-    int hl_sandbox_bake(hl_sandbox *sandbox, hl_choice *choice, char *why)
+    int hl_sandbox_bake(hl_sandbox *sandbox, char *why)
     void hl_sandbox_interrupt(hl_sandbox *sandbox)
     size_t hl_sandbox_peek(const hl_sandbox *sandbox, uint64_t addr, void *to,
                            size_t size)
