@@ -117,8 +117,9 @@ def _own(
         yield Absent(f"{OURS}: {script.name}", f"gave {result.value!r}")
         return
     turns = _turns({OURS: run, NOTHING: nothing}, effort)
-    pages = result.stats.restore.pages_copied
-    pages += result.stats.restore.pages_zeroed
+    restored = result.stats.restore
+    assert restored is not None  # nothing was kept
+    pages = restored.pages_copied + restored.pages_zeroed
     yield _ran(script, OURS, turns, pages)
     yield _ran(script, NOTHING, turns)
     if script is not SCRIPTS[0]:
