@@ -76,7 +76,7 @@ NEEDS = {
 
 #: Guests, which are had by these headers, are for x86-64 alone, and so are
 #: copies of the SDK: its long double is the processor's.
-X86 = r"vm_bed|vm/(kvm|mshv|whp)/"
+X86 = r"vm_bed|vm/(kvm|mshv|whp)/|abi/linux/"
 X86_TESTS = {"test_guest", "test_guest_scan", "test_x86"}
 
 #: Tests that a runner cannot run, such as user-mode QEMU.
@@ -89,7 +89,9 @@ NOT_FOR_A_RUNNER = {
 ONE_THREAD = {
     *("test_elf", "test_guest", "test_guest_text", "test_hot", "test_insn"),
     *("test_kvm_ring", "test_kvm_ring_full", "test_utf8", "test_wire"),
-    "test_x86",
+    *(f"test_linux_{part}" for part in ("calls", "files", "names", "space")),
+    *(f"test_linux_{part}" for part in ("hostile", "more", "pipes", "timers")),
+    *("test_linux_waits", "test_x86"),
 }
 
 

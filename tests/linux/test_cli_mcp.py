@@ -184,13 +184,13 @@ def test_a_client_runs_python() -> None:
             "ZeroDivisionError: division by zero\n"
         )
         late = await call(
-            "run_python", code="print('b')\nwhile True: pass", timeout=0.5
+            "run_python", code="print('b')\nwhile True: pass", timeout=2
         )
         assert late["stdout"] == "b\n"
-        assert late["error"] == "run took longer than 0.5 s (timeout)"
+        assert late["error"] == "run took longer than 2 s (timeout)"
         # Not longer than the server allows.
         late = await call("run_python", code="while True: pass", timeout=99)
-        assert late["error"] == "run took longer than 2 s (timeout)"
+        assert late["error"] == "run took longer than 3 s (timeout)"
         long = await call("run_python", code="print('x' * 200_000)")
         assert long["stdout"].endswith("x\n... (100001 more characters)")
         odd = await call("run_python", code="print('\\udc80')\n'\\udc80'")
@@ -199,7 +199,7 @@ def test_a_client_runs_python() -> None:
             "run_python", code="1", session="x"
         )
 
-    serve(scenario, "--timeout", "2", "--memory", "64MiB")
+    serve(scenario, "--timeout", "3", "--memory", "64MiB")
 
 
 def test_a_client_has_sessions_and_files(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from hyperlight import (
     trackers,
 )
 
+pytestmark = pytest.mark.any_python
+
 SCRIPTS = {
     "nothing": "pass",
     "computes": "sum(i * i for i in range(1000))",

@@ -17,11 +17,12 @@ import pytest
 
 from hyperlight import Files, PythonSandbox
 
+pytestmark = pytest.mark.any_python
+
 Make = Callable[..., PythonSandbox]
 
 READ = """
 import os
-import pickle
 def read(path):
     try:
         return open(path, 'rb').read()

@@ -22,6 +22,7 @@ from hyperlight.linux.interpreter import (
 from hyperlight.linux.libraries import find_libraries, needs_of
 
 pytestmark = [
+    pytest.mark.any_python,
     pytest.mark.unsanitized,  # no C runs
     pytest.mark.skipif(sys.platform != "linux", reason="ELF files"),
 ]

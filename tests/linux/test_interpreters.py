@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from hyperlight import PythonSandbox
+
+pytestmark = pytest.mark.any_python
 
 Make = Callable[..., PythonSandbox]
 

@@ -27,6 +27,7 @@ from hyperlight import (
 )
 
 pytestmark = [
+    pytest.mark.any_python,
     pytest.mark.skipif(
         why_no_programs() is not None, reason=str(why_no_programs())
     ),

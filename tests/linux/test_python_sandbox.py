@@ -231,10 +231,10 @@ def test_names_of_host_functions(name: str) -> None:
 def test_timeouts_carry_the_output(make: Make) -> None:
     sandbox = make()
     sandbox.run("1")
-    with pytest.raises(GuestTimeout, match=r"run took longer than 1 s") as got:
+    with pytest.raises(GuestTimeout, match=r"run took longer than 4 s") as got:
         sandbox.run(
             "print('so far')\nprint('no end', end='')\nwhile True:\n    pass",
-            timeout=1,
+            timeout=4,
         )
     assert got.value.stdout == b"so far\n"
     assert sandbox.run("1").value == 1

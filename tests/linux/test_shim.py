@@ -15,7 +15,10 @@ from python_sandboxes import Make
 from hyperlight.linux.conversation import Start
 from hyperlight.linux.python import PythonResult
 
-pytestmark = pytest.mark.unsanitized  # the interpreter is another process
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.unsanitized,  # the interpreter is another process
+]
 
 
 class Script:
