@@ -18,7 +18,10 @@ from hyperlight import GuestAborted, GuestTimeout
 from hyperlight.cli import inside
 from hyperlight.cli import python as python_command
 
-pytestmark = pytest.mark.unsanitized  # no C that others do not run
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.unsanitized,  # no C that others do not run
+]
 
 
 @pytest.fixture

@@ -40,7 +40,10 @@ from hyperlight.linux.guest.packets import (
 from hyperlight.linux.guest.values import decode, encode
 from hyperlight.linux.results import PythonError
 
-pytestmark = pytest.mark.unsanitized  # no C runs
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.unsanitized,  # no C runs
+]
 
 
 def test_a_run_leaves_nothing(make: Make) -> None:

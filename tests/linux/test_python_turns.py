@@ -21,7 +21,10 @@ from hyperlight import GuestInterrupted
 from hyperlight.linux.guest.packets import ASK
 from hyperlight.linux.guest.values import encode
 
-pytestmark = pytest.mark.unsanitized  # no C runs
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.unsanitized,  # no C runs
+]
 
 CALLS = ASK + encode(("f", encode(()), encode({})))
 
