@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hyperlight import GuestTimeout
 from hyperlight.errors import ProgramExited
 from hyperlight.linux.conversation import Sink, Start
@@ -124,7 +126,7 @@ class FakeConversation:
         return read[0], read[1]
 
     def snapshot(self, name: str | None = None) -> Any:
-        raise NotImplementedError("a process has no snapshots")
+        pytest.fail("a process has no snapshots: needs_machine has")
 
     def restore(self, snapshot: Any = None) -> Any:
         assert snapshot is None
@@ -133,7 +135,7 @@ class FakeConversation:
             self._begin()
 
     def interrupt(self) -> None:
-        raise NotImplementedError("a process is not interrupted")
+        pytest.fail("a process is not interrupted: a machine is")
 
     def _end(self) -> None:
         assert self.process is not None
