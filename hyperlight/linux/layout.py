@@ -14,6 +14,7 @@ from hyperlight.sandbox.layout import (
     Plan,
     Region,
     bits_of,
+    image_place,
     image_regions,
 )
 from hyperlight.units import format_size
@@ -21,9 +22,6 @@ from hyperlight.units import format_size
 __all__ = ["plan_program"]
 
 _HUGE = 2 << 20
-_TABLES = 0x10000  # the lowest addresses are never mapped
-_LOWEST_IMAGE = 1 << 20
-_PIE_BASE = 4 << 20
 # A hypervisor has devices of its own between 3 and 4 GiB.
 _HOLE, _HOLE_END = 3 << 30, 4 << 30
 
@@ -43,14 +41,8 @@ def plan_program(facts: Mapping[str, Any], config: SandboxConfig) -> Plan:
     [stack][kernel]. The kernel's part is out of the program's reach; an
     unmapped page lies under the stack.
     """
-    base = _PIE_BASE if facts["pie"] else 0
-    low, high = base + facts["low"], base + facts["high"]
+    base, low, high = image_place(facts, "program")
     written = base + facts["writable"]
-    if low < _LOWEST_IMAGE or high > _HOLE:
-        raise LayoutError(
-            f"the program's image ({low:#x} to {high:#x}) does not lie "
-            f"between {_LOWEST_IMAGE:#x} and {_HOLE:#x}"
-        )
     memory, files = int(config.memory), int(config.files_size)
     stack_size = max(int(config.stack_size), _STACK)
     kernel_size = core.kernel_size(files // PAGE)

@@ -202,14 +202,8 @@ def plan(facts: Mapping[str, Any], config: Any) -> Plan:
     written of the image][thread][stack][heap][output], with an unmapped page
     before each of the last three.
     """
-    base = _PIE_BASE if facts["pie"] else 0
-    low, high = base + facts["low"], base + facts["high"]
+    base, low, high = image_place(facts, "guest")
     written = base + facts["writable"]
-    if low < _LOWEST_IMAGE or high > _HOLE:
-        raise LayoutError(
-            f"the guest's image ({low:#x} to {high:#x}) does not lie between "
-            f"{_LOWEST_IMAGE:#x} and {_HOLE:#x}"
-        )
     regions = image_regions(facts, base, written)
     tracked = _Row(written, high)
     regions += [
@@ -241,6 +235,22 @@ def plan(facts: Mapping[str, Any], config: Any) -> Plan:
         slots.append((low, written - low, False))
     slots += [(start, end - start, True) for start, end in tracked.parts()]
     return Plan(MemoryLayout([tables, *regions]), base, tuple(slots), mapped)
+
+
+def image_place(facts: Mapping[str, Any], whose: str) -> tuple[int, int, int]:
+    """What is added to an image's addresses, where it begins and ends.
+
+    Raises:
+        LayoutError: It does not lie where images may.
+    """
+    base = _PIE_BASE if facts["pie"] else 0
+    low, high = base + facts["low"], base + facts["high"]
+    if low < _LOWEST_IMAGE or high > _HOLE:
+        raise LayoutError(
+            f"the {whose}'s image ({low:#x} to {high:#x}) does not lie "
+            f"between {_LOWEST_IMAGE:#x} and {_HOLE:#x}"
+        )
+    return base, low, high
 
 
 class _Row:
